@@ -1,0 +1,1 @@
+//! The GPU device of fluxrs: runs plans through wgpu.

@@ -1,0 +1,1 @@
+//! The core of fluxrs: graph, tape, plans, optimisers and the CPU device.
