@@ -1,1 +1,3 @@
 //! The core of fluxrs: graph, tape, plans, optimisers and the CPU device.
+
+pub mod cpu;

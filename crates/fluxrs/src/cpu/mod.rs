@@ -1,0 +1,2 @@
+//! Runs a plan on the CPU.
+pub mod gemm;
