@@ -1,2 +1,4 @@
 //! Runs a plan on the CPU.
 pub mod gemm;
+pub mod isa;
+pub mod lanes;
