@@ -1,0 +1,93 @@
+# The manual of this repository: `make help`. Needs Rust, Python 3.10 or newer with venv, and make.
+
+PYTHON ?= python3
+VENV := .venv
+SECONDS ?= 60
+ifeq ($(OS),Windows_NT)
+  BIN := $(VENV)/Scripts
+else
+  BIN := $(VENV)/bin
+endif
+
+# Cargo sees the same interpreter from make as from maturin, so that neither builds again what the other built.
+export PYO3_PYTHON := $(abspath $(BIN))/python
+export PYO3_BUILD_EXTENSION_MODULE := 1
+export VIRTUAL_ENV := $(abspath $(VENV))
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Stamps say what was done and is still true; make does a step again only when something it depends on is newer.
+TOOLS := $(VENV)/tools.stamp
+BUILT := $(VENV)/built.stamp
+RUST := $(shell find crates shaders .cargo -name '*.rs' -o -name '*.wgsl' -o -name '*.toml' 2>/dev/null) Cargo.toml Cargo.lock
+
+.DEFAULT_GOAL := help
+.PHONY: help build test test-rust test-python lint format docs bench demo wheel fuzz clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: $(BUILT) ## build the library in release and install it, editable, in .venv
+
+demo: $(BUILT) ## train on handwritten digits; saves a model and a picture
+	$(BIN)/python examples/digits.py
+
+test: test-rust test-python ## run every test: Rust, Python, the documentation's examples
+	@$(BIN)/python tools/gpu_note.py
+
+test-rust: $(TOOLS) # Rust alone
+	cargo test --locked --release --workspace
+
+test-python: $(BUILT) # Python alone; for one file: .venv/bin/pytest tests/test_….py
+	$(BIN)/python -m pytest
+
+lint: $(BUILT) ## formatting, clippy, types, stubs against the module
+	cargo fmt --all --check
+	cargo clippy --locked --release --workspace --all-targets -- -D warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest fluxrs._core --ignore-disjoint-bases
+	$(BIN)/python tools/docs.py --check
+
+format: $(TOOLS) ## write Rust and Python the way lint wants them
+	cargo fmt --all
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(BUILT) ## write docs/ops.md from the op table and check every link in the documentation
+	$(BIN)/python tools/docs.py
+
+fuzz: $(BUILT) ## random programs against the reference; SECONDS=600 for ten minutes
+	FLUXRS_FUZZ_SECONDS=$(SECONDS) cargo test --locked --release -p fluxrs fuzz -- --nocapture
+	FLUXRS_FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests -k fuzz
+
+wheel: $(TOOLS) ## one abi3 wheel in dist/; prints its size and its import time
+	rm -rf dist
+	$(BIN)/maturin build --release --out dist
+	$(BIN)/python tools/wheel.py dist
+
+bench: $(TOOLS) ## speed beside PyTorch and JAX, in an environment of its own (some 6 GB on Linux)
+	$(BIN)/python tools/bench_env.py .venv-bench
+	$(BIN)/maturin build --release --out .venv-bench/wheel
+	.venv-bench/bin/python -m pip install -q --force-reinstall --no-deps .venv-bench/wheel/*.whl
+	.venv-bench/bin/python benchmarks/run.py
+
+clean: ## remove everything that was built or installed here
+	rm -rf target dist $(VENV) .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find python tests examples benchmarks tools -name __pycache__ -prune -exec rm -rf {} +
+	rm -f python/fluxrs/_core.*.so python/fluxrs/_core.*.pyd python/fluxrs/*.dylib
+
+$(VENV)/made.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "fluxrs needs Python 3.10 or newer, and %s is %s: say PYTHON=…" % (sys.executable, sys.version.split()[0]))'
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+# The tools come first and by themselves: cargo and maturin can start without the library's dependencies.
+$(TOOLS): pyproject.toml $(VENV)/made.stamp
+	$(BIN)/python tools/requirements.py dev > $(VENV)/requirements.txt
+	$(BIN)/python -m pip install -q -r $(VENV)/requirements.txt
+	@touch $@
+
+$(BUILT): $(RUST) $(TOOLS)
+	$(BIN)/maturin develop --release
+	@touch $@
