@@ -76,11 +76,13 @@ pub fn level() -> Level {
 
 /// Every level that this machine can run, worst first.
 pub fn levels() -> Vec<Level> {
-    let all = [Level::Plain, Level::Neon, Level::Avx2, Level::Avx512];
+    let known: &[Level] = if cfg!(target_arch = "aarch64") {
+        &[Level::Plain, Level::Neon]
+    } else {
+        &[Level::Plain, Level::Avx2, Level::Avx512]
+    };
     let best = detect();
-    all.into_iter()
-        .filter(|&level| level <= best && (level == Level::Neon) <= cfg!(target_arch = "aarch64"))
-        .collect()
+    known.iter().copied().filter(|&level| level <= best).collect()
 }
 
 #[cfg(target_arch = "x86_64")]
