@@ -176,10 +176,7 @@ fn check<T: Value>(
                 sum += term;
                 size += term.abs();
             }
-            let (got, bound) = (
-                c[i * n + j].wide(),
-                T::EPSILON * size * (k + 2) as f64,
-            );
+            let (got, bound) = (c[i * n + j].wide(), T::EPSILON * size * (k + 2) as f64);
             assert!(
                 (got - sum).abs() <= bound,
                 "{m}x{k}x{n} at ({i}, {j}): {got}, not {sum}"
@@ -302,6 +299,67 @@ fn long_sums_and_several_tiles() {
                 0,
             );
         }
+    }
+}
+
+/// The same values give the same bits however they lie in memory.
+#[test]
+fn bits_do_not_depend_on_layout() {
+    fn copy<T: Value>(rows: usize, columns: usize, from: &Matrix<T>, layout: Layout) -> Matrix<T> {
+        let mut to = Matrix::new(rows, columns, layout, 0);
+        for i in 0..rows {
+            for j in 0..columns {
+                let at = to.origin as isize + i as isize * to.strides.0 + j as isize * to.strides.1;
+                to.memory[at as usize] = from.at(i, j);
+            }
+        }
+        to
+    }
+    fn bits<T: Value>(m: usize, k: usize, n: usize) {
+        let (a, b) = (
+            Matrix::<T>::new(m, k, Rows, 8),
+            Matrix::<T>::new(k, n, Rows, 9),
+        );
+        let want = multiply(m, k, n, &a, &b, 0);
+        for la in [
+            Rows,
+            Columns,
+            PaddedRows,
+            Spaced,
+            ReversedRows,
+            ReversedColumns,
+        ] {
+            for lb in [
+                Rows,
+                Columns,
+                PaddedColumns,
+                Spaced,
+                ReversedRows,
+                ReversedColumns,
+            ] {
+                let got = multiply(m, k, n, &copy(m, k, &a, la), &copy(k, n, &b, lb), 0);
+                let same = want.iter().zip(&got).all(|(x, y)| x.same_bits(*y));
+                assert!(same, "{m}x{k}x{n} with A {la:?} and B {lb:?}");
+            }
+        }
+    }
+    let shapes = [
+        (1, 784, 32),
+        (32, 784, 1),
+        (1, 45, 37),
+        (37, 45, 1),
+        (1, 99, 1),
+        (2, 70, 40),
+        (40, 70, 2),
+        (3, 100, 50),
+        (10, 32, 32),
+        (17, 300, 33),
+        (64, 784, 32),
+        (270, 40, 300),
+    ];
+    for (m, k, n) in shapes {
+        bits::<f32>(m, k, n);
+        bits::<f64>(m, k, n);
     }
 }
 

@@ -4,9 +4,20 @@
 //! may run its epilogue on a tile as soon as that tile is finished.
 use std::ops::Range;
 
+mod block;
 mod grid;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod pack;
+mod plain;
+mod scratch;
+mod simd;
+mod vector;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use grid::{Grid, Tile};
+use simd::Simd;
 
 /// One product C = A·B: C is row-major with row stride `ldc`; A (m×k) and B (k×n) have any strides in elements,
 /// also 0 (broadcast) and negative.
@@ -86,50 +97,67 @@ unsafe fn narrow<T>(
     }
 }
 
-macro_rules! float {
-    ($($t:ty),*) => { $(
+/// Computes a tile on one instruction set.
+///
+/// # Safety
+/// As for [`run`], and the machine has the instruction set.
+unsafe fn tile_on<S: Simd>(p: &Product, a: *const S::T, b: *const S::T, c: *mut S::T, tile: &Tile) {
+    if tile.rows.is_empty() || tile.cols.is_empty() {
+        return;
+    }
+    let by_vectors = vector::suits::<S>(p);
+    // SAFETY: the caller's promise; the tile lies within C.
+    unsafe {
+        let (p, a, b, c) = narrow(p, a, b, c, tile);
+        if p.k == 0 {
+            for i in 0..p.m {
+                std::slice::from_raw_parts_mut(c.add(i * p.ldc), p.n).fill(S::T::default());
+            }
+        } else if by_vectors {
+            vector::product::<S>(&p, a, b, c);
+        } else {
+            block::product::<S>(&p, a, b, c);
+        }
+    }
+}
+
+macro_rules! element {
+    ($($t:ident: $avx512:ident, $avx2:ident, $neon:ident;)*) => { $(
         impl sealed::Sealed for $t {}
         impl Element for $t {
             unsafe fn tile(p: &Product, a: *const $t, b: *const $t, c: *mut $t, tile: &Tile) {
-                if tile.rows.is_empty() || tile.cols.is_empty() {
-                    return;
-                }
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller's promise, and the machine has what was found.
                 unsafe {
-                    let (p, a, b, c) = narrow(p, a, b, c, tile);
-                    ::gemm::gemm(
-                        p.m, p.n, p.k,
-                        c, 1, p.ldc as isize, false,
-                        a, p.a_strides.1, p.a_strides.0,
-                        b, p.b_strides.1, p.b_strides.0,
-                        0.0, 1.0, false, false, false, ::gemm::Parallelism::None,
-                    );
+                    #[cfg(target_arch = "x86_64")]
+                    {
+                        if is_x86_feature_detected!("avx512f") {
+                            return tile_on::<x86::$avx512>(p, a, b, c, tile);
+                        }
+                        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                            return tile_on::<x86::$avx2>(p, a, b, c, tile);
+                        }
+                    }
+                    #[cfg(target_arch = "aarch64")]
+                    return tile_on::<neon::$neon>(p, a, b, c, tile);
+                    #[cfg(not(target_arch = "aarch64"))]
+                    tile_on::<plain::Plain<$t>>(p, a, b, c, tile)
                 }
             }
         }
     )* };
 }
-float!(f32, f64);
+element! {
+    f32: Avx512F32, Avx2F32, NeonF32;
+    f64: Avx512F64, Avx2F64, NeonF64;
+}
 
 macro_rules! integer {
-    ($($t:ty),*) => { $(
+    ($($t:ident),*) => { $(
         impl sealed::Sealed for $t {}
         impl Element for $t {
             unsafe fn tile(p: &Product, a: *const $t, b: *const $t, c: *mut $t, tile: &Tile) {
-                for i in tile.rows.clone() {
-                    for j in tile.cols.clone() {
-                        let mut sum: $t = 0;
-                        // SAFETY: the caller's promise.
-                        unsafe {
-                            for q in 0..p.k as isize {
-                                let x = *a.offset(i as isize * p.a_strides.0 + q * p.a_strides.1);
-                                let y = *b.offset(q * p.b_strides.0 + j as isize * p.b_strides.1);
-                                sum = sum.wrapping_add(x.wrapping_mul(y));
-                            }
-                            *c.add(i * p.ldc + j) = sum;
-                        }
-                    }
-                }
+                // SAFETY: the caller's promise.
+                unsafe { tile_on::<plain::Plain<$t>>(p, a, b, c, tile) }
             }
         }
     )* };

@@ -1,0 +1,77 @@
+//! The vectors that the kernels are written in, with one implementation per type and instruction set.
+//!
+//! A kernel's body is generic and always inlined; its entry here is compiled for the instruction set.
+use super::block::{Kernel, Panel};
+use super::vector::Task;
+
+/// The lanes of the longest vector.
+pub(super) const MOST_LANES: usize = 16;
+
+/// The vectors of one type on one instruction set.
+///
+/// Every function is unsafe: the machine must have the instruction set, and pointers must be good.
+pub(super) trait Simd: Sized + 'static {
+    type T: Copy + Default + 'static;
+    type V: Copy;
+    /// The first lanes of a vector.
+    type Mask: Copy;
+    const LANES: usize;
+
+    unsafe fn zero() -> Self::V;
+    unsafe fn splat(x: Self::T) -> Self::V;
+    unsafe fn load(from: *const Self::T) -> Self::V;
+    unsafe fn store(to: *mut Self::T, v: Self::V);
+    unsafe fn mask(lanes: usize) -> Self::Mask;
+    /// Zero beyond the mask, where nothing is read.
+    unsafe fn load_part(from: *const Self::T, mask: Self::Mask) -> Self::V;
+    unsafe fn store_part(to: *mut Self::T, v: Self::V, mask: Self::Mask);
+    unsafe fn add(x: Self::V, y: Self::V) -> Self::V;
+    /// `x·y + z`, rounded once where the machine can.
+    unsafe fn multiply_add(x: Self::V, y: Self::V, z: Self::V) -> Self::V;
+    /// Transposes the square of the first `LANES` vectors.
+    unsafe fn transpose(square: &mut [Self::V; MOST_LANES]);
+
+    /// The kernels for blocks of one, two, three and four vectors; in each, one for every number of rows from 1,
+    /// up to as many accumulators as the registers hold.
+    const KERNELS: [&'static [Kernel<Self::T>]; 4];
+    unsafe fn block<const R: usize, const W: usize>(block: &super::block::Block<Self::T>);
+    unsafe fn pack(panel: &Panel<Self::T>);
+    unsafe fn dots(task: &Task<Self::T>);
+    unsafe fn strips(task: &Task<Self::T>);
+}
+
+/// The entries of an implementation: `entries!(#[target_feature(…)]; rows of one or two vectors; of three or four)`.
+macro_rules! entries {
+    ($($feature:meta)?; $($r:literal)*; $($h:literal)*) => {
+        const KERNELS: [&'static [$crate::cpu::gemm::block::Kernel<Self::T>]; 4] = [
+            &[$(Self::block::<$r, 1>),*],
+            &[$(Self::block::<$r, 2>),*],
+            &[$(Self::block::<$h, 3>),*],
+            &[$(Self::block::<$h, 4>),*],
+        ];
+
+        // SAFETY, of all four: the caller's promise.
+        $(#[$feature])?
+        unsafe fn block<const R: usize, const W: usize>(
+            block: &$crate::cpu::gemm::block::Block<Self::T>,
+        ) {
+            unsafe { $crate::cpu::gemm::block::block::<Self, R, W>(block) }
+        }
+
+        $(#[$feature])?
+        unsafe fn pack(panel: &$crate::cpu::gemm::block::Panel<Self::T>) {
+            unsafe { $crate::cpu::gemm::pack::pack::<Self>(panel) }
+        }
+
+        $(#[$feature])?
+        unsafe fn dots(task: &$crate::cpu::gemm::vector::Task<Self::T>) {
+            unsafe { $crate::cpu::gemm::vector::dots::<Self>(task) }
+        }
+
+        $(#[$feature])?
+        unsafe fn strips(task: &$crate::cpu::gemm::vector::Task<Self::T>) {
+            unsafe { $crate::cpu::gemm::vector::strips::<Self>(task) }
+        }
+    };
+}
+pub(super) use entries;
