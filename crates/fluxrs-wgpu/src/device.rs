@@ -1,0 +1,136 @@
+//! The one device of the process: made at first use, refused after a fork, its errors collected instead of panicking.
+
+use crate::adapter::{self, Adapter, ready};
+use crate::fault::{Fault, Result};
+use crate::pipeline::Pipelines;
+use crate::pool::Pool;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// What the driver reported since it was last asked.
+#[derive(Default)]
+pub(crate) struct Reports {
+    error: Mutex<Option<Fault>>,
+    lost: Mutex<Option<String>>,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Reports {
+    fn record(&self, error: wgpu::Error) {
+        let fault = match error {
+            wgpu::Error::OutOfMemory { .. } => Fault::Memory(0),
+            other => Fault::Driver(other.to_string()),
+        };
+        lock(&self.error).get_or_insert(fault);
+    }
+}
+
+/// Limits that kernels are made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of the largest buffer and of the largest binding.
+    pub bytes: u64,
+    /// Storage buffers in one kernel.
+    pub storage: usize,
+    /// Workgroups in one dimension.
+    pub groups: u32,
+    /// Bytes of workgroup memory.
+    pub shared: u32,
+    /// Alignment of a slot in the argument buffer.
+    pub align: u32,
+    /// A software adapter: kernels are not unrolled, one step is in flight.
+    pub software: bool,
+}
+
+/// An open device with its queue, pools and caches.
+pub struct Gpu {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) pool: Pool,
+    pub(crate) pipelines: Pipelines,
+    pub adapter: Adapter,
+    pub limits: Limits,
+    reports: Arc<Reports>,
+    pid: u32,
+}
+
+/// Storage bindings are capped here: Metal returns its buffer length as the limit, and naga computes sizes in u32.
+const CAP: u64 = (1 << 31) - 256;
+
+fn limits(adapter: &wgpu::Adapter, software: bool) -> (wgpu::Limits, Limits) {
+    let mut all = adapter.limits();
+    // DX12 reports a million and sizes its descriptor heap up front.
+    all.max_non_sampler_bindings = all.max_non_sampler_bindings.min(8192);
+    all.max_storage_buffer_binding_size = all.max_storage_buffer_binding_size.min(CAP);
+    let ours = Limits {
+        bytes: all.max_storage_buffer_binding_size.min(all.max_buffer_size),
+        storage: all.max_storage_buffers_per_shader_stage as usize,
+        groups: all.max_compute_workgroups_per_dimension.min(65_535),
+        shared: all.max_compute_workgroup_storage_size,
+        align: all.min_uniform_buffer_offset_alignment.max(256),
+        software,
+    };
+    (all, ours)
+}
+
+impl Gpu {
+    /// Opens the adapter that the environment admits. Most callers want [`gpu`].
+    pub fn open() -> Result<Gpu> {
+        let instance = adapter::instance();
+        let (adapter, description) = adapter::choose(&instance)?;
+        let (required, limits) = limits(&adapter, description.kind == "cpu");
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("fluxrs"),
+            required_limits: required,
+            // Performance would take blocks of 128 MiB and more for the first tensor.
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        };
+        let (device, queue) = ready(adapter.request_device(&descriptor))
+            .map_err(|why| Fault::Missing(format!("{} did not open: {why}", description.name)))?;
+        let reports = Arc::new(Reports::default());
+        let errors = reports.clone();
+        device.on_uncaptured_error(Arc::new(move |error| errors.record(error)));
+        let losses = reports.clone();
+        device.set_device_lost_callback(move |_, message| {
+            lock(&losses.lost).get_or_insert(message);
+        });
+        Ok(Gpu {
+            pool: Pool::new(limits.bytes),
+            pipelines: Pipelines::new(&device),
+            adapter: description,
+            limits,
+            reports,
+            pid: std::process::id(),
+            device,
+            queue,
+        })
+    }
+
+    /// Raises what the driver reported, a fork, or a loss.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.pid != std::process::id() {
+            return Err(Fault::Forked);
+        }
+        if let Some(why) = &*lock(&self.reports.lost) {
+            return Err(Fault::Lost(why.clone()));
+        }
+        match lock(&self.reports.error).take() {
+            Some(fault) => Err(fault),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The device of the process, opened at the first call. A failure to open is remembered, as is success.
+pub fn gpu() -> Result<&'static Gpu> {
+    // Never dropped: dropping a busy device waits without limit, and in a forked child for ever.
+    static GPU: OnceLock<Result<Gpu>> = OnceLock::new();
+    match GPU.get_or_init(Gpu::open) {
+        Ok(gpu) if gpu.pid != std::process::id() => Err(Fault::Forked),
+        Ok(gpu) => Ok(gpu),
+        Err(fault) => Err(fault.clone()),
+    }
+}

@@ -1,0 +1,46 @@
+//! What can go wrong on the device.
+
+use std::fmt;
+
+pub type Result<T> = std::result::Result<T, Fault>;
+
+/// A failure of the device, of its driver or of what was asked of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No usable adapter; the message says what was found and what to do.
+    Missing(String),
+    /// The device was used in a child of the process that made it.
+    Forked,
+    /// Memory that cannot be had, in bytes.
+    Memory(u64),
+    /// The device is gone, with everything that was only there.
+    Lost(String),
+    /// The driver or wgpu refused something that should be valid.
+    Driver(String),
+    /// Something that the device does not do yet; names the operation.
+    Unsupported(String),
+    /// The stop flag was raised while waiting.
+    Interrupted,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Missing(why) => write!(f, "no GPU: {why}"),
+            Fault::Forked => f.write_str(
+                "the GPU was opened by the parent process and cannot be used after a fork; \
+                 start workers with multiprocessing.set_start_method(\"spawn\"), or use the GPU in one process only",
+            ),
+            Fault::Memory(bytes) => write!(f, "the GPU has no room for {bytes} bytes"),
+            Fault::Lost(why) => write!(
+                f,
+                "the GPU was lost ({why}), and with it every tensor that was only there; restart the process to use it again"
+            ),
+            Fault::Driver(why) => write!(f, "the GPU driver reported an error: {why}"),
+            Fault::Unsupported(what) => write!(f, "the GPU does not do {what} yet; move the tensor with cpu(x)"),
+            Fault::Interrupted => f.write_str("interrupted while waiting for the GPU"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
