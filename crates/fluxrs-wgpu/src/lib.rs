@@ -6,6 +6,7 @@ mod fault;
 pub mod library;
 mod pipeline;
 mod pool;
+mod template;
 #[cfg(test)]
 mod tests;
 mod transfer;

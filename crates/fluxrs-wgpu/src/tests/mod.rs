@@ -1,6 +1,7 @@
 //! Tests on a device. Without one they say so and pass; with `FLUXRS_GPU` set they must run.
 
 mod math;
+mod matmul;
 mod shaders;
 
 use crate::device::{Gpu, gpu};

@@ -44,3 +44,12 @@ fn every_function_stands_with_what_it_calls_alone() {
         validate(&library::used_by(name));
     }
 }
+
+#[test]
+fn the_templates_are_valid() {
+    for template in [crate::template::MATMUL] {
+        for unroll in [false, true] {
+            validate(&crate::template::fill(template, &[], unroll));
+        }
+    }
+}
