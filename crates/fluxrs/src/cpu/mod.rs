@@ -2,3 +2,4 @@
 pub mod gemm;
 pub mod isa;
 pub mod lanes;
+pub mod math;

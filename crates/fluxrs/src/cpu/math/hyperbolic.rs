@@ -1,0 +1,78 @@
+//! Hyperbolic functions and what neural networks make of exp: sigmoid and softplus.
+
+use super::exp::{exp, quarter_exp, quarter_expm1};
+use super::float::Float;
+use super::log::{log1p, log1p_doubled};
+use crate::cpu::isa::Isa;
+
+/// f(|x|) with the sign of x; x itself where that is what f rounds to.
+#[inline(always)]
+fn odd<T: Float>(x: T, magnitude: T) -> T {
+    let y = magnitude.signed(x);
+    if x.abs() < T::TINY { x } else { y }
+}
+
+#[inline(always)]
+pub(super) fn sinh<T: Float, I: Isa>(x: T) -> T {
+    let (one, two) = (T::of(1.0), T::of(2.0));
+    let a = x.abs().clamped([T::of(0.0), T::SINH]);
+    // With t = eᵃ − 1: sinh a = (t + t/(t + 1))/2.
+    let half = two * quarter_expm1::<T, I>(a);
+    odd(x, half + half / (two * half + one))
+}
+
+#[inline(always)]
+pub(super) fn cosh<T: Float, I: Isa>(x: T) -> T {
+    let a = x.abs().clamped([T::of(0.0), T::SINH]);
+    let quarter = quarter_exp::<T, I>(a);
+    quarter + quarter + T::of(0.125) / quarter
+}
+
+#[inline(always)]
+pub(super) fn tanh<T: Float, I: Isa>(x: T) -> T {
+    let a = x.abs().clamped([T::of(0.0), T::TANH]);
+    // With t = e²ᵃ − 1: tanh a = t/(t + 2).
+    let quarter = quarter_expm1::<T, I>(a + a);
+    odd(x, quarter / (quarter + T::of(0.5)))
+}
+
+#[inline(always)]
+pub(super) fn asinh<T: Float, I: Isa>(x: T) -> T {
+    let (zero, one) = (T::of(0.0), T::of(1.0));
+    let a = x.abs();
+    let square = a * a;
+    let t = a + square / (one + (square + one).root());
+    let big = a > T::BIG;
+    let (t, d) = (if big { a } else { t }, if big { one } else { zero });
+    odd(x, log1p_doubled::<T, I>(t, d))
+}
+
+#[inline(always)]
+pub(super) fn acosh<T: Float, I: Isa>(x: T) -> T {
+    let (zero, one) = (T::of(0.0), T::of(1.0));
+    let t = x - one;
+    let sum = t + t.fma::<I>(t, t + t).root();
+    let big = x > T::BIG;
+    let (t, d) = (if big { x } else { sum }, if big { one } else { zero });
+    log1p_doubled::<T, I>(t, d)
+}
+
+#[inline(always)]
+pub(super) fn atanh<T: Float, I: Isa>(x: T) -> T {
+    let a = x.abs();
+    odd(x, T::of(0.5) * log1p::<T, I>((a + a) / (T::of(1.0) - a)))
+}
+
+#[inline(always)]
+pub(super) fn sigmoid<T: Float, I: Isa>(x: T) -> T {
+    // e^-|x| never overflows, and keeps the left tail down to the subnormals.
+    let e = exp::<T, I>(-x.abs());
+    let one = T::of(1.0);
+    (if x < T::of(0.0) { e } else { one }) / (one + e)
+}
+
+#[inline(always)]
+pub(super) fn softplus<T: Float, I: Isa>(x: T) -> T {
+    let positive = if x > T::of(0.0) { x } else { T::of(0.0) };
+    positive + log1p::<T, I>(exp::<T, I>(-x.abs()))
+}
