@@ -1,0 +1,102 @@
+"""fluxrs: Flux's way of writing models, in Python, on a Rust core.
+
+Everything public is here. Names that are Python's builtins too (`sum`, `max`, `abs`, …) are
+used as `fluxrs.sum`; `from fluxrs import *` leaves them out.
+"""
+
+import builtins
+
+from . import optimise, tracker
+from ._core import *  # noqa: F403  (the ops, from their table)
+from ._core import (
+    DeviceError,
+    DimensionMismatch,
+    Grads,
+    Params,
+    Tensor,
+    asarray,
+    devices,
+    param,
+    tensor,
+)
+from .activations import (
+    elu,
+    gelu,
+    identity,
+    leakyrelu,
+    logsigmoid,
+    logσ,
+    relu,
+    selu,
+    sigmoid,
+    softplus,
+    softsign,
+    swish,
+    tanh,
+    σ,
+)
+from .devices import cpu, gpu
+from .layers.basic import Chain, Dense, Diagonal, activations, compose
+from .layers.normalise import Dropout, LayerNorm, testmode
+from .layers.stateless import (
+    binarycrossentropy,
+    crossentropy,
+    logitbinarycrossentropy,
+    logitcrossentropy,
+    mse,
+    normalise,
+)
+from .onehot import OneHotMatrix, OneHotVector, onecold, onehot, onehotbatch
+from .optimise.optimisers import (
+    ADAM,
+    ADAMW,
+    NADAM,
+    SGD,
+    ADADelta,
+    ADAGrad,
+    AdaMax,
+    AMSGrad,
+    Momentum,
+    Nesterov,
+    RMSProp,
+)
+from .optimise.schedules import anneal, cosine, exponential, warmup
+from .optimise.train import StopException, clipnorm, clipvalue, epochs, stop, throttle, train
+from .saving import load, load_weights, save, save_weights
+from .tracker import (
+    TrackedArray,
+    back,
+    checkpoint,
+    collect,
+    data,
+    derivative,
+    evaluate,
+    forward,
+    grad,
+    gradcheck,
+    gradient,
+    hessian,
+    hook,
+    isleaf,
+    istracked,
+    jacobian,
+    ngradient,
+    no_grad,
+    track,
+    update,
+    withgradient,
+)
+from .treelike import children, loadparams, mapleaves, params, prefor, treelike
+from .utils import (
+    accuracy,
+    batch,
+    batches,
+    batchseq,
+    chunk,
+    frequencies,
+    glorot_normal,
+    glorot_uniform,
+    initn,
+    unsqueeze,
+    unstack,
+)

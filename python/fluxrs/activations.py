@@ -1,0 +1,60 @@
+"""Activation functions, by Flux's names; the arithmetic is in the op table."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from . import _core
+from ._core import (
+    Tensor,
+    gelu,
+    leakyrelu,
+    logsigmoid,
+    relu,
+    selu,
+    sigmoid,
+    softplus,
+    softsign,
+    swish,
+    tanh,
+)
+from .names import keywords
+
+__all__ = [
+    "elu", "gelu", "identity", "leakyrelu", "logsigmoid", "logσ", "relu", "selu", "sigmoid",
+    "softplus", "softsign", "swish", "tanh", "σ",
+]  # fmt: skip
+
+T = TypeVar("T")
+
+σ = sigmoid
+logσ = logsigmoid
+
+
+def identity(x: T) -> T:
+    """`identity(x)` is x: the activation of a linear layer.
+
+    >>> identity(3)
+    3
+    """
+    return x
+
+
+@keywords
+def elu(x: Any, α: float = 1.0) -> Tensor:
+    """`elu(x, α=1)`: x where x > 0, else α (eˣ − 1). Source: arXiv 1511.07289.
+
+    >>> elu([-1000.0, 2.0], alpha=0.5).tolist()
+    [-0.5, 2.0]
+    """
+    return _core.elu(x, α)
+
+
+def name_of(layer: Any) -> str:
+    """How a layer or a function is shown: a function by its name, `sigmoid` as `σ`."""
+    for f, symbol in ((sigmoid, "σ"), (logsigmoid, "logσ")):
+        if layer is f:
+            return symbol
+    if isinstance(layer, type) or not hasattr(layer, "__name__"):
+        return repr(layer)
+    return str(layer.__name__)

@@ -1,0 +1,73 @@
+"""Trading time for memory: a function that runs again in the backward pass."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from . import _core
+from ._core import Tensor, data, istracked
+
+__all__ = ["checkpoint"]
+
+
+class _Scope(threading.local):
+    """The modes of the layers that the running checkpoint met, or meets again."""
+
+    log: list[bool] | None = None
+    again: deque[bool] | None = None
+
+
+_scope = _Scope()
+
+
+def mode(active: bool) -> bool:
+    """Whether a layer is active: in a checkpoint's second run, what it was in the first."""
+    if _scope.again:
+        active = _scope.again.popleft()
+    if _scope.log is not None:
+        _scope.log.append(active)
+    return active
+
+
+def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
+    """`checkpoint(f, *args)`: f(*args), of which no intermediate result is kept.
+
+    `f` runs once more in the backward pass, with the same random numbers and the same modes
+    of its layers.
+
+    >>> import fluxrs
+    >>> W = fluxrs.param([2.0, 3.0])
+    >>> fluxrs.back(checkpoint(lambda x: (W * x**2).sum(), 5))
+    >>> W.grad.tolist()
+    [25.0, 25.0]
+    """
+    random, log = _core.random_state(), []
+    with _scoped(log=log):
+        y = f(*args)
+    if not istracked(y):
+        return y
+    if _scope.log is not None:
+        _scope.log.extend(log)
+    inputs = [a for a in args if istracked(a)]
+    inputs += [l for l in _core.leaves(y) if not any(l is a for a in inputs)]
+
+    def pullback(Δ: Tensor) -> list[Any]:
+        with _scoped(again=deque(log)), _core.replay(random):
+            again = f(*args)
+        return list(_core.vjp(again, Δ, inputs))
+
+    return _core.custom(data(y), inputs, pullback)
+
+
+@contextlib.contextmanager
+def _scoped(**new: Any) -> Iterator[None]:
+    old = {name: getattr(_scope, name) for name in new}
+    vars(_scope).update(new)
+    try:
+        yield
+    finally:
+        vars(_scope).update(old)

@@ -1,0 +1,208 @@
+"""Chain, Dense and Diagonal: what most models are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, overload
+
+import numpy as np
+
+from .._core import DimensionMismatch, Tensor, ones, param, tensor, zeros
+from ..activations import identity, name_of
+from ..names import keywords
+from ..onehot import OneHot
+from ..treelike import treelike
+from ..utils import glorot_uniform
+
+Layer = Callable[[Any], Any]
+Init = Callable[..., Any]
+
+
+@treelike("layers")
+class Chain:
+    """`Chain(*layers)`: call layers, or any functions, one after the other.
+
+    `m[0]` is a layer, `m[:2]` a Chain. An error inside says which layer raised it.
+
+    >>> m = Chain(lambda x: x**2, lambda x: x + 1)
+    >>> m(5)
+    26
+    >>> len(m[:1])
+    1
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        for i, layer in enumerate(layers):
+            if not callable(layer):
+                raise TypeError(f"Chain: layer {i} is {layer!r}, which cannot be called")
+        self.layers: list[Layer] = list(layers)
+
+    def __call__(self, x: Any) -> Any:
+        for i, layer in enumerate(self.layers):
+            try:
+                x = layer(x)
+            except Exception as error:
+                _locate(error, i, layer)
+                raise
+        return x
+
+    @overload
+    def __getitem__(self, i: slice) -> Chain: ...
+    @overload
+    def __getitem__(self, i: int) -> Any: ...
+    def __getitem__(self, i: int | slice) -> Any:
+        return Chain(*self.layers[i]) if isinstance(i, slice) else self.layers[i]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def append(self, layer: Layer) -> None:
+        """Add a layer at the end."""
+        self.layers.append(layer)
+
+    def __repr__(self) -> str:
+        return f"Chain({', '.join(map(name_of, self.layers))})"
+
+
+def _locate(error: Exception, i: int, layer: Layer) -> None:
+    """Put the layer's path in front of the error's message."""
+    if not error.args or not isinstance(error.args[0], str):
+        return
+    message, name = error.args[0], name_of(layer)
+    if not isinstance(layer, Chain) and not message.startswith(name):
+        message = f"{name}: {message}"
+    error.args = (f"Chain[{i}] {message}", *error.args[1:])
+
+
+def compose(*fs: Layer) -> Chain:
+    """`compose(f, g)` is f ∘ g: a Chain that calls `g` first.
+
+    >>> compose(lambda x: x + 1, lambda x: x**2)(5)
+    26
+    """
+    return Chain(*reversed(fs))
+
+
+def activations(c: Chain, x: Any) -> list[Any]:
+    """`activations(chain, x)`: the output of every layer, in order.
+
+    >>> activations(Chain(lambda x: x**2, lambda x: x + 1), 5)
+    [25, 26]
+    """
+    out = []
+    for i in range(len(c)):
+        x = c[i : i + 1](x)
+        out.append(x)
+    return out
+
+
+def like(x: Any, W: Tensor) -> Any:
+    """`x` as a tensor in the dtype of the weights `W`."""
+    if not isinstance(x, Tensor):
+        if isinstance(x, OneHot):
+            return x
+        x = tensor(x)
+    if x.dtype != W.dtype:
+        return x.astype(W.dtype)
+    return x
+
+
+@treelike
+@keywords
+class Dense:
+    """`Dense(in, out, σ=identity)`, or `Dense(W, b, σ)`: y = σ(x @ W.T + b).
+
+    `W` is (out, in), `b` is (out,). The input's last axis is `in`: one sample (in,), a
+    batch (N, in), a sequence (T, N, in). `initW(out, in)` and `initb(out)` make the
+    parameters. Raises DimensionMismatch for an input of another size.
+
+    >>> import fluxrs
+    >>> d = Dense(5, 2)
+    >>> d
+    Dense(5, 2)
+    >>> d(fluxrs.rand(5)).shape
+    (2,)
+    """
+
+    W: Tensor
+    b: Tensor
+
+    def __init__(
+        self,
+        in_or_W: Any,
+        out_or_b: Any,
+        /,
+        σ: Layer = identity,
+        *,
+        initW: Init = glorot_uniform,
+        initb: Init = zeros,
+    ) -> None:
+        if isinstance(in_or_W, (int, np.integer)):
+            n_in, n_out = _size("Dense", in_or_W), _size("Dense", out_or_b)
+            self.W, self.b = param(initW(n_out, n_in)), param(initb(n_out))
+        else:
+            self.W, self.b = _kept(in_or_W), _kept(out_or_b)
+        if not callable(σ):
+            raise TypeError(f"Dense: the activation σ is {σ!r}, which cannot be called")
+        self.σ = σ
+
+    def __call__(self, x: Any) -> Tensor:
+        W = self.W
+        x = like(x, W)
+        if not x.shape or x.shape[-1] != W.shape[1]:
+            raise _wrong_input(self, W.shape[1], x.shape)
+        y: Tensor = self.σ(x @ W.T + self.b)
+        return y
+
+    def __repr__(self) -> str:
+        n_out, n_in = self.W.shape
+        σ = "" if self.σ is identity else f", {name_of(self.σ)}"
+        return f"Dense({n_in}, {n_out}{σ})"
+
+
+@treelike
+@keywords
+class Diagonal:
+    """`Diagonal(n)`: y = α * x + β, elementwise, with `α` and `β` of shape (n,).
+
+    The input's last axis is `n`, or 1, or it is a number.
+
+    >>> Diagonal(2)([[1, 2], [3, 4]]).tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
+
+    α: Tensor
+    β: Tensor
+
+    def __init__(self, n: int, /, *, initα: Init = ones, initβ: Init = zeros) -> None:
+        n = _size("Diagonal", n)
+        self.α, self.β = param(initα(n)), param(initβ(n))
+
+    def __call__(self, x: Any) -> Tensor:
+        x = like(x, self.α)
+        n = len(self.α)
+        if x.shape and x.shape[-1] not in (1, n):
+            raise _wrong_input(self, n, x.shape)
+        return self.α * x + self.β
+
+    def __repr__(self) -> str:
+        return f"Diagonal({len(self.α)})"
+
+
+def _size(layer: str, n: Any) -> int:
+    if isinstance(n, (bool, float)) or not hasattr(n, "__index__"):
+        raise TypeError(f"{layer}: a size is a whole number, got {n!r}")
+    if n < 0:
+        raise ValueError(f"{layer}: a size is not negative, got {n}")
+    return int(n)
+
+
+def _kept(x: Any) -> Tensor:
+    return x if isinstance(x, Tensor) else tensor(x)
+
+
+def _wrong_input(layer: Layer, n: int, shape: tuple[int, ...]) -> DimensionMismatch:
+    return DimensionMismatch(f"{layer!r} takes an input whose last axis is {n}, got shape {shape}")

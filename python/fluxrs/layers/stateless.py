@@ -1,0 +1,130 @@
+"""Losses, and what else has no parameters."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from .. import _core
+from .._core import (
+    DimensionMismatch,
+    Tensor,
+    log,
+    logsigmoid,
+    logsoftmax,
+    mean,
+    sqrt,
+    tensor,
+    where,
+)
+from ..names import keywords
+from ..onehot import OneHot
+
+
+@keywords
+def mse(ŷ: Any, y: Any) -> Tensor:
+    """`mse(ŷ, y)`: the mean squared error, Σ (ŷ − y)² / (number of elements).
+
+    Raises DimensionMismatch unless the shapes are equal: nothing is broadcast.
+
+    >>> float(mse([1.0, 2.0], [1.0, 4.0]))
+    2.0
+    """
+    ŷ, y = _pair("mse", ŷ, y)
+    return _core.sum((ŷ - y) ** 2) / y.size
+
+
+@keywords
+def crossentropy(ŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
+    """`crossentropy(ŷ, y, weight=1)`: −Σ weight · y · log ŷ / N, for probabilities ŷ.
+
+    Classes are on the last axis, N is the number of samples. 0 · log 0 is 0.
+    Raises DimensionMismatch unless the shapes are equal.
+
+    >>> round(float(crossentropy([0.25, 0.75], [0, 1])), 4)
+    0.2877
+    """
+    ŷ, y = _pair("crossentropy", ŷ, y)
+    return -_core.sum(_ylog(y, ŷ) * weight) / _samples(y)
+
+
+@keywords
+def logitcrossentropy(logŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
+    """`logitcrossentropy(logŷ, y, weight=1)`: `crossentropy(softmax(logŷ), y)`, and stable.
+
+    >>> round(float(logitcrossentropy([0.0, 1000.0], [0, 1])), 4)
+    0.0
+    """
+    logŷ, y = _pair("logitcrossentropy", logŷ, y)
+    logp = logsoftmax(logŷ)
+    logp = where((y == 0) & (logp == -inf), 0.0, logp)
+    return -_core.sum(y * logp * weight) / _samples(y)
+
+
+@keywords
+def binarycrossentropy(ŷ: Any, y: Any, *, ϵ: float | None = None) -> Tensor:
+    """`binarycrossentropy(ŷ, y)`: −y log(ŷ + ϵ) − (1 − y) log(1 − ŷ + ϵ), elementwise.
+
+    ϵ is the dtype's machine epsilon unless given.
+
+    >>> [round(l, 4) for l in binarycrossentropy([0.25, 0.75], [0, 1]).tolist()]
+    [0.2877, 0.2877]
+    """
+    ŷ, y = _pair("binarycrossentropy", ŷ, y)
+    if ϵ is None:
+        ϵ = 2.0**-52 if ŷ.dtype == "float64" else 2.0**-23
+    return -_ylog(y, ŷ + ϵ) - _ylog(1 - y, 1 - ŷ + ϵ)
+
+
+@keywords
+def logitbinarycrossentropy(logŷ: Any, y: Any) -> Tensor:
+    """`logitbinarycrossentropy(logŷ, y)`: `binarycrossentropy(σ(logŷ), y)`, and stable.
+
+    (1 − y) · logŷ − logσ(logŷ), elementwise.
+
+    >>> [round(l, 4) for l in logitbinarycrossentropy([-1.1491, 0.8619, 0.3127], [1, 1, 0]).tolist()]
+    [1.4244, 0.3523, 0.8617]
+    """
+    logŷ, y = _pair("logitbinarycrossentropy", logŷ, y)
+    return (1 - y) * logŷ - logsigmoid(logŷ)
+
+
+@keywords
+def normalise(x: Any, *, ϵ: float = 1e-8) -> Tensor:
+    """`normalise(x)`: the last axis with mean 0 and standard deviation 1.
+
+    (x − μ) / √(σ² + ϵ), with the corrected variance σ² = Σ (x − μ)² / (n − 1).
+
+    >>> normalise([1.0, 2.0, 3.0]).tolist()
+    [-1.0, 0.0, 1.0]
+    """
+    x = _tensor(x)
+    d = x - mean(x, axis=-1, keepdims=True)
+    σ2 = _core.sum(d**2, axis=-1, keepdims=True) / max(x.shape[-1] - 1, 1)
+    return d / sqrt(σ2 + ϵ)
+
+
+def _ylog(y: Tensor, x: Tensor) -> Tensor:
+    """y · log x, and 0 where both are 0."""
+    return y * log(where((y == 0) & (x == 0), 1.0, x))
+
+
+def _samples(y: Tensor) -> int:
+    return max(y.size // y.shape[-1], 1) if y.ndim and y.shape[-1] else 1
+
+
+def _tensor(x: Any) -> Tensor:
+    if isinstance(x, Tensor):
+        return x
+    return x.dense() if isinstance(x, OneHot) else tensor(x)
+
+
+def _pair(loss: str, ŷ: Any, y: Any) -> tuple[Tensor, Tensor]:
+    ŷ, y = _tensor(ŷ), _tensor(y)
+    if ŷ.shape != y.shape:
+        labels = y.ndim == ŷ.ndim - 1 and loss.endswith("crossentropy")
+        hint = "; for labels, onehotbatch(y, labels) gives what it takes" if labels else ""
+        raise DimensionMismatch(
+            f"{loss}: the prediction has shape {ŷ.shape} and the target {y.shape}; they must be equal{hint}"
+        )
+    return ŷ, y

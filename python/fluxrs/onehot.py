@@ -1,0 +1,199 @@
+"""One-hot vectors and batches: an index that behaves like the array of 0s and one 1."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ._core import DimensionMismatch, Tensor, arange, argmax, forward, take, tensor, zeros
+from .treelike import treelike
+
+
+@treelike("indices")
+class OneHot:
+    """`indices` into `of` classes, which are the last axis.
+
+    A product gathers rows of the other factor; anything else sees the array of booleans.
+    """
+
+    __array_ufunc__ = None  # an array on the left leaves the operator to us
+
+    def __init__(self, indices: Any, of: int) -> None:
+        self.indices, self.of = indices, of
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array it stands for."""
+        return (*self.indices.shape, self.of)
+
+    def dense(self) -> Tensor:
+        """The booleans as a tensor."""
+        return tensor(self.indices)[..., None] == arange(self.of, dtype="int64")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        rows = np.asarray(self.indices)[..., None] == np.arange(self.of)
+        return rows.astype(dtype or bool, copy=False)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.dense(), name)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, i: Any) -> Any:
+        return np.asarray(self)[i]
+
+    def __matmul__(self, W: Any) -> Tensor:
+        _check_product(self.of, W, 0)
+        return take(W, self.indices, axis=0)
+
+    def __rmatmul__(self, W: Any) -> Tensor:
+        _check_product(self.of, W, -1)
+        return take(W, self.indices, axis=-1)
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        rows = np.array2string(np.asarray(self).astype(int), prefix=name + "(", threshold=100)
+        return f"{name}({rows})"
+
+    __hash__ = object.__hash__
+
+
+def _elementwise(name: str) -> Any:
+    f = getattr(operator, name)
+
+    def op(self: OneHot, other: Any) -> Any:
+        return f(self.dense(), other.dense() if isinstance(other, OneHot) else other)
+
+    return op
+
+
+def _reflected(name: str) -> Any:
+    f = getattr(operator, name)
+    return lambda self, other: f(other, self.dense())
+
+
+for _name in ("add", "sub", "mul", "truediv", "and_", "or_", "eq", "ne", "lt", "le", "gt", "ge"):
+    setattr(OneHot, f"__{_name.strip('_')}__", _elementwise(_name))
+for _name in ("add", "sub", "mul", "truediv"):
+    setattr(OneHot, f"__r{_name}__", _reflected(_name))
+
+
+class OneHotVector(OneHot):
+    """A vector of `of` booleans, one of them true; made by `onehot`."""
+
+
+class OneHotMatrix(OneHot):
+    """A batch (N, of) of one-hot vectors; made by `onehotbatch`.
+
+    `Y @ W` and `W @ Y.T` gather rows and columns of `W`; rows of `Y` stay one-hot.
+    """
+
+    @property
+    def T(self) -> TransposedOneHot:
+        """Transposed, and still an index."""
+        return TransposedOneHot(self)
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, tuple):
+            return np.asarray(self)[i]
+        rows = np.asarray(self.indices)[np.asarray(i) if isinstance(i, (Tensor, list)) else i]
+        return OneHotMatrix(rows, self.of) if rows.ndim else OneHotVector(rows, self.of)
+
+    def __rmatmul__(self, M: Any) -> Tensor:
+        return (self.T @ tensor(M).T).T
+
+
+class TransposedOneHot:
+    """`Y.T` of a one-hot batch: (of, N)."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, rows: OneHotMatrix) -> None:
+        self.T = rows
+        self.shape = rows.shape[::-1]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.asarray(self.T, dtype=dtype).T
+
+    def __rmatmul__(self, W: Any) -> Tensor:
+        return OneHot.__rmatmul__(self.T, W)
+
+    def __matmul__(self, M: Any) -> Tensor:
+        """Sums the rows of `M` by class, which is what a gather's pullback does."""
+        _check_product(self.shape[1], M, 0)
+        _, back = forward(lambda W: self.T @ W, zeros((self.shape[0], *np.shape(M)[1:])))
+        return back(M)[0]
+
+
+def _check_product(n: int, W: Any, axis: int) -> None:
+    shape = np.shape(W)
+    if not shape or shape[axis] != n:
+        raise DimensionMismatch(f"a product of one-hot rows of {n} with an array of shape {shape}")
+
+
+_missing: Any = object()
+
+
+def onehot(l: Any, labels: Sequence[Any], unk: Any = _missing) -> OneHotVector:
+    """`onehot(l, labels)`: the one-hot vector of the label `l`; `unk` replaces an unknown label.
+
+    Raises ValueError for an unknown label if there is no `unk`.
+
+    >>> onehot("b", ["a", "b", "c"])
+    OneHotVector([0 1 0])
+    """
+    return OneHotVector(np.int64(_index(l, labels, unk)), len(labels))
+
+
+def onehotbatch(ls: Iterable[Any], labels: Sequence[Any], unk: Any = _missing) -> OneHotMatrix:
+    """`onehotbatch(ls, labels)`: a batch (N, number of labels) of one-hot vectors.
+
+    >>> onehotbatch("bab", "abc").shape
+    (3, 3)
+    """
+    ls = _items(ls)
+    known = {l: _index(l, labels, unk) for l in dict.fromkeys(ls)}
+    return OneHotMatrix(np.array([known[l] for l in ls], dtype=np.int64), len(labels))
+
+
+def onecold(y: Any, labels: Sequence[Any] | None = None) -> Any:
+    """`onecold(y, labels)`: the label of the largest entry; a list of labels for a batch.
+
+    Without `labels`: indices, an int tensor for a batch.
+
+    >>> onecold([0.3, 0.2, 0.5], ["a", "b", "c"])
+    'c'
+    >>> onecold([[0.3, 0.7], [0.9, 0.1]]).tolist()
+    [1, 0]
+    """
+    indices = argmax(y, axis=-1)
+    if labels is None:
+        return indices if indices.ndim else int(indices)
+    return _lookup(indices.tolist(), labels)
+
+
+def _lookup(i: Any, labels: Sequence[Any]) -> Any:
+    return [_lookup(j, labels) for j in i] if isinstance(i, list) else labels[i]
+
+
+def _items(xs: Any) -> list[Any]:
+    return xs.tolist() if isinstance(xs, (np.ndarray, Tensor)) else list(xs)
+
+
+def _index(l: Any, labels: Sequence[Any], unk: Any) -> int:
+    for i, known in enumerate(_items(labels)):
+        if known == l:
+            return i
+    if unk is not _missing:
+        return _index(unk, labels, _missing)
+    shown = ", ".join(map(repr, _items(labels)[:10])) + (", …" if len(labels) > 10 else "")
+    raise ValueError(f"onehot: {l!r} is not among the labels {shown}; `unk` may name a replacement")

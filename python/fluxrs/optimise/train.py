@@ -1,0 +1,219 @@
+"""The training loop and what goes around it."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from .. import _core
+from .._core import Params, Tensor, back, clip, minimum, sqrt
+from ..names import keywords
+from .step import Optimiser
+
+Callback = Callable[[], object]
+
+
+class StopException(Exception):
+    """What `stop` raises and `train` catches."""
+
+
+def stop() -> None:
+    """`stop()`: called in a callback or a loss, ends the `train` that runs.
+
+    >>> from fluxrs import train
+    >>> train(lambda d: stop(), [1, 2, 3], [])
+    """
+    raise StopException("stop() ends the `train` that runs; none does")
+
+
+@keywords
+def train(
+    loss: Callable[..., Any],
+    data: Iterable[Any],
+    opt: Any,
+    *more: Any,
+    cb: Any = (),
+    progress: bool | None = None,
+) -> None:
+    """`train(loss, data, opt, *, cb=(), progress=None)`: a step for every item of `data`.
+
+    Each: `back(loss(*item))`, the optimiser, the callbacks. An item that is no tuple and no
+    list is one argument. `opt` and `cb` may each be a function or a list of functions.
+    `progress` shows a bar: always, never, or (None) in a terminal.
+
+    >>> import fluxrs
+    >>> m = fluxrs.Dense(2, 1)
+    >>> data = [(fluxrs.rand(8, 2), fluxrs.zeros(8, 1))] * 20
+    >>> train(lambda x, y: fluxrs.mse(m(x), y), data, fluxrs.SGD(fluxrs.params(m), 0.1))
+    """
+    opts, cbs = _check((loss, data, opt, *more), cb)
+    try:
+        for item in _bar(data, progress):
+            _step(loss, item, opts)
+            for f in cbs:
+                f()
+    except StopException:
+        pass
+    _run_trailing()
+
+
+def _step(loss: Callable[..., Any], item: Any, opts: list[Callback]) -> None:
+    l = loss(*item) if isinstance(item, (tuple, list)) else loss(item)
+    try:
+        back(l)
+        for f in opts:
+            f()
+    except BaseException:
+        _core.drop_gradients(l)
+        raise
+
+
+def _check(given: tuple[Any, ...], cb: Any) -> tuple[list[Callback], list[Callback]]:
+    loss, data, opt = given[:3]
+    opts, cbs = _functions(opt), _functions(cb)
+    misplaced = isinstance(loss, Optimiser) or isinstance(data, (Params, Optimiser))
+    fits = callable(loss) and isinstance(data, Iterable) and all(map(callable, opts))
+    if len(given) > 3 or misplaced or not fits:
+        got = ", ".join(type(a).__name__ for a in given)
+        raise TypeError(
+            f"train takes (loss, data, opt), as in train(loss, data, ADAM(params(m))); got ({got})"
+        )
+    if not all(map(callable, cbs)):
+        raise TypeError(f"train: cb is a function or a list of functions, got {cb!r}")
+    return opts, cbs
+
+
+def _functions(f: Any) -> list[Callback]:
+    return list(f) if isinstance(f, (list, tuple)) else [f]
+
+
+def _bar(data: Iterable[Any], progress: bool | None) -> Iterable[Any]:
+    if progress is None and not sys.stderr.isatty():
+        return data
+    if progress is False:
+        return data
+    from tqdm import tqdm
+
+    return tqdm(data, leave=False)
+
+
+def epochs(n: int) -> Iterator[int]:
+    """`for epoch in epochs(n): …`: counts from 1, and says so on stderr.
+
+    >>> for epoch in epochs(2): print("hello")
+    hello
+    hello
+    """
+    for epoch in range(1, n + 1):
+        print(f"Epoch {epoch}", file=sys.stderr)
+        yield epoch
+
+
+_pending = threading.local()
+
+
+@keywords
+def throttle(
+    f: Any, timeout: float | None = None, *, leading: bool = True, trailing: bool = False
+) -> Any:
+    """`throttle(f, timeout, *, leading=True, trailing=False)`: `f`, at most once in `timeout` seconds.
+
+    `@throttle(30)` decorates. `leading` runs the first call of a period, `trailing` its last
+    one: on the same thread, at its next call after the period, or when `train` ends.
+
+    >>> f = throttle(print, 30)
+    >>> f("once"); f("once")
+    once
+    """
+    if timeout is None:
+        return lambda g: throttle(g, f, leading=leading, trailing=trailing)
+    return Throttled(f, timeout, leading, trailing)
+
+
+class Throttled:
+    """What `throttle` gives: calls `f`, or keeps the call for later, or does nothing."""
+
+    def __init__(
+        self, f: Callable[..., Any], timeout: float, leading: bool, trailing: bool
+    ) -> None:
+        self.f, self.timeout, self.leading, self.trailing = f, timeout, leading, trailing
+        self.until = -float("inf")
+        self.later: tuple[int, Callback] | None = None
+        self.result: Any = None
+        functools.update_wrapper(self, f, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        call = functools.partial(self.f, *args, **kwargs)
+        if time.monotonic() >= self.until:
+            self.run_later()
+        opens = time.monotonic() >= self.until
+        if opens:
+            self.until = time.monotonic() + self.timeout
+        if opens and self.leading:
+            self.result = call()
+        elif self.trailing or opens:
+            self.later = (threading.get_ident(), call)
+            if self not in _calls():
+                _calls().append(self)
+        return self.result
+
+    def run_later(self) -> None:
+        """Run the call that was kept, if this thread made it; it opens a new period."""
+        if self.later is None or self.later[0] != threading.get_ident():
+            return
+        (_, call), self.later = self.later, None
+        self.until = time.monotonic() + self.timeout
+        self.result = call()
+
+
+def _calls() -> list[Throttled]:
+    if not hasattr(_pending, "calls"):
+        _pending.calls = []
+    calls: list[Throttled] = _pending.calls
+    return calls
+
+
+def _run_trailing() -> None:
+    calls = _calls()
+    while calls:
+        calls.pop(0).run_later()
+
+
+def clipnorm(ps: Iterable[Tensor], c: float) -> Tensor:
+    """`clipnorm(ps, c)`: scale the `.grad`s so that their common norm is at most `c`.
+
+    Returns the norm as it was. In `train`: `opt=[lambda: clipnorm(ps, 1.0), opt]`.
+
+    >>> import fluxrs
+    >>> p = fluxrs.param([3.0, 4.0])
+    >>> fluxrs.back((p**2).sum() / 2)
+    >>> float(clipnorm([p], 1.0))
+    5.0
+    >>> [round(g, 4) for g in p.grad.tolist()]
+    [0.6, 0.8]
+    """
+    ps = list(ps)
+    squares = [_core.sum(p.grad**2) for p in ps]
+    norm = sqrt(functools.reduce(lambda a, b: a + b, squares))
+    scale = minimum(1.0, c / (norm + 1e-12))
+    for p in ps:
+        p.grad = p.grad * scale
+    return norm
+
+
+def clipvalue(ps: Iterable[Tensor], c: float) -> None:
+    """`clipvalue(ps, c)`: every element of the `.grad`s between −c and c.
+
+    >>> import fluxrs
+    >>> p = fluxrs.param([3.0, -0.5])
+    >>> fluxrs.back((p**2).sum() / 2)
+    >>> clipvalue([p], 1.0)
+    >>> p.grad.tolist()
+    [1.0, -0.5]
+    """
+    for p in ps:
+        p.grad = clip(p.grad, -c, c)

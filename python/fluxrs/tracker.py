@@ -1,0 +1,199 @@
+"""Gradients: everything in Flux's Tracker, by its names.
+
+The tape itself is native; here are custom gradients and what is built from `gradient`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from ._core import (
+    Grads,
+    Params,
+    Tensor,
+    back,
+    data,
+    evaluate,
+    forward,
+    gradient,
+    isleaf,
+    istracked,
+    no_grad,
+    param,
+    stack,
+    update,
+    withgradient,
+)
+from .checkpointing import checkpoint
+
+__all__ = [
+    "Grads", "Params", "TrackedArray", "back", "checkpoint", "collect", "data", "derivative",
+    "evaluate", "forward", "grad", "gradcheck", "gradient", "hessian", "hook", "isleaf",
+    "istracked", "jacobian", "ngradient", "no_grad", "param", "track", "update", "withgradient",
+]  # fmt: skip
+
+TrackedArray = Tensor
+Definition = Callable[..., tuple[Any, Callable[[Tensor], Any]]]
+
+_definitions: dict[Any, Definition] = {}
+
+
+def grad(x: Any) -> Any:
+    """`grad(x)`: the gradient that `back` accumulated in `x`; None if `x` is not tracked.
+
+    `@grad(f)` instead defines the gradient of the function `f`, for `track(f, *args)`: the
+    definition returns the value and a pullback. A bare `@grad` makes a tracked function of
+    its definition.
+
+    >>> import fluxrs
+    >>> p = fluxrs.param([1.0, 2.0])
+    >>> fluxrs.back((p**2).sum())
+    >>> grad(p).tolist()
+    [2.0, 4.0]
+
+    >>> def minus(a, b): return a - b
+    >>> @grad(minus)
+    ... def _(a, b): return minus(data(a), data(b)), lambda Δ: (Δ, -Δ)
+    >>> gradient(lambda a, b: track(minus, a, b), 5, 3)
+    (1.0, -1.0)
+    """
+    if callable(x) and not isinstance(x, Tensor):
+        return Custom(x)
+    return _core.grad(x)
+
+
+class Custom:
+    """What `grad(f)` gives: called with a function it defines `f`'s gradient, else it is `f` tracked."""
+
+    def __init__(self, f: Callable[..., Any]) -> None:
+        self.f = f
+        functools.update_wrapper(self, f, updated=())
+
+    def __call__(self, *args: Any) -> Any:
+        if len(args) == 1 and isinstance(args[0], FunctionType):
+            _definitions[self.f] = args[0]
+            return self.f
+        return _tracked(self.f, self.f, args)
+
+
+def track(f: Callable[..., Any], *args: Any) -> Any:
+    """`track(f, *args)`: call `f` with the gradient that `@grad(f)` defined.
+
+    Raises TypeError if there is none.
+    """
+    if f not in _definitions:
+        raise TypeError(f"track: {_name(f)} has no gradient; define one with @grad({_name(f)})")
+    return _tracked(f, _definitions[f], args)
+
+
+def _tracked(f: Callable[..., Any], definition: Definition, args: tuple[Any, ...]) -> Any:
+    result = definition(*args)
+    if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
+        raise TypeError(
+            f"grad: {_name(f)} must return (value, pullback), got {type(result).__name__}; "
+            f"the gradient of a function is gradient({_name(f)}, *args)"
+        )
+    value, pullback = result
+    inputs = [i for i, a in enumerate(args) if istracked(a)]
+
+    def sensitivities(Δ: Tensor) -> list[Any]:
+        Δs = pullback(Δ)
+        if not isinstance(Δs, tuple) or len(Δs) < len(args):
+            raise TypeError(f"the pullback of {_name(f)} must return a tuple of {len(args)}")
+        return [Δs[i] for i in inputs]
+
+    return _core.custom(value, [args[i] for i in inputs], sensitivities)
+
+
+def _name(f: Any) -> str:
+    return str(getattr(f, "__name__", f))
+
+
+def hook(f: Callable[[Tensor], Any], x: Any) -> Any:
+    """`hook(f, x)`: x, whose gradient is passed through `f` on its way back.
+
+    >>> gradient(lambda x: hook(lambda Δ: -Δ, x) * 2, 1.0)
+    (-2.0,)
+    """
+    return _core.custom(data(x), [x], lambda Δ: [f(Δ)]) if istracked(x) else x
+
+
+def derivative(f: Callable[..., Any], x: Any = None) -> Any:
+    """`derivative(f)`: the function x ↦ f′(x); `derivative(f, x)` is its value at x.
+
+    >>> cube = lambda x: x**3
+    >>> derivative(derivative(cube))(2.0)
+    12.0
+    """
+    df = lambda x: gradient(f, x)[0]  # noqa: E731
+    return df if x is None else df(x)
+
+
+def jacobian(f: Callable[..., Any], x: Any) -> Tensor:
+    """`jacobian(f, x)`: ∂f(x)ᵢ/∂xⱼ as a matrix (size of f(x), size of x).
+
+    >>> jacobian(lambda x: x**2, [1.0, 2.0]).tolist()
+    [[2.0, 0.0], [0.0, 4.0]]
+    """
+    y, pullback = forward(f, x)
+    units = np.eye(y.size).reshape(y.size, *y.shape)
+    return stack([pullback(unit)[0].reshape(-1) for unit in units])
+
+
+def hessian(f: Callable[..., Any], x: Any) -> Tensor:
+    """`hessian(f, x)`: ∂²f/∂xᵢ∂xⱼ of a function with a scalar value, (size of x, size of x).
+
+    >>> hessian(lambda x: (x**3).sum(), [1.0, 2.0]).tolist()
+    [[6.0, 0.0], [0.0, 12.0]]
+    """
+    return jacobian(lambda x: gradient(f, x)[0], x)
+
+
+def ngradient(f: Callable[..., Any], *xs: Any) -> tuple[np.ndarray[Any, Any], ...]:
+    """`ngradient(f, *xs)`: the gradient by central differences, in float64.
+
+    >>> [round(float(g), 6) for g in ngradient(lambda a, b: a * b, 2, 3)]
+    [3.0, 2.0]
+    """
+    arrays = [np.array(x, dtype=np.float64) for x in xs]
+    return tuple(_differences(f, arrays, i) for i in range(len(arrays)))
+
+
+def _differences(f: Callable[..., Any], xs: Sequence[Any], i: int) -> np.ndarray[Any, Any]:
+    out = np.zeros_like(xs[i])
+    for at in np.ndindex(out.shape):
+        δ = 1e-5 * max(1.0, abs(float(xs[i][at])))
+        out[at] = (_moved(f, xs, i, at, δ) - _moved(f, xs, i, at, -δ)) / (2 * δ)
+    return out
+
+
+def _moved(f: Callable[..., Any], xs: Sequence[Any], i: int, at: Any, δ: float) -> float:
+    moved = [x.copy() for x in xs]
+    moved[i][at] += δ
+    return float(f(*map(_core.tensor, moved)))
+
+
+def gradcheck(f: Callable[..., Any], *xs: Any) -> bool:
+    """`gradcheck(f, *xs)`: does `gradient` agree with `ngradient`, in float64?
+
+    >>> gradcheck(lambda x: (x**2).sum(), [1.0, 2.0])
+    True
+    """
+    arrays = [np.array(x, dtype=np.float64) for x in xs]
+    pairs = zip(gradient(f, *arrays), ngradient(f, *arrays), strict=True)
+    return all(np.allclose(np.asarray(a), b, rtol=1e-5, atol=1e-5) for a, b in pairs)
+
+
+def collect(xs: Any) -> Any:
+    """`collect(xs)`: an array of tracked numbers, in any nest of lists, as one tracked tensor.
+
+    >>> collect([param(1), param(2)]).tolist()
+    [1.0, 2.0]
+    """
+    return stack([collect(x) for x in xs]) if isinstance(xs, (list, tuple)) else xs

@@ -1,0 +1,59 @@
+"""Greek names and their ASCII twins."""
+
+import pytest
+
+import fluxrs
+from fluxrs import ADAM, SGD, Dense, LayerNorm, param
+from fluxrs.names import TWINS, keywords
+
+
+@keywords
+def f(x, /, y=0, *, η=1, ϵ=2, plain=3):
+    return (x, y, η, ϵ, plain)
+
+
+def test_both_spellings_reach_the_same_argument():
+    assert f(0, eta=5, eps=6) == f(0, η=5, ϵ=6) == (0, 0, 5, 6, 3)
+    assert f(0, 4, plain=9) == (0, 4, 1, 2, 9)
+
+
+def test_both_epsilons_as_strings():
+    assert f(0, ϵ=7)[3] == f(0, ε=7)[3] == 7
+
+
+@pytest.mark.parametrize("given", [{"η": 1, "eta": 1}, {"ϵ": 1, "ε": 1}, {"ϵ": 1, "eps": 1}])
+def test_naming_both_twins_is_an_error(given):
+    with pytest.raises(TypeError, match="one keyword"):
+        f(0, **given)
+
+
+def test_a_keyword_and_its_position_are_an_error():
+    with pytest.raises(TypeError, match="multiple values"):
+        SGD([param(1)], 0.1, eta=0.2)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: ADAM([param(1)], beta_1=0.8),
+            r"ADAM has no keyword 'beta_1'; did you mean beta1\?",
+        ),
+        (lambda: SGD([param(1)], lr=0.1), "SGD has no keyword 'lr'"),
+        (lambda: Dense(2, 1, activate=len), "did you mean activation"),
+        (lambda: LayerNorm(2, epsilon=1), "did you mean eps"),
+        (lambda: fluxrs.crossentropy([1], [1], weights=1), "did you mean weight"),
+        (lambda: fluxrs.train(len, [], [], callback=1), "train has no keyword 'callback'"),
+        (lambda: fluxrs.throttle(len, 1, leeding=True), "did you mean leading"),
+        (lambda: fluxrs.batches([1], [1], 1, shufle=True), "did you mean shuffle"),
+    ],
+)
+def test_an_unknown_keyword_names_the_nearest(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_twins_are_twins():
+    assert len(set(TWINS.values())) == len(TWINS)
+    assert fluxrs.σ is fluxrs.sigmoid
+    assert fluxrs.logσ is fluxrs.logsigmoid

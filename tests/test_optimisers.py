@@ -1,0 +1,268 @@
+"""Each optimiser against a float64 transcription of its formula, and how steps are taken."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import fluxrs
+from fluxrs import (
+    ADAM,
+    ADAMW,
+    NADAM,
+    SGD,
+    ADADelta,
+    ADAGrad,
+    AdaMax,
+    AMSGrad,
+    DimensionMismatch,
+    Momentum,
+    Nesterov,
+    Params,
+    RMSProp,
+    back,
+    gradient,
+    param,
+)
+
+β1, β2, ϵ = 0.9, 0.999, 1e-8
+
+
+def sgd(p, δ, s, t, η=0.1):
+    return -η * δ
+
+
+def momentum(p, δ, s, t, η=0.01, ρ=0.9):
+    s["v"] = ρ * s.get("v", 0) - η * δ
+    return s["v"]
+
+
+def nesterov(p, δ, s, t, η=0.01, ρ=0.9):
+    v = s.get("v", 0)
+    s["v"] = ρ * v - η * δ
+    return ρ**2 * v - (1 + ρ) * η * δ
+
+
+def rmsprop(p, δ, s, t, η=0.001, ρ=0.9):
+    s["a"] = ρ * s.get("a", 0) + (1 - ρ) * δ**2
+    return -η * δ / (np.sqrt(s["a"]) + ϵ)
+
+
+def adagrad(p, δ, s, t, η=0.01):
+    s["a"] = s.get("a", 0) + δ**2
+    return -η * δ / (np.sqrt(s["a"]) + ϵ)
+
+
+def adadelta(p, δ, s, t, ρ=0.9):
+    s["a"] = ρ * s.get("a", 0) + (1 - ρ) * δ**2
+    step = δ * np.sqrt(s.get("u", 0) + ϵ) / np.sqrt(s["a"] + ϵ)
+    s["u"] = ρ * s.get("u", 0) + (1 - ρ) * step**2
+    return -step
+
+
+def moments(δ, s):
+    s["m"] = β1 * s.get("m", 0) + (1 - β1) * δ
+    s["v"] = β2 * s.get("v", 0) + (1 - β2) * δ**2
+    return s["m"], s["v"]
+
+
+def adam(p, δ, s, t, η=0.001):
+    m, v = moments(δ, s)
+    return -η * (m / (1 - β1**t)) / (np.sqrt(v / (1 - β2**t)) + ϵ)
+
+
+def adamax(p, δ, s, t, η=0.002):
+    s["m"] = β1 * s.get("m", 0) + (1 - β1) * δ
+    s["u"] = np.maximum(β2 * s.get("u", 0), np.abs(δ))
+    return -η / (1 - β1**t) * s["m"] / (s["u"] + ϵ)
+
+
+def amsgrad(p, δ, s, t, η=0.001):
+    m, v = moments(δ, s)
+    s["w"] = np.maximum(s.get("w", 0), v)
+    return -η * m / (np.sqrt(s["w"]) + ϵ)
+
+
+def nadam(p, δ, s, t, η=0.001):
+    m, v = moments(δ, s)
+    ahead = β1 * m / (1 - β1 ** (t + 1)) + (1 - β1) * δ / (1 - β1**t)
+    return -η * ahead / (np.sqrt(v / (1 - β2**t)) + ϵ)
+
+
+RULES = [
+    (SGD, sgd),
+    (Momentum, momentum),
+    (Nesterov, nesterov),
+    (RMSProp, rmsprop),
+    (ADAGrad, adagrad),
+    (ADADelta, adadelta),
+    (ADAM, adam),
+    (AdaMax, adamax),
+    (AMSGrad, amsgrad),
+    (NADAM, nadam),
+]
+ON_THE_GRADIENT = (SGD, Momentum, Nesterov)
+
+A = np.random.default_rng(0).normal(size=(4, 3))
+x0 = np.random.default_rng(1).normal(size=(4, 3))
+
+
+def loss(p):
+    """A quadratic and a wave, so that no gradient is constant."""
+    return ((p - A) ** 2).sum() + fluxrs.sin(3 * p).sum()
+
+
+def slope(p):
+    return 2 * (p - A) + 3 * np.cos(3 * p)
+
+
+def transcription(rule, steps, decay=0.0, on_the_gradient=False, after=None):
+    p, s = x0.copy(), {}
+    for t in range(1, steps + 1):
+        shrink = 1 / (1 + decay * (t - 1))
+        δ = slope(p) * (shrink if on_the_gradient else 1)
+        Δ = rule(p, δ, s, t) * (1 if on_the_gradient else shrink)
+        p = p + Δ - (after(p) if after else 0)
+    return p
+
+
+def run(opt, p, steps):
+    for _ in range(steps):
+        back(loss(p))
+        opt()
+    return np.asarray(p)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize(("Opt", "rule"), RULES, ids=[o.__name__ for o, _ in RULES])
+def test_fifty_steps(Opt, rule, decay):
+    p = param(x0)
+    assert p.dtype == "float64"
+    expected = transcription(rule, 50, decay, Opt in ON_THE_GRADIENT)
+    np.testing.assert_allclose(run(Opt([p], decay=decay), p, 50), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("decay", "couple"), [(0.0, False), (0.01, False), (0.01, True)])
+def test_fifty_steps_of_adamw(decay, couple):
+    p = param(x0)
+    opt = ADAMW([p], 0.05, decay=decay, couple=couple)
+    rate = 0.05 * decay if couple else decay
+    expected = transcription(lambda *a: adam(*a, η=0.05), 50, after=lambda before: rate * before)
+    np.testing.assert_allclose(run(opt, p, 50), expected, rtol=1e-9, atol=1e-12)
+
+
+OPTIMISERS = [o for o, _ in RULES] + [ADAMW]
+
+
+@pytest.mark.parametrize("Opt", OPTIMISERS)
+def test_float32_parameters_stay_float32_and_learn(Opt):
+    p = param(np.zeros((4, 3), dtype="float32"))
+    opt = Opt([p]) if Opt is ADADelta else Opt([p], 0.05)
+    first = float(((p - A.astype("float32")) ** 2).sum())
+    for _ in range(200):
+        back(((p - A.astype("float32")) ** 2).sum())
+        opt()
+    assert p.dtype == "float32"
+    assert float(((p - A.astype("float32")) ** 2).sum()) < first
+
+
+def test_opt_steps_and_zeroes_the_gradients():
+    W, b = param([[1.0, 2.0]]), param([3.0])
+    opt = SGD([W, b], 0.1)
+    back((W * 2).sum() + b.sum())
+    opt()
+    np.testing.assert_allclose(W, [[0.8, 1.8]], rtol=1e-6)
+    np.testing.assert_allclose(b, [2.9], rtol=1e-6)
+    np.testing.assert_array_equal(W.grad, [[0, 0]])
+    assert opt.t == 1
+
+
+def test_opt_uses_the_latest_gradient_once():
+    W = param([1.0])
+    grads = gradient(lambda: (W * 2).sum(), Params([W]))
+    opt = SGD([W], 0.1)
+    opt()
+    np.testing.assert_allclose(W, [0.8], rtol=1e-6)
+    with pytest.raises(RuntimeError, match=r"back\(loss\).*opt\(grads\)"):
+        opt()
+    opt(grads)
+    np.testing.assert_allclose(W, [0.6], rtol=1e-6)
+
+
+def test_a_gradient_that_is_gone_is_not_used():
+    W = param([1.0])
+    gradient(lambda: (W * 2).sum(), Params([W]))
+    with pytest.raises(RuntimeError, match="back"):
+        SGD([W])()
+
+
+def test_what_back_left_comes_before_the_latest_gradient():
+    W = param([1.0])
+    back((W * 5).sum())
+    grads = gradient(lambda: (W * 2).sum(), Params([W]))
+    opt = SGD([W], 0.1)
+    opt()
+    np.testing.assert_allclose(W, [0.5], rtol=1e-6)
+    opt()
+    np.testing.assert_allclose(W, [0.3], rtol=1e-5)
+    assert len(grads) == 1
+
+
+def test_opt_takes_arrays_in_the_order_of_the_parameters():
+    W, b = param([1.0]), param([[2.0]])
+    opt = SGD([W, b], 1.0)
+    opt([np.array([0.5]), fluxrs.tensor([[1.0]])])
+    assert (float(W.sum()), float(b.sum())) == (0.5, 1.0)
+    with pytest.raises(DimensionMismatch, match="shapes"):
+        opt([np.array([0.5]), np.array([1.0])])
+    with pytest.raises(DimensionMismatch):
+        opt([np.array([0.5])])
+    with pytest.raises(TypeError, match=r"gradient\(f, ps\)"):
+        opt(0.1)
+    assert opt.t == 1
+
+
+def test_a_parameter_the_loss_did_not_reach_is_stepped_with_zero():
+    W, b = param([1.0]), param([2.0])
+    opt = Momentum([W, b], 0.1)
+    back(W.sum() + b.sum())
+    opt()
+    back(W.sum())
+    opt()
+    np.testing.assert_allclose(b, [2 - 0.1 - 0.09], rtol=1e-6)
+
+
+def test_hyperparameters_are_read_and_set_by_either_name():
+    opt = ADAM([param(1)], eta=0.5, β1=0.8, ϵ=1e-4)
+    assert (opt.η, opt.eta, opt.beta1, opt.ϵ, opt.eps) == (0.5, 0.5, 0.8, 1e-4, 1e-4)
+    opt.eta = 0.25
+    assert opt.η == 0.25
+    opt.β1 = 0.7
+    assert opt.beta1 == 0.7
+
+
+def test_setting_the_rate_between_steps():
+    p = param([1.0])
+    opt = SGD([p], 0.1)
+    back(p.sum())
+    opt()
+    opt.η = 1.0
+    back(p.sum())
+    opt()
+    np.testing.assert_allclose(p, [-0.1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("Opt", OPTIMISERS)
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_goes_on_exactly(Opt, duplicate):
+    p = param(x0)
+    opt = Opt([p])
+    run(opt, p, 3)
+    q, opt2 = duplicate((p, opt))
+    assert opt2.params[0] is q
+    np.testing.assert_array_equal(run(opt, p, 3), run(opt2, q, 3))
+
+
+def test_repr():
+    assert repr(SGD([param(1)], 0.5)) == "SGD(1 parameters, η=0.5, decay=0)"

@@ -1,0 +1,179 @@
+"""Custom gradients, and what is built from `gradient`."""
+
+import numpy as np
+import pytest
+
+import fluxrs
+from fluxrs import (
+    Params,
+    back,
+    checkpoint,
+    collect,
+    data,
+    derivative,
+    forward,
+    grad,
+    gradcheck,
+    gradient,
+    hessian,
+    hook,
+    jacobian,
+    ngradient,
+    param,
+    track,
+)
+
+
+def minus(a, b):
+    return a - b
+
+
+@grad(minus)
+def _(a, b):
+    return minus(data(a), data(b)), lambda Δ: (Δ, -Δ)
+
+
+@grad
+def times(a, b):
+    return data(a) * data(b), lambda Δ: (Δ * b, a * Δ)
+
+
+def test_track_uses_the_defined_gradient():
+    a, b = param([1, 2, 3]), param([3, 2, 1])
+    c = track(minus, a, b)
+    assert c.tolist() == [-2, 0, 2]
+    back(c, 1)
+    assert grad(a).tolist() == [1, 1, 1]
+    assert grad(b).tolist() == [-1, -1, -1]
+
+
+def test_defining_a_gradient_leaves_the_function_as_it_was():
+    assert _ is minus
+    assert minus(3, 1) == 2
+
+
+def test_a_bare_grad_makes_a_tracked_function():
+    a, b = gradient(times, 2.0, 3.0)
+    assert (float(a), float(b)) == (3, 2)
+    assert gradcheck(lambda a, b: times(a, b).sum(), [1.0, 2.0], [3.0, 4.0])
+
+
+def test_arguments_that_are_not_tensors_pass_through():
+    @grad
+    def scale(k, x):
+        return k * data(x), lambda Δ: (None, k * Δ)
+
+    assert gradient(lambda x: scale(3, x), 1.0)[0].item() == 3
+
+
+def test_the_pullback_is_differentiated_in_turn():
+    d2 = derivative(derivative(lambda x: times(x, x) * x))
+    assert float(d2(2.0)) == pytest.approx(12)
+
+
+def test_a_custom_gradient_may_lie():
+    @grad
+    def liar(x):
+        return data(x), lambda Δ: (100 * Δ,)
+
+    assert float(gradient(lambda x: 2 * liar(x), 1.0)[0]) == 200
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: track(max, param(1)), r"max has no gradient; define one with @grad\(max\)"),
+        (lambda: grad(lambda x: x * x)(param(2.0)), "gradient of a function is gradient"),
+        (
+            lambda: back(grad(lambda x: (data(x), lambda Δ: Δ))(param(2.0))),
+            "must return a tuple of 1",
+        ),
+    ],
+)
+def test_wrong_definitions(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_hook_sees_the_gradient_on_its_way():
+    seen = []
+
+    def reverse(Δ):
+        seen.append(float(Δ))
+        return -Δ
+
+    assert float(gradient(lambda x: 2 * hook(reverse, x), 1.0)[0]) == -2
+    assert seen == [2]
+    assert hook(reverse, 5) == 5
+
+
+def test_checkpoint_gives_the_same_value_and_gradients():
+    W = param(np.random.default_rng(0).normal(size=(3, 3)))
+    x = np.array([1.0, 2.0, 3.0])
+    plain = lambda x: fluxrs.tanh(W @ fluxrs.tanh(W @ x)).sum()
+    calls = []
+
+    def counted(x):
+        calls.append(1)
+        return plain(x)
+
+    gs, (gx,) = gradient(lambda: plain(x), Params([W])), gradient(plain, x)
+    hs = gradient(lambda: checkpoint(counted, x), Params([W]))
+    assert len(calls) == 2
+    np.testing.assert_allclose(hs[W], gs[W])
+    np.testing.assert_allclose(gradient(lambda x: checkpoint(plain, x), x)[0], gx)
+
+
+def test_checkpoint_repeats_its_random_numbers():
+    drop = fluxrs.Dropout(0.5)
+    x = param(np.ones(100))
+    y = checkpoint(drop, x)
+    back(y.sum())
+    np.testing.assert_array_equal(x.grad, y)
+
+
+def test_derivatives_of_any_order():
+    f = lambda x: 3 * x**2 + 2 * x + 1
+    assert float(derivative(f)(2.0)) == 14
+    assert float(derivative(f, 2.0)) == 14
+    assert float(derivative(derivative(f))(2.0)) == 6
+    sin = fluxrs.sin
+    fourth = derivative(derivative(derivative(derivative(sin))))
+    assert float(fourth(np.float64(0.3))) == pytest.approx(np.sin(0.3))
+
+
+def test_jacobian_has_a_row_for_each_output():
+    A = np.random.default_rng(0).normal(size=(3, 2))
+    np.testing.assert_allclose(jacobian(lambda x: A @ x, np.ones(2)), A)
+    assert jacobian(lambda x: x.sum(axis=0), np.ones((2, 3))).shape == (3, 6)
+
+
+def test_hessian():
+    A = np.array([[2.0, 1.0], [1.0, 4.0]])
+    np.testing.assert_allclose(hessian(lambda x: (x * (A @ x)).sum() / 2, np.ones(2)), A)
+
+
+def test_ngradient_and_gradcheck():
+    (g,) = ngradient(lambda x: (x**3).sum(), [1.0, 2.0])
+    np.testing.assert_allclose(g, [3, 12], rtol=1e-6)
+    assert gradcheck(lambda x: (x**3).sum(), [1.0, 2.0])
+    assert not gradcheck(lambda x: hook(lambda Δ: 2 * Δ, x).sum(), [1.0, 2.0])
+
+
+def test_forward_gives_a_pullback_for_any_sensitivity():
+    y, pull = forward(lambda a, b: a * b, [1, 2, 3], [4, 5, 6])
+    assert y.tolist() == [4, 10, 18]
+    assert [g.tolist() for g in pull([1, 1, 1])] == [[4, 5, 6], [1, 2, 3]]
+
+
+def test_collect_makes_one_tensor_of_tracked_numbers():
+    a, b = param(1), param(2)
+    c = collect([[a, b], [b, a]])
+    assert c.tolist() == [[1, 2], [2, 1]]
+    back((c * np.array([[1, 2], [3, 4]], dtype="float32")).sum())
+    assert (float(a.grad), float(b.grad)) == (5, 5)
+
+
+def test_everything_is_under_tracker_too():
+    for name in fluxrs.tracker.__all__:
+        assert getattr(fluxrs, name) is getattr(fluxrs.tracker, name)
