@@ -13,7 +13,7 @@ fn parts<T: Float, I: Isa>(x: T) -> (T, T) {
     // e^(-a²) needs all of a²; e^(a²)·erfc a is smooth.
     let (square, low) = a.exact_product::<I>(a);
     let t = (a - T::ERFCX_K) / (a + T::ERFCX_K);
-    let scaled = t.polynomial::<I>(T::ERFCX_P) / (one + a + a);
+    let scaled = t.polynomial::<I>(T::ERFCX_P) / a.fma::<I>(T::of(2.0), one);
     (ratio, exp_sum::<T, I>(-square, -low) * scaled)
 }
 

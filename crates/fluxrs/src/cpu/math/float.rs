@@ -185,8 +185,9 @@ macro_rules! float {
                 if I::FMA {
                     return (product, self.mul_add(y, -product));
                 }
-                // Dekker: halves of the mantissas multiply exactly.
-                let head = |x: $t| $t::from_bits(x.to_bits() >> ($mantissa / 2 + 1) << ($mantissa / 2 + 1));
+                // Dekker: halves of the mantissas multiply exactly, the upper one being rounded to save a bit below.
+                let cut: $bits = (1 << ($mantissa / 2)) * 2;
+                let head = |x: $t| $t::from_bits((x.to_bits() + cut / 2) & !(cut - 1));
                 let (a, b) = (head(self), head(y));
                 let (c, d) = (self - a, y - b);
                 (product, ((a * b - product) + a * d + c * b) + c * d)

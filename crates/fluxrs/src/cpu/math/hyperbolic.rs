@@ -14,11 +14,13 @@ fn odd<T: Float>(x: T, magnitude: T) -> T {
 
 #[inline(always)]
 pub(super) fn sinh<T: Float, I: Isa>(x: T) -> T {
-    let (one, two) = (T::of(1.0), T::of(2.0));
     let a = x.abs().clamped([T::of(0.0), T::SINH]);
-    // With t = eᵃ − 1: sinh a = (t + t/(t + 1))/2.
-    let half = two * quarter_expm1::<T, I>(a);
-    odd(x, half + half / (two * half + one))
+    // With t = eᵃ − 1: sinh a = (t + t/(t + 1))/2; a quarter of t is finite where sinh has overflowed.
+    let quarter = quarter_expm1::<T, I>(a);
+    odd(
+        x,
+        T::of(2.0) * (quarter + quarter / (T::of(4.0) * quarter + T::of(1.0))),
+    )
 }
 
 #[inline(always)]
@@ -54,7 +56,8 @@ pub(super) fn acosh<T: Float, I: Isa>(x: T) -> T {
     let sum = t + t.fma::<I>(t, t + t).root();
     let big = x > T::BIG;
     let (t, d) = (if big { x } else { sum }, if big { one } else { zero });
-    log1p_doubled::<T, I>(t, d)
+    let y = log1p_doubled::<T, I>(t, d);
+    if x < one { T::NAN } else { y }
 }
 
 #[inline(always)]

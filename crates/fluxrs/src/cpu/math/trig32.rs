@@ -13,12 +13,12 @@ const TURNS: [f64; 5] = [
 ];
 const TURNS_REST: f64 = 6.551007954373285e-45;
 
-/// x = π·(n + f + t) with n an integer, |f| ≤ 1/2 and t tiny: f, t, and `MAGIC` + n.
+/// x = (n + h)·π/2 with n an integer and |h| ≤ 1/2: h·π/2, and `MAGIC` + n.
 ///
-/// The nearest that an `f32` comes to a multiple of π/2 is 2⁻³² or so, so f + t must be right to 2⁻⁶⁰: whole turns are dropped
-/// from each exact product, its upper bits add up exactly in f, and the lower ones in t.
+/// The nearest that an `f32` comes to a multiple of π/2 is 2⁻³² or so, so h must be right to 2⁻⁶⁰: whole turns are dropped from
+/// each exact product, its upper bits add up exactly, and the lower ones apart.
 #[inline(always)]
-fn half_turns<I: Isa>(x: f32) -> (f64, f64, f64) {
+fn quarter_turns<I: Isa>(x: f32) -> (f32, f64) {
     const COARSE: f64 = f64::MAGIC / (1u64 << 24) as f64;
     let x = f64::from(x);
     let mut upper = 0.0;
@@ -30,54 +30,54 @@ fn half_turns<I: Isa>(x: f32) -> (f64, f64, f64) {
         upper += head;
         lower += part - head;
     }
-    let half = upper + upper;
-    let k = half + f64::MAGIC;
-    (half - (k - f64::MAGIC), lower + lower, k)
+    let quarters = 4.0 * upper;
+    let k = quarters + f64::MAGIC;
+    let h = 4f64.fma::<I>(lower, quarters - (k - f64::MAGIC));
+    ((h * std::f64::consts::FRAC_PI_2) as f32, k)
 }
 
-/// sin(π·x) for x between −1/2 and 1/2.
+/// sin r for |r| ≤ π/4.
 #[inline(always)]
-fn sin_pi<I: Isa>(x: f64) -> f32 {
-    const P: &[f32] = &[
-        -0.16666667,
-        0.008333331,
-        -1.9840868e-4,
-        2.7525373e-6,
-        -2.38887e-8,
-    ];
-    let r = (x * std::f64::consts::PI) as f32;
+fn sin_part<I: Isa>(r: f32) -> f32 {
+    const P: &[f32] = &[-0.16666655, 0.008332156, -1.9514629e-4];
     let z = r * r;
     (r * z).fma::<I>(z.polynomial::<I>(P), r)
 }
 
-/// cos(π·(f + t)), which is sin(π·(1/2 − |f + t|)).
+/// cos r for |r| ≤ π/4.
 #[inline(always)]
-fn cos_pi<I: Isa>(f: f64, t: f64) -> f32 {
-    sin_pi::<I>((0.5 - f.abs()) - if f < 0.0 { -t } else { t })
+fn cos_part<I: Isa>(r: f32) -> f32 {
+    const P: &[f32] = &[0.041666646, -0.0013887312, 2.4432526e-5];
+    let z = r * r;
+    (z * z).fma::<I>(z.polynomial::<I>(P), z.fma::<I>(-0.5, 1.0))
 }
 
-/// −y for an odd number of half turns.
+/// sin of the angle turned by `quarters` quarter turns more.
 #[inline(always)]
-fn turned(y: f32, k: f64) -> f32 {
-    if k.to_bits() & 1 == 1 { -y } else { y }
+fn sin_turned<I: Isa>(x: f32, quarters: u64) -> f32 {
+    let (r, k) = quarter_turns::<I>(x);
+    let n = k.to_bits().wrapping_add(quarters);
+    let (s, c) = (sin_part::<I>(r), cos_part::<I>(r));
+    let y = if n & 1 == 1 { c } else { s };
+    if n & 2 == 2 { -y } else { y }
 }
 
 #[inline(always)]
 pub(super) fn sin<I: Isa>(x: f32) -> f32 {
-    let (f, t, k) = half_turns::<I>(x);
-    let y = turned(sin_pi::<I>(f + t), k);
+    let y = sin_turned::<I>(x, 0);
     if x == 0.0 { x } else { y }
 }
 
 #[inline(always)]
 pub(super) fn cos<I: Isa>(x: f32) -> f32 {
-    let (f, t, k) = half_turns::<I>(x);
-    turned(cos_pi::<I>(f, t), k)
+    sin_turned::<I>(x, 1)
 }
 
 #[inline(always)]
 pub(super) fn tan<I: Isa>(x: f32) -> f32 {
-    let (f, t, _) = half_turns::<I>(x);
-    let y = sin_pi::<I>(f + t) / cos_pi::<I>(f, t);
+    let (r, k) = quarter_turns::<I>(x);
+    let (s, c) = (sin_part::<I>(r), cos_part::<I>(r));
+    let odd = k.to_bits() & 1 == 1;
+    let y = (if odd { -c } else { s }) / (if odd { s } else { c });
     if x == 0.0 { x } else { y }
 }
