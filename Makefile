@@ -89,5 +89,5 @@ $(TOOLS): pyproject.toml $(VENV)/made.stamp
 	@touch $@
 
 $(BUILT): $(RUST) $(TOOLS)
-	$(BIN)/maturin develop --release
+	PIP_QUIET=1 $(BIN)/maturin develop --release
 	@touch $@

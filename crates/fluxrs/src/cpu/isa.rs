@@ -82,7 +82,11 @@ pub fn levels() -> Vec<Level> {
         &[Level::Plain, Level::Avx2, Level::Avx512]
     };
     let best = detect();
-    known.iter().copied().filter(|&level| level <= best).collect()
+    known
+        .iter()
+        .copied()
+        .filter(|&level| level <= best)
+        .collect()
 }
 
 #[cfg(target_arch = "x86_64")]

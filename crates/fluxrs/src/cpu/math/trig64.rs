@@ -56,9 +56,9 @@ static PIECES: [[f64; 64]; 4] = {
 /// are dropped term by term. The nearest that an `f64` comes to a multiple of π/2 is 2⁻⁶¹ or so, hence the exact sums.
 #[inline(always)]
 fn quarter_turns<I: Isa>(x: f64) -> (f64, f64, f64) {
-    let exponent = x.to_bits() >> 52 & 0x7FF;
+    let exponent = (x.to_bits() >> 52) & 0x7FF;
     let index = exponent.saturating_sub(1023 + 54) / u64::from(STEP);
-    let scaled = f64::from_bits(x.to_bits() - (index * u64::from(STEP) << 52));
+    let scaled = f64::from_bits(x.to_bits() - ((index * u64::from(STEP)) << 52));
     let scaled = if exponent == 0x7FF { f64::NAN } else { scaled };
     let piece = |j: usize| PIECES[j][index as usize & 63];
     let drop = |v: f64| (-4f64).fma::<I>((v * 0.25).rint::<I>(), v);
