@@ -1,0 +1,150 @@
+//! Memory that tensors live in. Host buffers are 64-byte aligned, padded, and never zeroed by us.
+
+use crate::bail;
+use crate::dtype::{DType, Element};
+use crate::error::Result;
+use std::alloc::{Layout, alloc, dealloc};
+use std::any::Any;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+pub const ALIGN: usize = 64;
+
+/// A piece of host memory: our own, or somebody else's kept alive by `owner`.
+pub struct HostBuffer {
+    ptr: NonNull<u8>,
+    bytes: usize,
+    owner: Option<Box<dyn Any + Send + Sync>>,
+}
+
+// SAFETY: the memory is only written by the plan that owns the buffer exclusively, before anyone
+// else can see it (see `evaluate`); afterwards it is only read.
+unsafe impl Send for HostBuffer {}
+unsafe impl Sync for HostBuffer {}
+
+fn layout(bytes: usize) -> Option<Layout> {
+    let padded = bytes.max(1).checked_next_multiple_of(ALIGN)?;
+    Layout::from_size_align(padded, ALIGN).ok()
+}
+
+impl HostBuffer {
+    pub fn new(bytes: usize) -> Result<HostBuffer> {
+        if faults::should_fail() {
+            bail!(Memory, "cannot get {bytes} bytes of memory (failure asked for by a test)");
+        }
+        let Some(layout) = layout(bytes) else {
+            bail!(Memory, "cannot get {bytes} bytes of memory: more than can be addressed");
+        };
+        // SAFETY: the layout has a nonzero size.
+        match NonNull::new(unsafe { alloc(layout) }) {
+            Some(ptr) => Ok(HostBuffer { ptr, bytes, owner: None }),
+            None => bail!(Memory, "cannot get {bytes} bytes of memory; make the tensors or the batch smaller"),
+        }
+    }
+
+    /// Memory that belongs to `owner`, seen without a copy.
+    ///
+    /// # Safety
+    /// `ptr` must be readable for `bytes` bytes and aligned to its elements as long as `owner` lives, and nobody may write it.
+    pub unsafe fn foreign(ptr: NonNull<u8>, bytes: usize, owner: Box<dyn Any + Send + Sync>) -> HostBuffer {
+        HostBuffer { ptr, bytes, owner: Some(owner) }
+    }
+
+    pub fn from_slice<T: Element>(data: &[T]) -> Result<HostBuffer> {
+        let buffer = HostBuffer::new(size_of_val(data))?;
+        // SAFETY: the new buffer is at least as long and nobody else has it.
+        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), buffer.ptr.as_ptr().cast(), data.len()) };
+        Ok(buffer)
+    }
+
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.ptr.as_ptr()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Foreign memory may not be written.
+    pub fn is_foreign(&self) -> bool {
+        self.owner.is_some()
+    }
+
+    pub fn as_slice<T: Element>(&self) -> &[T] {
+        // SAFETY: aligned, initialised by the plan that made it, not written while shared.
+        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr().cast(), self.bytes / size_of::<T>()) }
+    }
+}
+
+impl Drop for HostBuffer {
+    fn drop(&mut self) {
+        if self.owner.is_none()
+            && let Some(layout) = layout(self.bytes)
+        {
+            // SAFETY: allocated in `new` with the same layout.
+            unsafe { dealloc(self.ptr.as_ptr(), layout) }
+        }
+    }
+}
+
+/// A buffer of a device other than the host; its crate knows what is inside.
+pub trait DeviceBuffer: Any + Send + Sync {
+    fn as_any(&self) -> &dyn Any;
+}
+
+#[derive(Clone)]
+pub enum Buffer {
+    Host(Arc<HostBuffer>),
+    Device(Arc<dyn DeviceBuffer>),
+}
+
+impl Buffer {
+    pub fn host(bytes: usize) -> Result<Buffer> {
+        Ok(Buffer::Host(Arc::new(HostBuffer::new(bytes)?)))
+    }
+
+    /// Whether nobody but the holder of this reference can see the memory.
+    pub fn is_unique(&self) -> bool {
+        match self {
+            Buffer::Host(b) => Arc::strong_count(b) == 1 && !b.is_foreign(),
+            Buffer::Device(b) => Arc::strong_count(b) == 1,
+        }
+    }
+
+    pub fn as_host(&self) -> Option<&HostBuffer> {
+        match self {
+            Buffer::Host(b) => Some(b),
+            Buffer::Device(_) => None,
+        }
+    }
+}
+
+/// Bytes of `n` elements, or a MemoryError when that cannot be addressed.
+pub fn byte_len(n: usize, dtype: DType) -> Result<usize> {
+    match n.checked_mul(dtype.bytes()).filter(|&b| b <= isize::MAX as usize - ALIGN) {
+        Some(b) => Ok(b),
+        None => bail!(Memory, "cannot get memory for {n} elements of {dtype}"),
+    }
+}
+
+/// Failed allocations on demand, for the tests that show that nothing is lost by one.
+pub mod faults {
+    use std::cell::Cell;
+
+    thread_local! {
+        static COUNTDOWN: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// The n-th allocation from now on this thread fails; 0 switches it off.
+    pub fn fail_after(n: u64) {
+        COUNTDOWN.set(n);
+    }
+
+    pub(super) fn should_fail() -> bool {
+        let n = COUNTDOWN.get();
+        if n > 0 {
+            COUNTDOWN.set(n - 1);
+        }
+        n == 1
+    }
+}

@@ -1,0 +1,62 @@
+//! Devices by number, and what a device must be able to do. The CPU is built in; others register.
+
+use crate::buffer::Buffer;
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::plan::{Bindings, Plan};
+use std::fmt;
+use std::sync::{Arc, RwLock};
+
+/// 0 is the CPU; others count in the order in which they registered.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Device(pub u8);
+
+impl Device {
+    pub const CPU: Device = Device(0);
+
+    pub fn is_cpu(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_cpu() { f.write_str("cpu") } else { write!(f, "gpu:{}", self.0 - 1) }
+    }
+}
+
+/// A plan made ready for one device.
+pub trait Executable: Send + Sync {
+    /// Runs the whole plan. Nothing in `bindings.outputs` that is overwritten in place may have changed when this returns an error.
+    fn run(&self, bindings: &mut Bindings<'_>) -> Result<()>;
+}
+
+pub trait Backend: Send + Sync {
+    fn name(&self) -> String;
+    /// Whether the device can hold and compute with this type.
+    fn supports(&self, dtype: DType) -> bool;
+    fn allocate(&self, bytes: usize) -> Result<Buffer>;
+    fn upload(&self, host: &[u8]) -> Result<Buffer>;
+    /// Copies the first `out.len()` bytes back, waiting for what is under way.
+    fn download(&self, buffer: &Buffer, out: &mut [u8]) -> Result<()>;
+    fn compile(&self, plan: &Arc<Plan>) -> Result<Box<dyn Executable>>;
+    /// Waits until all that was submitted is done, and raises what went wrong there.
+    fn synchronize(&self) -> Result<()>;
+}
+
+static BACKENDS: RwLock<Vec<Arc<dyn Backend>>> = RwLock::new(Vec::new());
+
+/// Adds a device; its number is returned.
+pub fn register(backend: Arc<dyn Backend>) -> Device {
+    let mut all = BACKENDS.write().unwrap_or_else(|e| e.into_inner());
+    all.push(backend);
+    Device(all.len() as u8)
+}
+
+/// The backend of a device; the CPU's is always there.
+pub fn backend(device: Device) -> Arc<dyn Backend> {
+    if device.is_cpu() {
+        return crate::cpu::backend();
+    }
+    BACKENDS.read().unwrap_or_else(|e| e.into_inner())[device.0 as usize - 1].clone()
+}

@@ -1,0 +1,33 @@
+//! What can go wrong, by the kind of exception that Python sees.
+
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
+pub enum Error {
+    /// Shapes that do not fit: `DimensionMismatch`, a ValueError.
+    #[error("{0}")]
+    Shape(String),
+    #[error("{0}")]
+    Type(String),
+    #[error("{0}")]
+    Index(String),
+    #[error("{0}")]
+    Value(String),
+    #[error("{0}")]
+    Memory(String),
+    #[error("{0}")]
+    Device(String),
+    /// A loss that is Inf or NaN where an update derives from it: FloatingPointError.
+    #[error("{0}")]
+    BadLoss(String),
+    #[error("interrupted")]
+    Interrupted,
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Returns an [`Error`] of the named kind with a formatted message.
+#[macro_export]
+macro_rules! bail {
+    ($kind:ident, $($arg:tt)*) => {
+        return Err($crate::error::Error::$kind(format!($($arg)*)))
+    };
+}

@@ -1,0 +1,328 @@
+//! The graph: tensors are reference-counted nodes, made by calling ops and run later.
+
+use crate::buffer::Buffer;
+use crate::device::Device;
+use crate::dtype::{DType, Number};
+use crate::ops::Op;
+use crate::shape::{Map, Shape};
+use smallvec::{SmallVec, smallvec};
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::fmt;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+pub type Srcs = SmallVec<[Tensor; 3]>;
+
+/// The proof that the one lock over what evaluation changes in a graph is held.
+pub struct Graph {
+    pub(crate) epoch: u32,
+}
+
+static GRAPH: Mutex<Graph> = Mutex::new(Graph { epoch: 0 });
+
+/// Takes the graph lock: short, and never held while Python code or a kernel runs.
+pub fn lock() -> MutexGuard<'static, Graph> {
+    GRAPH.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// A cell that only the holder of the graph lock may look into: one lock for a whole pass over a
+/// graph instead of one a node.
+pub struct Guarded<T>(UnsafeCell<T>);
+
+// SAFETY: every access borrows the `Graph` behind the one lock, shared for reading and mutable for
+// writing, so that references from `get` and `get_mut` cannot overlap between threads.
+unsafe impl<T: Send> Sync for Guarded<T> {}
+
+impl<T> Guarded<T> {
+    pub fn new(value: T) -> Self {
+        Guarded(UnsafeCell::new(value))
+    }
+
+    pub fn get<'a>(&'a self, _: &'a Graph) -> &'a T {
+        // SAFETY: the graph lock is held, and shared borrows of it allow reading only.
+        unsafe { &*self.0.get() }
+    }
+
+    pub fn set(&self, _: &mut Graph, value: T) -> T {
+        // SAFETY: the mutable borrow of the graph excludes every reference given out by `get`.
+        unsafe { std::mem::replace(&mut *self.0.get(), value) }
+    }
+
+    fn get_mut_owned(&mut self) -> &mut T {
+        self.0.get_mut()
+    }
+}
+
+/// What is known of a node's value.
+#[derive(Clone)]
+pub enum Value {
+    Pending,
+    Ready(Buffer),
+    /// An intermediate kept for the backward pass; freed by the first one.
+    Kept(Buffer),
+    /// A parameter's former value, overwritten by an update.
+    Overwritten,
+}
+
+impl Value {
+    pub fn buffer(&self) -> Option<&Buffer> {
+        match self {
+            Value::Ready(b) | Value::Kept(b) => Some(b),
+            _ => None,
+        }
+    }
+}
+
+pub struct Node {
+    pub(crate) id: u64,
+    pub(crate) hash: u64,
+    pub(crate) op: Op,
+    pub(crate) shape: Shape,
+    pub(crate) dtype: DType,
+    pub(crate) device: Device,
+    pub(crate) tracked: bool,
+    pub(crate) leaf: u64,
+    pub(crate) guards: Option<Arc<Guards>>,
+    pub(crate) srcs: Guarded<Srcs>,
+    pub(crate) value: Guarded<Value>,
+    /// (epoch, local index) of the pass that saw this node last.
+    pub(crate) mark: Guarded<(u32, u32)>,
+    pub(crate) handles: AtomicU32,
+}
+
+/// The losses that a gradient derives from: no update made of it may be committed when one of them is Inf or NaN.
+pub struct Guards(pub(crate) SmallVec<[Tensor; 1]>);
+
+/// A value in the graph, computed when somebody needs it. Cloning is cheap.
+#[derive(Clone)]
+pub struct Tensor(pub(crate) Arc<Node>);
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A fresh number, larger than all before: nodes are topologically ordered by theirs.
+pub(crate) fn next_id() -> u64 {
+    NEXT_ID.fetch_add(1, Ordering::Relaxed)
+}
+
+thread_local! {
+    static NO_GRAD: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Runs `f` so that nothing it makes can be differentiated.
+pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
+    let _scope = NoGrad::enter();
+    f()
+}
+
+/// While it lives, results on this thread are not tracked.
+pub struct NoGrad(());
+
+impl NoGrad {
+    pub fn enter() -> NoGrad {
+        NO_GRAD.set(NO_GRAD.get() + 1);
+        NoGrad(())
+    }
+}
+
+impl Drop for NoGrad {
+    fn drop(&mut self) {
+        NO_GRAD.set(NO_GRAD.get() - 1);
+    }
+}
+
+pub fn tracking() -> bool {
+    NO_GRAD.get() == 0
+}
+
+impl Tensor {
+    /// A new pending node.
+    pub(crate) fn node(op: Op, srcs: Srcs, shape: Shape, dtype: DType) -> Tensor {
+        let tracked = tracking() && srcs.iter().any(|s| s.0.tracked);
+        Tensor::make(op, srcs, shape, dtype, tracked)
+    }
+
+    pub(crate) fn make(op: Op, srcs: Srcs, shape: Shape, dtype: DType, tracked: bool) -> Tensor {
+        let device = srcs.iter().find(|s| !s.is_number()).map_or(Device::CPU, |s| s.0.device);
+        let guards = merge_guards(&srcs);
+        let node = Tensor::build(op, srcs, shape, dtype, device, tracked, guards, 0, Value::Pending);
+        crate::evaluate::count_node();
+        node
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn build(
+        op: Op,
+        srcs: Srcs,
+        shape: Shape,
+        dtype: DType,
+        device: Device,
+        tracked: bool,
+        guards: Option<Arc<Guards>>,
+        leaf: u64,
+        value: Value,
+    ) -> Tensor {
+        let hash = op.hash(&shape, dtype, device);
+        Tensor(Arc::new(Node {
+            id: next_id(),
+            hash,
+            op,
+            shape,
+            dtype,
+            device,
+            tracked,
+            leaf,
+            guards,
+            srcs: Guarded::new(srcs),
+            value: Guarded::new(value),
+            mark: Guarded::new((0, 0)),
+            handles: AtomicU32::new(0),
+        }))
+    }
+
+    /// A node whose value is there.
+    pub fn from_buffer(buffer: Buffer, shape: &[usize], dtype: DType, device: Device) -> Tensor {
+        Tensor::build(Op::Data, smallvec![], shape.into(), dtype, device, false, None, 0, Value::Ready(buffer))
+    }
+
+    /// The value of leaf number `leaf`, as a node of its own: gradients find it by that number.
+    pub(crate) fn leaf_value(buffer: Buffer, shape: &[usize], dtype: DType, device: Device, tracked: bool, leaf: u64) -> Tensor {
+        Tensor::build(Op::Data, smallvec![], shape.into(), dtype, device, tracked, None, leaf, Value::Ready(buffer))
+    }
+
+    /// The same value as `x` under an identity of its own, tracked: what `gradient` differentiates by.
+    pub(crate) fn tracked_identity(x: &Tensor) -> Tensor {
+        let guards = x.0.guards.clone();
+        let (shape, dtype) = (x.0.shape.clone(), x.0.dtype);
+        let op = Op::identity_view(x);
+        Tensor::build(op, smallvec![x.clone()], shape, dtype, x.0.device, true, guards, 0, Value::Pending)
+    }
+
+    /// A pending node with guards of its own choosing.
+    pub(crate) fn guarded(op: Op, srcs: Srcs, shape: Shape, dtype: DType, device: Device, guards: Option<Arc<Guards>>) -> Tensor {
+        Tensor::build(op, srcs, shape, dtype, device, false, guards, 0, Value::Pending)
+    }
+
+    /// A Python number: data of a plan, never part of its key.
+    pub fn number(x: impl Into<Number>) -> Tensor {
+        let x = x.into();
+        Tensor::build(Op::Number(x), smallvec![], Shape::new(), x.dtype(), Device::CPU, false, None, 0, Value::Pending)
+    }
+
+    pub fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    pub fn ndim(&self) -> usize {
+        self.0.shape.len()
+    }
+
+    pub fn size(&self) -> usize {
+        crate::shape::size(&self.0.shape)
+    }
+
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+
+    pub fn device(&self) -> Device {
+        self.0.device
+    }
+
+    pub fn is_tracked(&self) -> bool {
+        self.0.tracked
+    }
+
+    pub fn is_number(&self) -> bool {
+        matches!(self.0.op, Op::Number(_))
+    }
+
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    pub fn op(&self) -> &Op {
+        &self.0.op
+    }
+
+    pub fn ptr_eq(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The node that owns the elements this one shows: itself, unless it is a view.
+    pub fn base(&self) -> Tensor {
+        match &self.0.op {
+            Op::View(view) => view.base.clone(),
+            _ => self.clone(),
+        }
+    }
+
+    /// Where the elements lie in the base.
+    pub fn map(&self) -> Map {
+        match &self.0.op {
+            Op::View(view) => view.map.clone(),
+            _ => Map::contiguous(&self.0.shape),
+        }
+    }
+}
+
+fn merge_guards(srcs: &[Tensor]) -> Option<Arc<Guards>> {
+    let mut out: Option<Arc<Guards>> = None;
+    for s in srcs {
+        let Some(g) = &s.0.guards else { continue };
+        out = match out {
+            None => Some(g.clone()),
+            Some(o) if Arc::ptr_eq(&o, g) => Some(o),
+            Some(o) => {
+                let mut all = o.0.clone();
+                for t in &g.0 {
+                    if !all.iter().any(|a| a.ptr_eq(t)) {
+                        all.push(t.clone());
+                    }
+                }
+                if all.len() == o.0.len() { Some(o) } else { Some(Arc::new(Guards(all))) }
+            }
+        };
+    }
+    out
+}
+
+/// How deep drops may nest on the stack before they are queued.
+const NESTED_DROPS: u32 = 64;
+
+thread_local! {
+    static DROP_DEPTH: Cell<u32> = const { Cell::new(0) };
+    static DROP_QUEUE: RefCell<Vec<Tensor>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Drop for Node {
+    /// A chain of a million nodes is dropped in a loop, not by a million nested calls.
+    fn drop(&mut self) {
+        let srcs = std::mem::take(self.srcs.get_mut_owned());
+        let base = self.op.take_base();
+        let guards = self.guards.take().and_then(Arc::into_inner).map(|g| g.0);
+        if srcs.is_empty() && base.is_none() && guards.is_none() {
+            return;
+        }
+        let depth = DROP_DEPTH.get();
+        if depth >= NESTED_DROPS {
+            let rest = srcs.into_iter().chain(base).chain(guards.into_iter().flatten());
+            // A thread that is ending has no queue any more; nesting is all that is left then.
+            let _ = DROP_QUEUE.try_with(|queue| queue.borrow_mut().extend(rest));
+            return;
+        }
+        DROP_DEPTH.set(depth + 1);
+        drop((srcs, base, guards));
+        if depth == 0 {
+            while let Ok(Some(next)) = DROP_QUEUE.try_with(|queue| queue.borrow_mut().pop()) {
+                drop(next);
+            }
+        }
+        DROP_DEPTH.set(depth);
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{} {} {}{:?}", self.0.id, self.0.op.name(), self.0.dtype, self.0.shape.as_slice())
+    }
+}

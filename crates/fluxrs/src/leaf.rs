@@ -1,0 +1,234 @@
+//! Leaves: parameters and optimiser state. A leaf is an identity whose value is replaced by updates.
+
+use crate::bail;
+use crate::buffer::Buffer;
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::evaluate;
+use crate::graph::{self, Graph, Guarded, Tensor, next_id};
+use crate::shape::show;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+pub struct Leaf {
+    number: u64,
+    tracked: bool,
+    /// The value after the last committed update: always a node whose buffer is there.
+    current: Guarded<Tensor>,
+    /// The queue that holds an update of this leaf, if one does.
+    queue: Guarded<Option<Arc<Queue>>>,
+    queued: AtomicBool,
+    grad: Guarded<Grad>,
+}
+
+/// What `back` has accumulated since it was last zeroed.
+#[derive(Clone, Default)]
+struct Grad {
+    total: Option<Tensor>,
+    /// Each `back` with its loss and the total before it: what a bad loss is undone to.
+    before: Vec<(Tensor, Option<Tensor>)>,
+}
+
+/// Updates that will be committed together.
+#[derive(Default)]
+pub struct Queue(pub(crate) Mutex<Vec<Update>>);
+
+/// A leaf and the value it is to take.
+#[derive(Clone)]
+pub struct Update {
+    pub leaf: Arc<Leaf>,
+    pub value: Tensor,
+}
+
+thread_local! {
+    static QUEUE: Arc<Queue> = Arc::default();
+}
+
+impl Leaf {
+    /// A leaf with its own buffer.
+    pub fn new(buffer: Buffer, shape: &[usize], dtype: DType, device: Device, tracked: bool) -> Arc<Leaf> {
+        let number = next_id();
+        let current = Tensor::leaf_value(buffer, shape, dtype, device, tracked, number);
+        Arc::new(Leaf {
+            number,
+            tracked,
+            current: Guarded::new(current),
+            queue: Guarded::new(None),
+            queued: AtomicBool::new(false),
+            grad: Guarded::default(),
+        })
+    }
+
+    /// A leaf with a copy of a tensor's value.
+    pub fn of(x: &Tensor, tracked: bool) -> Result<Arc<Leaf>> {
+        let (buffer, device) = evaluate::own_copy(x)?;
+        Ok(Leaf::new(buffer, x.shape(), x.dtype(), device, tracked))
+    }
+
+    /// Its number, which the nodes of its values carry.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub fn is_tracked(&self) -> bool {
+        self.tracked
+    }
+
+    /// The node of the present value. An update that waits is committed first.
+    pub fn value(&self) -> Result<Tensor> {
+        if self.queued.load(Ordering::Acquire) {
+            let queue = self.queue.get(&graph::lock()).clone();
+            if let Some(queue) = queue {
+                flush_queue(&queue)?;
+            }
+        }
+        Ok(self.peek())
+    }
+
+    /// The node of the last committed value.
+    pub fn peek(&self) -> Tensor {
+        self.current.get(&graph::lock()).clone()
+    }
+
+    pub(crate) fn current<'a>(&'a self, g: &'a Graph) -> &'a Tensor {
+        self.current.get(g)
+    }
+
+    pub(crate) fn replace(&self, g: &mut Graph, buffer: Buffer) -> Tensor {
+        let old = self.current.get(g);
+        let new = Tensor::leaf_value(buffer, old.shape(), old.dtype(), old.device(), self.tracked, self.number);
+        self.current.set(g, new)
+    }
+
+    /// Moves the leaf, with its gradient, to a value of another device.
+    pub fn relocate(&self, buffer: Buffer, device: Device, dtype: DType) {
+        let mut g = graph::lock();
+        let shape = self.current.get(&g).shape().to_vec();
+        let new = Tensor::leaf_value(buffer, &shape, dtype, device, self.tracked, self.number);
+        self.current.set(&mut g, new);
+        self.grad.set(&mut g, Grad::default());
+    }
+
+    /// The accumulated gradient; None before the first `back`.
+    pub fn grad(&self) -> Option<Tensor> {
+        self.grad.get(&graph::lock()).total.clone()
+    }
+
+    pub fn set_grad(&self, grad: Option<Tensor>) -> Result<()> {
+        if let Some(g) = &grad {
+            self.check("grad", g)?;
+        }
+        self.grad.set(&mut graph::lock(), Grad { total: grad, before: vec![] });
+        Ok(())
+    }
+
+    /// Adds what `back` of `loss` found.
+    pub fn accumulate(&self, part: Tensor, loss: &Tensor) {
+        let mut new = self.grad.get(&graph::lock()).clone();
+        let total = match &new.total {
+            None => part,
+            Some(old) => graph::no_grad(|| old + part),
+        };
+        new.before.push((loss.clone(), new.total.replace(total)));
+        self.grad.set(&mut graph::lock(), new);
+    }
+
+    /// Takes back everything since the first `back` of one of these losses.
+    pub(crate) fn undo_grad(&self, g: &mut Graph, bad: &[Tensor]) {
+        let mut grad = self.grad.get(g).clone();
+        if let Some(first) = grad.before.iter().position(|(loss, _)| bad.iter().any(|b| b.ptr_eq(loss))) {
+            grad.total = grad.before[first].1.clone();
+            grad.before.truncate(first);
+            self.grad.set(g, grad);
+        }
+    }
+
+    fn check(&self, op: &str, value: &Tensor) -> Result<()> {
+        let now = self.peek();
+        if value.shape() != now.shape() {
+            bail!(
+                Shape,
+                "{op}: a parameter of shape {} cannot take a value of shape {}",
+                show(now.shape()),
+                show(value.shape())
+            );
+        }
+        if value.device() != now.device() && !value.is_number() {
+            bail!(Device, "{op}: the parameter lives on {}, the value on {}", now.device(), value.device());
+        }
+        Ok(())
+    }
+}
+
+impl<T: Default> Default for Guarded<T> {
+    fn default() -> Self {
+        Guarded::new(T::default())
+    }
+}
+
+/// Queues p ← p + Δ and zeroes p's gradient.
+pub fn update(leaf: &Arc<Leaf>, delta: &Tensor) -> Result<()> {
+    let now = leaf.value()?;
+    if !delta.is_number() {
+        leaf.check("update", delta)?;
+    }
+    let new = graph::no_grad(|| crate::ops::Elementwise::add.apply(&[&now, &delta.cast_operand(now.dtype())]))?;
+    push(leaf, new)
+}
+
+/// Queues p ← value.
+pub fn assign(leaf: &Arc<Leaf>, value: &Tensor) -> Result<()> {
+    let now = leaf.value()?;
+    leaf.check("assign", value)?;
+    let new = graph::no_grad(|| value.cast(now.dtype()));
+    // A leaf never shares the value's memory, which somebody else may hold: it gets a computed copy.
+    push(leaf, graph::no_grad(|| crate::ops::Elementwise::positive(&new)))
+}
+
+fn push(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
+    let queue = QUEUE.with(Arc::clone);
+    queue.0.lock().unwrap_or_else(|e| e.into_inner()).push(Update { leaf: leaf.clone(), value });
+    let mut g = graph::lock();
+    leaf.queue.set(&mut g, Some(queue));
+    leaf.grad.set(&mut g, Grad::default());
+    leaf.queued.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// Commits everything this thread has queued, as one plan.
+pub fn flush() -> Result<()> {
+    flush_queue(&QUEUE.with(Arc::clone))
+}
+
+/// Whether this thread has queued something.
+pub fn has_queued() -> bool {
+    QUEUE.with(|q| !q.0.lock().unwrap_or_else(|e| e.into_inner()).is_empty())
+}
+
+/// Commits a queue; whatever happens, it is empty afterwards.
+fn flush_queue(queue: &Arc<Queue>) -> Result<()> {
+    evaluate::commit(queue)
+}
+
+/// Takes a queue's updates and releases their leaves: called by the evaluation that commits or discards them.
+pub(crate) fn take_updates(g: &mut Graph, queue: &Queue) -> Vec<Update> {
+    let updates = std::mem::take(&mut *queue.0.lock().unwrap_or_else(|e| e.into_inner()));
+    for u in &updates {
+        u.leaf.queue.set(g, None);
+        u.leaf.queued.store(false, Ordering::Release);
+    }
+    updates
+}
+
+/// Adds the gradient of `y` (weighted by `seed`) to the `.grad` of every leaf in `leaves` that it depends on.
+pub fn back(y: &Tensor, seed: Option<&Tensor>, leaves: &[Arc<Leaf>]) -> Result<()> {
+    let targets: Vec<_> = leaves.iter().map(|l| crate::tape::Target::Leaf(l.number)).collect();
+    let grads = crate::tape::gradient(y, seed, &targets, false)?;
+    for (leaf, grad) in leaves.iter().zip(grads) {
+        if let Some(grad) = grad {
+            leaf.accumulate(grad, y);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,449 @@
+//! Elementwise ops: what the table's entries mean, and how a call becomes a node.
+
+use super::Op;
+use crate::bail;
+use crate::cpu::isa::Isa;
+use crate::cpu::lanes::{self, BinaryBody, Loop, TernaryBody, UnaryBody};
+use crate::cpu::math::{Num, Real};
+use crate::dtype::DType;
+use crate::elementwise_table;
+use crate::error::Result;
+use crate::graph::{Srcs, Tensor};
+use crate::shape::{self, Shape};
+use smallvec::smallvec;
+
+/// Which types an op takes, and what it gives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// Numbers to their common type.
+    Num,
+    /// Floats; integers are taken as float32.
+    Real,
+    /// Floats; integers are given back as they are.
+    Round,
+    /// Two numbers to bool.
+    Compare,
+    /// A float to bool.
+    Test,
+    /// Truth values.
+    Logic,
+    /// A truth value and two numbers to their common type.
+    Select,
+}
+
+/// Everything that the table says of an op, as data.
+pub struct Record {
+    pub name: &'static str,
+    pub doc: &'static str,
+    pub arity: usize,
+    pub class: Class,
+    pub wgsl: &'static str,
+    pub operands: &'static [&'static str],
+    /// Whether a gradient exists.
+    pub differentiable: bool,
+    /// Largest error in units of the last place, where the class is `Real`.
+    pub ulp: u32,
+    /// Where tests draw each operand from.
+    pub domain: &'static [(f64, f64)],
+}
+
+macro_rules! class {
+    (num) => { Class::Num };
+    (real) => { Class::Real };
+    (round) => { Class::Round };
+    (compare) => { Class::Compare };
+    (test) => { Class::Test };
+    (logic) => { Class::Logic };
+    (select) => { Class::Select };
+}
+
+/// The bodies of one op's loops, and the loop for the operands' dtype.
+macro_rules! loops {
+    (num $cpu:expr, $x:ident) => { loops!(@unary [T: Num] T => T, [F32 f32, F64 f64, I32 i32, I64 i64] $cpu, $x) };
+    (num $cpu:expr, $x:ident $y:ident) => { loops!(@binary [T: Num] T => T, [F32 f32, F64 f64, I32 i32, I64 i64] $cpu, $x $y) };
+    (real $cpu:expr, $x:ident) => { loops!(@unary [T: Real] T => T, [F32 f32, F64 f64] $cpu, $x) };
+    (real $cpu:expr, $x:ident $y:ident) => { loops!(@binary [T: Real] T => T, [F32 f32, F64 f64] $cpu, $x $y) };
+    (round $cpu:expr, $x:ident) => { loops!(@unary [T: Real] T => T, [F32 f32, F64 f64] $cpu, $x) };
+    (test $cpu:expr, $x:ident) => { loops!(@unary [T: Real] T => bool, [F32 f32, F64 f64] $cpu, $x) };
+    (compare $cpu:expr, $x:ident $y:ident) => { loops!(@binary [T: Num] T => bool, [F32 f32, F64 f64, I32 i32, I64 i64] $cpu, $x $y) };
+    (logic $cpu:expr, $x:ident) => {{
+        struct Body;
+        impl UnaryBody<bool, bool> for Body {
+            #[inline(always)]
+            fn call<I: Isa>($x: bool) -> bool { $cpu }
+        }
+        |dtype| (dtype == DType::Bool).then(|| lanes::unary::<Body, bool, bool>())
+    }};
+    (logic $cpu:expr, $x:ident $y:ident) => {{
+        struct Body;
+        impl BinaryBody<bool, bool, bool> for Body {
+            #[inline(always)]
+            fn call<I: Isa>($x: bool, $y: bool) -> bool { $cpu }
+        }
+        |dtype| (dtype == DType::Bool).then(|| lanes::binary::<Body, bool, bool, bool>())
+    }};
+    (select $cpu:expr, $x:ident $y:ident $z:ident) => {{
+        struct Body;
+        impl<T: lanes::Lane> TernaryBody<bool, T, T, T> for Body {
+            #[inline(always)]
+            fn call<I: Isa>($x: bool, $y: T, $z: T) -> T { $cpu }
+        }
+        |dtype| Some(match dtype {
+            DType::Bool => lanes::ternary::<Body, bool, bool, bool, bool>(),
+            DType::I32 => lanes::ternary::<Body, bool, i32, i32, i32>(),
+            DType::I64 => lanes::ternary::<Body, bool, i64, i64, i64>(),
+            DType::F32 => lanes::ternary::<Body, bool, f32, f32, f32>(),
+            DType::F64 => lanes::ternary::<Body, bool, f64, f64, f64>(),
+        })
+    }};
+    (@unary [T: $bound:ident] T => $U:ident, [$($D:ident $E:ident),*] $cpu:expr, $x:ident) => {{
+        struct Body;
+        impl<T: $bound> UnaryBody<T, loops!(@result $U T)> for Body {
+            #[inline(always)]
+            fn call<I: Isa>($x: T) -> loops!(@result $U T) { $cpu }
+        }
+        |dtype| match dtype {
+            $(DType::$D => Some(lanes::unary::<Body, $E, loops!(@result $U $E)>()),)*
+            _ => None,
+        }
+    }};
+    (@binary [T: $bound:ident] T => $U:ident, [$($D:ident $E:ident),*] $cpu:expr, $x:ident $y:ident) => {{
+        struct Body;
+        impl<T: $bound> BinaryBody<T, T, loops!(@result $U T)> for Body {
+            #[inline(always)]
+            fn call<I: Isa>($x: T, $y: T) -> loops!(@result $U T) { $cpu }
+        }
+        |dtype| match dtype {
+            $(DType::$D => Some(lanes::binary::<Body, $E, $E, loops!(@result $U $E)>()),)*
+            _ => None,
+        }
+    }};
+    (@result T $E:ident) => { $E };
+    (@result bool $E:ident) => { bool };
+}
+
+/// The gradient towards operand `$i`, from the list of the table.
+macro_rules! gradients {
+    (none) => { |_: usize, _: &[Tensor], _: &Tensor, _: &Tensor| -> Option<Tensor> { None } };
+    ([$dx:expr], $g:ident $out:ident $x:ident) => {
+        |_: usize, srcs: &[Tensor], $out: &Tensor, $g: &Tensor| -> Option<Tensor> {
+            let $x = &srcs[0];
+            let _ = ($x, $out);
+            Some($dx)
+        }
+    };
+    ([$dx:expr, $dy:expr], $g:ident $out:ident $x:ident $y:ident) => {
+        |i: usize, srcs: &[Tensor], $out: &Tensor, $g: &Tensor| -> Option<Tensor> {
+            let ($x, $y) = (&srcs[0], &srcs[1]);
+            let _ = ($x, $y, $out);
+            Some(if i == 0 { $dx } else { $dy })
+        }
+    };
+    ([none, $dy:expr, $dz:expr], $g:ident $out:ident $x:ident $y:ident $z:ident) => {
+        |i: usize, srcs: &[Tensor], _: &Tensor, $g: &Tensor| -> Option<Tensor> {
+            let $x = &srcs[0];
+            match i {
+                0 => None,
+                1 => Some($dy),
+                _ => Some($dz),
+            }
+        }
+    };
+    (none, $($rest:ident)*) => { gradients!(none) };
+}
+
+macro_rules! define {
+    ($(#[doc = $doc:literal] $name:ident($x:ident $(, $rest:ident)*): $class:ident {
+        cpu: $cpu:expr, wgsl: $wgsl:literal, grad($g:ident, $out:ident): $grad:tt, ulp: $ulp:literal, domain: $domain:expr
+    })*) => {
+        /// An elementwise op: an entry of the table.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[allow(non_camel_case_types)]
+        #[repr(u16)]
+        pub enum Elementwise { $(#[doc = $doc] $name),* }
+
+        impl Elementwise {
+            pub const ALL: &'static [Elementwise] = &[$(Elementwise::$name),*];
+
+            pub fn record(self) -> &'static Record {
+                static RECORDS: &[Record] = &[$(Record {
+                    name: plain_name(stringify!($name)),
+                    doc: $doc.trim_ascii(),
+                    arity: [stringify!($x) $(, stringify!($rest))*].len(),
+                    class: class!($class),
+                    wgsl: $wgsl,
+                    operands: &[stringify!($x) $(, stringify!($rest))*],
+                    differentiable: stringify!($grad).len() > "none".len(),
+                    ulp: $ulp,
+                    domain: &$domain,
+                }),*];
+                &RECORDS[self as usize]
+            }
+
+            /// The vectorised loop over operands of this dtype (for `where`, that of the values).
+            pub fn kernel(self, dtype: DType) -> Option<Loop> {
+                match self {
+                    $(Elementwise::$name => {
+                        let pick: fn(DType) -> Option<Loop> = loops!($class $cpu, $x $($rest)*);
+                        pick(dtype)
+                    })*
+                }
+            }
+
+            pub(crate) fn gradient(self, i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
+                match self {
+                    $(Elementwise::$name => {
+                        let rule = gradients!($grad, $g $out $x $($rest)*);
+                        rule(i, srcs, out, g)
+                    })*
+                }
+            }
+        }
+
+        /// The ops as methods for gradient rules, whose shapes and types fit by construction.
+        #[allow(dead_code)]
+        impl Tensor {
+            $(#[doc = $doc] pub(crate) fn $name(&self $(, $rest: &Tensor)*) -> Tensor {
+                Elementwise::$name.of(&[self $(, $rest)*])
+            })*
+        }
+    };
+}
+
+elementwise_table!(define);
+
+/// `where` is a keyword in Rust but not in the table's readers.
+const fn plain_name(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        [b'r', b'#', ..] => name.split_at(2).1,
+        _ => name,
+    }
+}
+
+impl Elementwise {
+    pub fn by_name(name: &str) -> Option<Elementwise> {
+        Elementwise::ALL.iter().copied().find(|e| e.record().name == name)
+    }
+
+    /// The op on tensors of any broadcastable shapes, with types as the class says.
+    pub fn apply(self, xs: &[&Tensor]) -> Result<Tensor> {
+        let record = self.record();
+        debug_assert_eq!(xs.len(), record.arity);
+        let values = if record.class == Class::Select { &xs[1..] } else { xs };
+        let common = common_dtype(values);
+        let (operand, result) = match record.class {
+            Class::Real => (common.to_float(), common.to_float()),
+            Class::Round if common.is_float() => (common, common),
+            Class::Round => return Ok(xs[0].clone()),
+            Class::Compare if common == DType::Bool => (DType::I32, DType::Bool),
+            Class::Compare => (common, DType::Bool),
+            Class::Test => (common.to_float(), DType::Bool),
+            Class::Logic => (DType::Bool, DType::Bool),
+            Class::Select => (common, common),
+            Class::Num if common == DType::Bool => return self.apply_to_bools(xs),
+            Class::Num => (common, common),
+        };
+        let mut shape = Shape::from(xs[0].shape());
+        for x in &xs[1..] {
+            shape = shape::broadcast(record.name, &shape, x.shape())?;
+        }
+        check_devices(record.name, xs)?;
+        let all_numbers = values.iter().all(|x| x.is_number());
+        let srcs: Srcs = xs
+            .iter()
+            .enumerate()
+            .map(|(i, &x)| {
+                let dtype = if record.class == Class::Select && i == 0 { DType::Bool } else { operand };
+                match x.is_number() {
+                    // The type of an operand is read off the others; with numbers alone there is none to read.
+                    true if all_numbers || dtype == DType::Bool => x.fill(&[], dtype),
+                    true => x.clone(),
+                    false if dtype == DType::Bool => x.to_bool(),
+                    false => x.cast(dtype),
+                }
+            })
+            .collect();
+        Ok(Tensor::node(Op::Map(self), srcs, shape, result))
+    }
+
+    /// As `apply`, for gradient rules: their operands fit by construction.
+    pub(crate) fn of(self, xs: &[&Tensor]) -> Tensor {
+        self.apply(xs).unwrap_or_else(|e| panic!("a gradient rule misuses an op: {e}"))
+    }
+
+    /// NumPy's arithmetic of truth values: + is or, * is and.
+    fn apply_to_bools(self, xs: &[&Tensor]) -> Result<Tensor> {
+        match self {
+            Elementwise::add | Elementwise::maximum => Elementwise::logical_or.apply(xs),
+            Elementwise::multiply | Elementwise::minimum => Elementwise::logical_and.apply(xs),
+            Elementwise::abs | Elementwise::square | Elementwise::relu => Ok(xs[0].clone()),
+            Elementwise::subtract | Elementwise::negative | Elementwise::sign => bail!(
+                Type,
+                "{}: not defined for bool tensors; use logical_xor or logical_not, or astype(int)",
+                self.record().name
+            ),
+            _ => {
+                let wide: Vec<Tensor> = xs.iter().map(|x| x.cast(DType::I64)).collect();
+                self.apply(&wide.iter().collect::<Vec<_>>())
+            }
+        }
+    }
+
+    /// The type its operands are loaded in (but for the condition of `where`).
+    pub(crate) fn operand_dtype(self, srcs: &[Tensor], result: DType) -> DType {
+        match self.record().class {
+            Class::Compare | Class::Test => {
+                srcs.iter().find(|s| !s.is_number()).map_or(DType::F32, |s| s.dtype())
+            }
+            _ => result,
+        }
+    }
+}
+
+/// What several operands promote to; Python numbers are weak.
+pub fn common_dtype(xs: &[&Tensor]) -> DType {
+    let strong = xs.iter().filter(|x| !x.is_number()).map(|x| x.dtype()).reduce(DType::promote);
+    let weak = xs.iter().filter(|x| x.is_number()).map(|x| x.dtype()).max_by_key(|d| *d as u8);
+    match (strong, weak) {
+        (Some(s), Some(w)) => s.promote_weak(w),
+        (Some(s), None) => s,
+        (None, Some(DType::F64)) => DType::F32,
+        (None, w) => w.unwrap_or(DType::F32),
+    }
+}
+
+pub(crate) fn check_devices(op: &str, xs: &[&Tensor]) -> Result<()> {
+    let mut devices = xs.iter().filter(|x| !x.is_number()).map(|x| x.device());
+    if let Some(first) = devices.next()
+        && let Some(other) = devices.find(|&d| d != first)
+    {
+        bail!(Device, "{op}: operands live on {first} and {other}; move one with gpu(x) or cpu(x)");
+    }
+    Ok(())
+}
+
+/// `where` with NumPy's rules.
+pub fn select(c: &Tensor, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    Elementwise::r#where.apply(&[c, x, y])
+}
+
+/// A tensor or a number as an operand of a gradient rule.
+pub(crate) trait Operand {
+    fn operand(&self) -> Tensor;
+}
+impl Operand for &Tensor {
+    fn operand(&self) -> Tensor {
+        (*self).clone()
+    }
+}
+impl Operand for Tensor {
+    fn operand(&self) -> Tensor {
+        self.clone()
+    }
+}
+impl Operand for f64 {
+    fn operand(&self) -> Tensor {
+        Tensor::number(*self)
+    }
+}
+impl Operand for i64 {
+    fn operand(&self) -> Tensor {
+        Tensor::number(*self)
+    }
+}
+
+/// `where` in gradient rules.
+pub(crate) fn choose(c: &Tensor, x: impl Operand, y: impl Operand) -> Tensor {
+    Elementwise::r#where.of(&[c, &x.operand(), &y.operand()])
+}
+
+/// How much of a gradient the larger operand gets: 1, one half on a tie, 0.
+pub(crate) fn share(x: &Tensor, y: &Tensor) -> Tensor {
+    choose(&x.equal(y), 0.5, choose(&x.greater(y), 1.0, 0.0))
+}
+
+/// y·x^(y−1), and 0 where y is 0, whatever x is.
+pub(crate) fn power_slope(x: &Tensor, y: &Tensor) -> Tensor {
+    let flat = y.equal(&Tensor::number(0.0));
+    choose(&flat, 0.0, y * x.power(&(choose(&flat, 1.0, y) - 1.0)))
+}
+
+/// log x for positive x, else 0: the slope of x^y by y where x^y is 0 for all y near by.
+pub(crate) fn safe_log(x: &Tensor) -> Tensor {
+    let positive = x.greater_than(0.0);
+    choose(&positive, choose(&positive, x, 1.0).log(), 0.0)
+}
+
+impl Tensor {
+    pub(crate) fn greater_than(&self, number: f64) -> Tensor {
+        self.greater(&Tensor::number(number))
+    }
+
+    pub(crate) fn minimum_with(&self, number: f64) -> Tensor {
+        self.minimum(&Tensor::number(number))
+    }
+
+    pub fn try_sub(&self, other: &Tensor) -> Result<Tensor> {
+        Elementwise::subtract.apply(&[self, other])
+    }
+
+    /// The elements in another type; the tensor itself if it has that type already.
+    pub fn cast(&self, dtype: DType) -> Tensor {
+        if self.is_number() {
+            return self.fill(&[], dtype);
+        }
+        if self.dtype() == dtype {
+            return self.clone();
+        }
+        if dtype == DType::Bool {
+            return self.to_bool();
+        }
+        Tensor::node(Op::Cast, smallvec![self.clone()], self.shape().into(), dtype)
+    }
+
+    /// Whether each element differs from 0.
+    pub fn to_bool(&self) -> Tensor {
+        match self.dtype() {
+            DType::Bool if !self.is_number() => self.clone(),
+            _ if self.is_number() => self.fill(&[], DType::Bool),
+            _ => self.not_equal(&Tensor::number(0i64)),
+        }
+    }
+}
+
+macro_rules! operators {
+    ($($Trait:ident $method:ident $op:ident),*) => {$(
+        operators!(@pair $Trait $method $op, &Tensor, &Tensor);
+        operators!(@pair $Trait $method $op, Tensor, &Tensor);
+        operators!(@pair $Trait $method $op, &Tensor, Tensor);
+        operators!(@pair $Trait $method $op, Tensor, Tensor);
+        operators!(@pair $Trait $method $op, &Tensor, f64);
+        operators!(@pair $Trait $method $op, Tensor, f64);
+        operators!(@pair $Trait $method $op, &Tensor, i64);
+        operators!(@pair $Trait $method $op, f64, &Tensor);
+        operators!(@pair $Trait $method $op, f64, Tensor);
+    )*};
+    (@pair $Trait:ident $method:ident $op:ident, $A:ty, $B:ty) => {
+        /// For expressions whose shapes and types are known to fit; `apply` is the fallible way.
+        impl std::ops::$Trait<$B> for $A {
+            type Output = Tensor;
+            fn $method(self, other: $B) -> Tensor {
+                Elementwise::$op.of(&[&Operand::operand(&self), &Operand::operand(&other)])
+            }
+        }
+    };
+}
+operators!(Add add add, Sub sub subtract, Mul mul multiply, Div div divide);
+
+impl std::ops::Neg for &Tensor {
+    type Output = Tensor;
+    fn neg(self) -> Tensor {
+        self.negative()
+    }
+}
+impl std::ops::Neg for Tensor {
+    type Output = Tensor;
+    fn neg(self) -> Tensor {
+        self.negative()
+    }
+}

@@ -1,0 +1,168 @@
+//! Rows by number: gather and its adjoint, scatter-add.
+
+use super::{Op, Operand, OperandMut, Structured};
+use crate::bail;
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result};
+use crate::graph::Tensor;
+use crate::shape::{self, Shape, show};
+use crate::with_element;
+use smallvec::smallvec;
+use std::sync::Arc;
+
+/// `srcs[0]` (n, …), `srcs[1]` indices of any shape ↦ (indices…, …). Negative indices count from the end.
+pub struct Gather;
+
+/// `srcs[0]` rows (indices…, …), `srcs[1]` indices ↦ (n, …): the sums of the rows of each index, zeros where there are none.
+pub struct ScatterAdd {
+    pub rows: usize,
+}
+
+/// An index as a row number, or the error that names it.
+fn row(op: &str, index: i64, rows: usize) -> Result<usize> {
+    let plain = if index < 0 { index + rows as i64 } else { index };
+    if plain < 0 || plain >= rows as i64 {
+        return Err(Error::Index(format!("{op}: index {index} is out of range for an axis of length {rows}")));
+    }
+    Ok(plain as usize)
+}
+
+impl Structured for Gather {
+    fn name(&self) -> &'static str {
+        "take"
+    }
+
+    fn gradient(&self, i: usize, srcs: &[Tensor], _: &Tensor, g: &Tensor) -> Option<Tensor> {
+        (i == 0).then(|| scatter_rows(g, &srcs[1], srcs[0].shape()))
+    }
+
+    fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
+        fn gather<T: Element>(x: &[T], rows: usize, index: &[i64], out: &mut [T]) -> Result<()> {
+            if out.is_empty() {
+                return Ok(());
+            }
+            let width = out.len() / index.len();
+            for (to, &i) in out.chunks_exact_mut(width).zip(index) {
+                let at = row("take", i, rows)? * width;
+                to.copy_from_slice(&x[at..at + width]);
+            }
+            Ok(())
+        }
+        let mut out = out;
+        let rows = srcs[0].shape[0];
+        with_element!(out.dtype, T => gather::<T>(srcs[0].as_slice(), rows, srcs[1].as_slice(), out.as_mut_slice()))
+    }
+
+    fn shader(&self) -> Option<&'static str> {
+        Some("gather")
+    }
+}
+
+impl Structured for ScatterAdd {
+    fn name(&self) -> &'static str {
+        "scatter_add"
+    }
+
+    fn key(&self) -> u64 {
+        self.rows as u64
+    }
+
+    fn gradient(&self, i: usize, srcs: &[Tensor], _: &Tensor, g: &Tensor) -> Option<Tensor> {
+        (i == 0).then(|| gather_rows(g, &srcs[1]))
+    }
+
+    fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
+        fn scatter<T: Element + std::ops::AddAssign>(x: &[T], rows: usize, index: &[i64], out: &mut [T]) -> Result<()> {
+            out.fill(T::default());
+            if x.is_empty() {
+                return Ok(());
+            }
+            let width = x.len() / index.len();
+            for (from, &i) in x.chunks_exact(width).zip(index) {
+                let at = row("scatter_add", i, rows)? * width;
+                out[at..at + width].iter_mut().zip(from).for_each(|(o, &f)| *o += f);
+            }
+            Ok(())
+        }
+        let mut out = out;
+        let (x, index) = (srcs[0], srcs[1].as_slice());
+        match out.dtype {
+            DType::F32 => scatter::<f32>(x.as_slice(), self.rows, index, out.as_mut_slice()),
+            DType::F64 => scatter::<f64>(x.as_slice(), self.rows, index, out.as_mut_slice()),
+            DType::I32 => scatter::<i32>(x.as_slice(), self.rows, index, out.as_mut_slice()),
+            DType::I64 => scatter::<i64>(x.as_slice(), self.rows, index, out.as_mut_slice()),
+            DType::Bool => bail!(Type, "scatter_add: bool rows cannot be added"),
+        }
+    }
+
+    fn shader(&self) -> Option<&'static str> {
+        Some("scatter_add")
+    }
+}
+
+/// Rows of `x` (along axis 0) by an int64 tensor of indices.
+pub(crate) fn gather_rows(x: &Tensor, index: &Tensor) -> Tensor {
+    let mut shape = Shape::from(index.shape());
+    shape.extend_from_slice(&x.shape()[1..]);
+    Tensor::node(Op::Structured(Arc::new(Gather)), smallvec![x.clone(), index.clone()], shape, x.dtype())
+}
+
+/// The adjoint of `gather_rows` from a tensor of this shape.
+pub(crate) fn scatter_rows(rows: &Tensor, index: &Tensor, shape: &[usize]) -> Tensor {
+    let op = ScatterAdd { rows: shape[0] };
+    Tensor::node(Op::Structured(Arc::new(op)), smallvec![rows.clone(), index.clone()], shape.into(), rows.dtype())
+}
+
+/// Elements of `x` along an axis by number: the axis is replaced by the axes of `index`.
+pub fn take(x: &Tensor, index: &Tensor, axis: isize) -> Result<Tensor> {
+    if !index.dtype().is_int() {
+        bail!(Type, "take: indices must be integers, got {}; use astype('int64')", index.dtype());
+    }
+    let axis = shape::axis("take", axis, x.ndim())?;
+    let index = index.cast(DType::I64);
+    if x.shape()[axis] == 0 && index.size() > 0 {
+        bail!(Index, "take: axis {axis} of shape {} has no elements", show(x.shape()));
+    }
+    let rows = gather_rows(&x.moveaxis(axis as isize, 0)?, &index);
+    // The index's axes stand in front; they belong where the axis was.
+    let (k, n) = (index.ndim(), rows.ndim());
+    let perm: Vec<usize> = (k..k + axis).chain(0..k).chain(k + axis..n).collect();
+    Ok(if axis == 0 { rows } else { rows.permute(&perm) })
+}
+
+/// Elements at one index tensor for each of the leading axes; the index tensors broadcast together.
+pub fn take_at(x: &Tensor, indices: &[Tensor]) -> Result<Tensor> {
+    if indices.len() > x.ndim() {
+        bail!(Index, "indexing: {} indices for a tensor of shape {}", indices.len(), show(x.shape()));
+    }
+    if let Some(bad) = indices.iter().find(|i| !i.dtype().is_int()) {
+        bail!(Type, "indexing: indices must be integers or bools, got {}", bad.dtype());
+    }
+    let mut shape = Shape::new();
+    for i in indices {
+        shape = shape::broadcast("indexing", &shape, i.shape())?;
+    }
+    // One index into the leading axes seen as one; each part is brought into range by itself first.
+    let mut flat: Option<Tensor> = None;
+    for (i, &n) in indices.iter().zip(x.shape()) {
+        let checked = wrap_index(&i.cast(DType::I64), n);
+        flat = Some(match flat {
+            None => checked,
+            Some(f) => f * n as i64 + checked,
+        });
+    }
+    let Some(flat) = flat else { return Ok(x.clone()) };
+    let lead = indices.len();
+    let mut rows: Shape = smallvec![shape::size(&x.shape()[..lead])];
+    rows.extend_from_slice(&x.shape()[lead..]);
+    Ok(gather_rows(&x.reshape_to(&rows), &flat.broadcast_shape(&shape)))
+}
+
+/// Negative indices counted from the end; what is out of range becomes an index that no axis has.
+fn wrap_index(index: &Tensor, n: usize) -> Tensor {
+    use super::elementwise::choose;
+    let number = |x: usize| Tensor::number(x as i64);
+    let plain = choose(&index.less(&number(0)), index + n as i64, index);
+    let inside = plain.less(&number(n)).logical_and(&plain.greater_equal(&number(0)));
+    choose(&inside, plain, i64::MAX / 4)
+}

@@ -1,0 +1,82 @@
+//! Matrix products by NumPy's shape rules.
+
+use super::Op;
+use crate::bail;
+use crate::error::Result;
+use crate::graph::Tensor;
+use crate::shape::{self, Shape, show};
+use smallvec::smallvec;
+
+/// `a @ b`: vectors are rows on the left and columns on the right, leading axes broadcast.
+pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if a.ndim() == 0 || b.ndim() == 0 {
+        bail!(
+            Shape,
+            "matmul: both sides need at least one axis, got shapes {} and {}; use * to multiply by a number",
+            show(a.shape()),
+            show(b.shape())
+        );
+    }
+    let dtype = a.dtype().promote(b.dtype());
+    let dtype = if dtype == crate::dtype::DType::Bool { crate::dtype::DType::I64 } else { dtype };
+    let (a, b) = (a.cast(dtype), b.cast(dtype));
+    let k = a.shape()[a.ndim() - 1];
+    let kb = if b.ndim() == 1 { b.shape()[0] } else { b.shape()[b.ndim() - 2] };
+    if k != kb {
+        let hint = if b.ndim() == 2 && b.shape()[1] == k { "; did you mean x @ W.T?" } else { "" };
+        bail!(
+            Shape,
+            "matmul: shapes {} and {} do not fit: the inner sizes are {k} and {kb}{hint}",
+            show(a.shape()),
+            show(b.shape())
+        );
+    }
+    if b.ndim() == 1 {
+        let mut shape = Shape::from(a.shape());
+        shape.pop();
+        let rows = shape::size(&shape);
+        return Ok(product(&a.reshape_to(&[rows, k]), &b.reshape_to(&[k, 1])).reshape_to(&shape));
+    }
+    let n = b.shape()[b.ndim() - 1];
+    if a.ndim() == 1 {
+        let mut shape = Shape::from(b.shape());
+        shape.remove(b.ndim() - 2);
+        return Ok(matmul(&a.reshape_to(&[1, k]), &b)?.reshape_to(&shape));
+    }
+    if b.ndim() == 2 {
+        // One product instead of a batch of them.
+        let mut shape = Shape::from(a.shape());
+        shape.pop();
+        let rows = shape::size(&shape);
+        shape.push(n);
+        return Ok(product(&a.reshape_to(&[rows, k]), &b).reshape_to(&shape));
+    }
+    let m = a.shape()[a.ndim() - 2];
+    let lead = shape::broadcast("matmul", &a.shape()[..a.ndim() - 2], &b.shape()[..b.ndim() - 2])?;
+    let full = |r: usize, c: usize| -> Shape { lead.iter().copied().chain([r, c]).collect() };
+    Ok(product(&a.broadcast_shape(&full(m, k)), &b.broadcast_shape(&full(k, n))))
+}
+
+/// The node itself: shapes (…, m, k) and (…, k, n) with equal leading axes.
+fn product(a: &Tensor, b: &Tensor) -> Tensor {
+    let ndim = a.ndim();
+    let (k, n) = (a.shape()[ndim - 1], b.shape()[ndim - 1]);
+    if k == 1 {
+        // An outer product is elementwise, and fuses as such.
+        return a * b;
+    }
+    let mut shape = Shape::from(a.shape());
+    shape[ndim - 1] = n;
+    if k == 0 {
+        return Tensor::number(0.0).fill(&shape, a.dtype());
+    }
+    Tensor::node(Op::Matmul, smallvec![a.clone(), b.clone()], shape, a.dtype())
+}
+
+/// A·B: dA = g·Bᵀ, dB = Aᵀ·g.
+pub(crate) fn gradient(i: usize, srcs: &[Tensor], g: &Tensor) -> Tensor {
+    match i {
+        0 => product(g, &srcs[1].swap_last()),
+        _ => product(&srcs[0].swap_last(), g),
+    }
+}

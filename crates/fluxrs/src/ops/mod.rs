@@ -1,0 +1,136 @@
+//! Every op: what the graph is made of. Elementwise ops are entries of `table`, the others a file each.
+
+pub mod create;
+pub mod elementwise;
+pub mod index;
+pub mod matmul;
+pub mod place;
+pub mod reduce;
+pub mod structured;
+pub mod table;
+pub mod view;
+
+use crate::device::Device;
+use crate::dtype::{DType, Number};
+use crate::graph::Tensor;
+use crate::hash::Hasher;
+use std::sync::Arc;
+
+pub use elementwise::{Class, Elementwise, Record};
+pub use place::Place;
+pub use reduce::Reduce;
+pub use structured::{Operand, OperandMut, Structured};
+pub use view::{View, ViewKind};
+
+pub enum Op {
+    /// The value is there: constants and parameters.
+    Data,
+    /// A Python number.
+    Number(Number),
+    /// `srcs[0]`, a number, in every element.
+    Fill,
+    Map(Elementwise),
+    /// The elements of `srcs[0]` in the node's dtype.
+    Cast,
+    View(Box<View>),
+    Place(Box<Place>),
+    Reduce(Reduce),
+    /// `srcs[0]` (…, m, k) by `srcs[1]` (…, k, n), with equal leading axes.
+    Matmul,
+    Structured(Arc<dyn Structured>),
+    /// The value of `srcs[0]`, with a gradient of its own towards the other srcs.
+    Custom(Arc<dyn Pullback>),
+}
+
+/// A gradient that somebody else defines, such as a Python function.
+pub trait Pullback: Send + Sync {
+    fn name(&self) -> String;
+    /// The gradients towards the node's srcs but the first, `None` where there is none.
+    fn pull(&self, out: &Tensor, g: &Tensor) -> crate::error::Result<Vec<Option<Tensor>>>;
+}
+
+impl Op {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Data => "data",
+            Op::Number(_) => "number",
+            Op::Fill => "fill",
+            Op::Map(e) => e.record().name,
+            Op::Cast => "astype",
+            Op::View(v) => v.kind.name(),
+            Op::Place(_) => "place",
+            Op::Reduce(r) => r.kind.name(),
+            Op::Matmul => "matmul",
+            Op::Structured(s) => s.name(),
+            Op::Custom(_) => "custom",
+        }
+    }
+
+    /// Everything of a node that decides what code runs for it, but for its wiring.
+    pub(crate) fn hash(&self, shape: &[usize], dtype: DType, device: Device) -> u64 {
+        let mut h = Hasher::new((dtype as u64) << 8 | device.0 as u64);
+        match self {
+            Op::Data => h.add(1),
+            Op::Number(n) => h.add(2 + n.dtype() as u64),
+            Op::Fill => h.add(8),
+            Op::Map(e) => h.add(*e as u64 + 256),
+            Op::Cast => h.add(9),
+            Op::View(v) => {
+                h.add(10);
+                h.add(v.map.offset as u64);
+                v.map.strides.iter().for_each(|&s| h.add(s as u64));
+            }
+            Op::Place(p) => {
+                h.add(11);
+                p.hash(&mut h);
+            }
+            Op::Reduce(r) => h.add(12 | (r.kind as u64) << 8 | r.axes << 16),
+            Op::Matmul => h.add(13),
+            Op::Structured(s) => {
+                h.add(14);
+                s.name().bytes().for_each(|b| h.add(b as u64));
+                h.add(s.key());
+            }
+            Op::Custom(_) => h.add(15),
+        }
+        h.add(shape.len() as u64 | 1 << 40);
+        shape.iter().for_each(|&n| h.add(n as u64));
+        h.finish()
+    }
+
+    /// A view of the whole of `x`.
+    pub(crate) fn identity_view(x: &Tensor) -> Op {
+        Op::View(Box::new(View { kind: ViewKind::Reshape, base: x.base(), map: x.map() }))
+    }
+
+    /// Takes the base out of a view that is being dropped.
+    pub(crate) fn take_base(&mut self) -> Option<Tensor> {
+        match std::mem::replace(self, Op::Data) {
+            Op::View(view) => Some(view.base),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    /// Whether the result is dear enough to keep a forward evaluation's value for the backward pass.
+    pub(crate) fn is_expensive(&self) -> bool {
+        matches!(self, Op::Matmul | Op::Reduce(_) | Op::Structured(_))
+    }
+}
+
+/// The gradient towards `srcs[i]` of a node with value `out`, given `g` of its shape; `None` where it is zero or does not exist.
+/// Elementwise ops leave it in the broadcast shape: the tape sums it back.
+pub(crate) fn gradient(i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
+    match out.op() {
+        Op::Data | Op::Number(_) | Op::Fill | Op::Custom(_) => None,
+        Op::Map(e) => e.gradient(i, srcs, out, g),
+        Op::Cast => srcs[0].dtype().is_float().then(|| g.cast(srcs[0].dtype())),
+        Op::View(v) => Some(v.gradient(&srcs[0], g)),
+        Op::Place(p) => Some(p.gradient(i, srcs[i].shape(), g)),
+        Op::Reduce(r) => r.gradient(&srcs[0], out, g),
+        Op::Matmul => Some(matmul::gradient(i, srcs, g)),
+        Op::Structured(s) => s.gradient(i, srcs, out, g),
+    }
+}

@@ -1,0 +1,160 @@
+//! Place: sources laid at affine positions of one output, the rest filled with a constant.
+//! The adjoint of views; concatenate, stack, pad, repeat's copies and slices' gradients are made of it.
+
+use super::Op;
+use crate::bail;
+use crate::dtype::{DType, Number};
+use crate::error::Result;
+use crate::graph::{Srcs, Tensor};
+use crate::hash::Hasher;
+use crate::shape::{self, Map, Shape, show};
+use smallvec::{SmallVec, smallvec};
+
+pub struct Place {
+    /// Where in the output the elements of each source lie. No two elements lie at one position.
+    pub maps: SmallVec<[Map; 2]>,
+    /// Whether the sources leave positions uncovered, which then hold `fill`.
+    pub fill: Option<Number>,
+}
+
+impl Place {
+    pub(crate) fn hash(&self, h: &mut Hasher) {
+        for map in &self.maps {
+            h.add(map.offset as u64);
+            map.strides.iter().for_each(|&s| h.add(s as u64));
+        }
+        h.add(self.fill.map_or(0, |f| f.as_f64().to_bits() ^ 1));
+    }
+
+    /// `x` at `map` of an output of this shape, zeros elsewhere.
+    pub(crate) fn one(x: &Tensor, map: Map, shape: &[usize]) -> Tensor {
+        let fill = (x.size() != shape::size(shape)).then_some(Number::Int(0));
+        let op = Op::Place(Box::new(Place { maps: smallvec![map], fill }));
+        Tensor::node(op, smallvec![x.clone()], shape.into(), x.dtype())
+    }
+
+    pub(crate) fn gradient(&self, i: usize, src: &[usize], g: &Tensor) -> Tensor {
+        g.window(src.into(), self.maps[i].clone())
+    }
+}
+
+/// The common dtype of several tensors.
+pub(crate) fn common_dtype(op: &str, xs: &[Tensor]) -> Result<DType> {
+    let Some(first) = xs.first() else { bail!(Value, "{op}: at least one tensor is needed") };
+    Ok(xs.iter().fold(first.dtype(), |d, x| d.promote(x.dtype())))
+}
+
+/// Tensors one after the other along an axis.
+pub fn concatenate(xs: &[Tensor], axis: isize) -> Result<Tensor> {
+    let dtype = common_dtype("concatenate", xs)?;
+    let ndim = xs[0].ndim();
+    if ndim == 0 {
+        bail!(Shape, "concatenate: tensors of no axes cannot be concatenated; use stack");
+    }
+    let axis = shape::axis("concatenate", axis, ndim)?;
+    let mut shape = Shape::from(xs[0].shape());
+    shape[axis] = 0;
+    for x in xs {
+        let same = x.ndim() == ndim && (0..ndim).all(|a| a == axis || x.shape()[a] == shape[a]);
+        if !same {
+            bail!(
+                Shape,
+                "concatenate: shapes {} and {} differ on an axis other than {axis}",
+                show(xs[0].shape()),
+                show(x.shape())
+            );
+        }
+        shape[axis] += x.shape()[axis];
+    }
+    let strides = shape::contiguous(&shape);
+    let mut at = 0;
+    let mut maps = SmallVec::new();
+    let mut srcs = Srcs::new();
+    for x in xs {
+        maps.push(Map { offset: at as i64 * strides[axis], strides: strides.clone() });
+        at += x.shape()[axis];
+        srcs.push(x.cast(dtype));
+    }
+    Ok(Tensor::node(Op::Place(Box::new(Place { maps, fill: None })), srcs, shape, dtype))
+}
+
+/// Tensors of one shape along a new axis.
+pub fn stack(xs: &[Tensor], axis: isize) -> Result<Tensor> {
+    common_dtype("stack", xs)?;
+    if let Some(x) = xs.iter().find(|x| x.shape() != xs[0].shape()) {
+        bail!(Shape, "stack: shapes {} and {} differ", show(xs[0].shape()), show(x.shape()));
+    }
+    let wide: Vec<Tensor> = xs.iter().map(|x| x.expand_dims(&[axis])).collect::<Result<_>>()?;
+    concatenate(&wide, axis)
+}
+
+impl Tensor {
+    /// A border of `value` around the tensor: (before, after) an axis.
+    pub fn pad(&self, widths: &[(usize, usize)], value: Number) -> Result<Tensor> {
+        if widths.len() != self.ndim() {
+            bail!(Value, "pad: {} pairs of widths for a tensor of shape {}", widths.len(), show(self.shape()));
+        }
+        let shape: Shape = self.shape().iter().zip(widths).map(|(&n, &(a, b))| n + a + b).collect();
+        let strides = shape::contiguous(&shape);
+        let offset = strides.iter().zip(widths).map(|(&s, &(a, _))| s * a as i64).sum();
+        let fill = (shape.as_slice() != self.shape()).then_some(value);
+        let place = Place { maps: smallvec![Map { offset, strides }], fill };
+        Ok(Tensor::node(Op::Place(Box::new(place)), smallvec![self.clone()], shape, self.dtype()))
+    }
+
+    /// Every element `n` times along an axis.
+    pub fn repeat(&self, n: usize, axis: isize) -> Result<Tensor> {
+        let axis = shape::axis("repeat", axis, self.ndim())?;
+        let mut wide = Shape::from(self.shape());
+        wide.insert(axis + 1, 1);
+        let narrow = self.reshape_to(&wide);
+        wide[axis + 1] = n;
+        let mut shape = Shape::from(self.shape());
+        shape[axis] *= n;
+        Ok(narrow.broadcast_shape(&wide).reshape_to(&shape))
+    }
+
+    /// The whole tensor repeated along its axes, as NumPy's `tile`.
+    pub fn tile(&self, times: &[usize]) -> Tensor {
+        let ndim = times.len().max(self.ndim());
+        let pad = |list: &[usize]| -> Shape {
+            let mut out: Shape = smallvec![1; ndim - list.len()];
+            out.extend_from_slice(list);
+            out
+        };
+        let (shape, times) = (pad(self.shape()), pad(times));
+        let interleave = |t: &[usize]| -> Shape {
+            t.iter().zip(&shape).flat_map(|(&t, &n)| [t, n]).collect()
+        };
+        let ones: Shape = smallvec![1; ndim];
+        let out: Shape = times.iter().zip(&shape).map(|(&t, &n)| t * n).collect();
+        self.reshape_to(&interleave(&ones)).broadcast_shape(&interleave(&times)).reshape_to(&out)
+    }
+
+    /// `sections` equal parts along an axis.
+    pub fn split(&self, sections: usize, axis: isize) -> Result<Vec<Tensor>> {
+        let axis = shape::axis("split", axis, self.ndim())?;
+        let n = self.shape()[axis];
+        if sections == 0 || n % sections != 0 {
+            bail!(Value, "split: axis {axis} of length {n} does not split into {sections} equal parts");
+        }
+        let at: Vec<usize> = (1..sections).map(|i| i * (n / sections)).collect();
+        self.split_at(&at, axis as isize)
+    }
+
+    /// Parts between these positions along an axis.
+    pub fn split_at(&self, at: &[usize], axis: isize) -> Result<Vec<Tensor>> {
+        let axis = shape::axis("split", axis, self.ndim())?;
+        let n = self.shape()[axis];
+        let mut start = 0;
+        let ends = at.iter().copied().chain([n]);
+        Ok(ends
+            .map(|end| {
+                let (from, to) = (start.min(n), end.min(n));
+                start = end;
+                self.narrow(axis, from, to.saturating_sub(from))
+            })
+            .collect())
+    }
+}
+

@@ -1,0 +1,142 @@
+//! The table of elementwise ops: one entry each, from which everything else comes.
+//!
+//! An entry: doc line; name and operands; class (which types it takes and gives, see [`Class`](super::Class)); the CPU expression over
+//! scalars of type `T` for the instruction set `I`; the WGSL expression; the gradients towards each operand, written in the forward ops
+//! (`g` the gradient of the result, `out` the result; `none` where there is none); the accuracy in units of the last place; the
+//! domain that tests draw each operand from.
+
+#[rustfmt::skip]
+#[macro_export]
+macro_rules! elementwise_table { ($callback:path) => { $callback! {
+    /// Sum, x + y.
+    add(x, y): num { cpu: x.add(y), wgsl: "x + y", grad(g, out): [g.clone(), g.clone()], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
+    /// Difference, x − y.
+    subtract(x, y): num { cpu: x.sub(y), wgsl: "x - y", grad(g, out): [g.clone(), -g], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
+    /// Product, x · y.
+    multiply(x, y): num { cpu: x.mul(y), wgsl: "x * y", grad(g, out): [g * y, g * x], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
+    /// Quotient, x / y; integers are divided as floats.
+    divide(x, y): real { cpu: x.div(y), wgsl: "x / y", grad(g, out): [g / y, -(g * out / y)], ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
+    /// The floor of x / y.
+    floor_divide(x, y): num { cpu: x.floor_divide(y), wgsl: "fx_floordiv(x, y)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
+    /// What is left of x after floor division by y; it has the sign of y.
+    remainder(x, y): num { cpu: x.remainder(y), wgsl: "fx_rem(x, y)", grad(g, out): [g.clone(), -(g * x.floor_divide(y))], ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
+    /// x to the power y.
+    power(x, y): real { cpu: x.pow::<I>(y), wgsl: "fx_pow(x, y)", grad(g, out): [g * $crate::ops::elementwise::power_slope(x, y), g * out * $crate::ops::elementwise::safe_log(x)], ulp: 4, domain: [(0.1, 5.0), (-3.0, 3.0)] }
+    /// atan2: the angle of the point (y, x), here of (x, y) as NumPy names its operands x₁, x₂.
+    arctan2(x, y): real { cpu: x.atan2::<I>(y), wgsl: "fx_atan2(x, y)", grad(g, out): [g * y / (x * x + y * y), -(g * x / (x * x + y * y))], ulp: 4, domain: [(0.5, 5.0), (-5.0, -0.5)] }
+    /// √(x² + y²), without overflow.
+    hypot(x, y): real { cpu: x.hypot::<I>(y), wgsl: "fx_hypot(x, y)", grad(g, out): [g * x / out, g * y / out], ulp: 4, domain: [(0.5, 5.0), (-5.0, -0.5)] }
+    /// The larger of two; NaN if either is. Equal operands share the gradient.
+    maximum(x, y): num { cpu: x.maximum(y), wgsl: "fx_max(x, y)", grad(g, out): [g * $crate::ops::elementwise::share(x, y), g * $crate::ops::elementwise::share(y, x)], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
+    /// The smaller of two; NaN if either is. Equal operands share the gradient.
+    minimum(x, y): num { cpu: x.minimum(y), wgsl: "fx_min(x, y)", grad(g, out): [g * $crate::ops::elementwise::share(y, x), g * $crate::ops::elementwise::share(x, y)], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
+
+    /// −x.
+    negative(x): num { cpu: x.neg(), wgsl: "-(x)", grad(g, out): [-g], ulp: 0, domain: [(-10.0, 10.0)] }
+    /// |x|.
+    abs(x): num { cpu: x.abs(), wgsl: "abs(x)", grad(g, out): [g * x.sign()], ulp: 0, domain: [(-10.0, 10.0)] }
+    /// −1, 0 or 1 by the sign of x; NaN stays NaN.
+    sign(x): num { cpu: x.sign(), wgsl: "fx_sign(x)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0)] }
+    /// x².
+    square(x): num { cpu: x.mul(x), wgsl: "x * x", grad(g, out): [g * (x * 2i64)], ulp: 0, domain: [(-10.0, 10.0)] }
+    /// 1 / x.
+    reciprocal(x): real { cpu: T::ONE.div(x), wgsl: "1.0 / x", grad(g, out): [-(g * out * out)], ulp: 0, domain: [(0.5, 10.0)] }
+    /// √x.
+    sqrt(x): real { cpu: x.sqrt(), wgsl: "sqrt(x)", grad(g, out): [g * 0.5 / out], ulp: 1, domain: [(0.1, 10.0)] }
+    /// The cube root, also of negative numbers.
+    cbrt(x): real { cpu: x.cbrt::<I>(), wgsl: "fx_cbrt(x)", grad(g, out): [g / (out * out * 3.0)], ulp: 4, domain: [(0.1, 10.0)] }
+    /// eˣ.
+    exp(x): real { cpu: x.exp::<I>(), wgsl: "fx_exp(x)", grad(g, out): [g * out], ulp: 4, domain: [(-5.0, 5.0)] }
+    /// 2ˣ.
+    exp2(x): real { cpu: x.exp2::<I>(), wgsl: "fx_exp2(x)", grad(g, out): [g * out * std::f64::consts::LN_2], ulp: 4, domain: [(-5.0, 5.0)] }
+    /// eˣ − 1, accurate near 0.
+    expm1(x): real { cpu: x.expm1::<I>(), wgsl: "fx_expm1(x)", grad(g, out): [g * x.exp()], ulp: 4, domain: [(-5.0, 5.0)] }
+    /// The natural logarithm.
+    log(x): real { cpu: x.log::<I>(), wgsl: "fx_log(x)", grad(g, out): [g / x], ulp: 4, domain: [(0.1, 10.0)] }
+    /// The logarithm to base 2.
+    log2(x): real { cpu: x.log2::<I>(), wgsl: "fx_log2(x)", grad(g, out): [g / (x * std::f64::consts::LN_2)], ulp: 4, domain: [(0.1, 10.0)] }
+    /// The logarithm to base 10.
+    log10(x): real { cpu: x.log10::<I>(), wgsl: "fx_log10(x)", grad(g, out): [g / (x * std::f64::consts::LN_10)], ulp: 4, domain: [(0.1, 10.0)] }
+    /// log(1 + x), accurate near 0.
+    log1p(x): real { cpu: x.log1p::<I>(), wgsl: "fx_log1p(x)", grad(g, out): [g / (x + 1.0)], ulp: 4, domain: [(-0.5, 10.0)] }
+    /// The sine of an angle in radians.
+    sin(x): real { cpu: x.sin::<I>(), wgsl: "fx_sin(x)", grad(g, out): [g * x.cos()], ulp: 4, domain: [(-5.0, 5.0)] }
+    /// The cosine of an angle in radians.
+    cos(x): real { cpu: x.cos::<I>(), wgsl: "fx_cos(x)", grad(g, out): [-(g * x.sin())], ulp: 4, domain: [(-5.0, 5.0)] }
+    /// The tangent of an angle in radians.
+    tan(x): real { cpu: x.tan::<I>(), wgsl: "fx_tan(x)", grad(g, out): [g * (out * out + 1.0)], ulp: 4, domain: [(-1.2, 1.2)] }
+    /// The inverse sine, in radians.
+    arcsin(x): real { cpu: x.asin::<I>(), wgsl: "fx_asin(x)", grad(g, out): [g / (1.0 - x * x).sqrt()], ulp: 4, domain: [(-0.9, 0.9)] }
+    /// The inverse cosine, in radians.
+    arccos(x): real { cpu: x.acos::<I>(), wgsl: "fx_acos(x)", grad(g, out): [-(g / (1.0 - x * x).sqrt())], ulp: 4, domain: [(-0.9, 0.9)] }
+    /// The inverse tangent, in radians.
+    arctan(x): real { cpu: x.atan::<I>(), wgsl: "fx_atan(x)", grad(g, out): [g / (x * x + 1.0)], ulp: 4, domain: [(-5.0, 5.0)] }
+    /// The hyperbolic sine.
+    sinh(x): real { cpu: x.sinh::<I>(), wgsl: "fx_sinh(x)", grad(g, out): [g * x.cosh()], ulp: 4, domain: [(-5.0, 5.0)] }
+    /// The hyperbolic cosine.
+    cosh(x): real { cpu: x.cosh::<I>(), wgsl: "fx_cosh(x)", grad(g, out): [g * x.sinh()], ulp: 4, domain: [(-5.0, 5.0)] }
+    /// The hyperbolic tangent.
+    tanh(x): real { cpu: x.tanh::<I>(), wgsl: "fx_tanh(x)", grad(g, out): [g * (1.0 - out * out)], ulp: 4, domain: [(-5.0, 5.0)] }
+    /// The inverse hyperbolic sine.
+    arcsinh(x): real { cpu: x.asinh::<I>(), wgsl: "fx_asinh(x)", grad(g, out): [g / (x * x + 1.0).sqrt()], ulp: 4, domain: [(-5.0, 5.0)] }
+    /// The inverse hyperbolic cosine.
+    arccosh(x): real { cpu: x.acosh::<I>(), wgsl: "fx_acosh(x)", grad(g, out): [g / ((x - 1.0) * (x + 1.0)).sqrt()], ulp: 4, domain: [(1.2, 10.0)] }
+    /// The inverse hyperbolic tangent.
+    arctanh(x): real { cpu: x.atanh::<I>(), wgsl: "fx_atanh(x)", grad(g, out): [g / (1.0 - x * x)], ulp: 4, domain: [(-0.9, 0.9)] }
+    /// The error function, 2/√π ∫₀ˣ e^(−t²) dt.
+    erf(x): real { cpu: x.erf::<I>(), wgsl: "fx_erf(x)", grad(g, out): [g * (-(x * x)).exp() * std::f64::consts::FRAC_2_SQRT_PI], ulp: 4, domain: [(-2.0, 2.0)] }
+    /// The complement of the error function, 1 − erf x, accurate where that is small.
+    erfc(x): real { cpu: x.erfc::<I>(), wgsl: "fx_erfc(x)", grad(g, out): [-(g * (-(x * x)).exp() * std::f64::consts::FRAC_2_SQRT_PI)], ulp: 8, domain: [(-2.0, 2.0)] }
+    /// The greatest integer not above x.
+    floor(x): round { cpu: x.floor(), wgsl: "floor(x)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0)] }
+    /// The least integer not below x.
+    ceil(x): round { cpu: x.ceil(), wgsl: "ceil(x)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0)] }
+    /// The integer next to x towards 0.
+    trunc(x): round { cpu: x.trunc(), wgsl: "trunc(x)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0)] }
+    /// The nearest integer, the even one of two.
+    rint(x): round { cpu: x.round_even(), wgsl: "fx_round(x)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0)] }
+
+    /// The logistic function, 1 / (1 + e⁻ˣ).
+    sigmoid(x): real { cpu: x.sigmoid::<I>(), wgsl: "fx_sigmoid(x)", grad(g, out): [g * (out * (1.0 - out))], ulp: 4, domain: [(-5.0, 5.0)] }
+    /// log(1 + eˣ), for any x.
+    softplus(x): real { cpu: x.softplus::<I>(), wgsl: "fx_softplus(x)", grad(g, out): [g * x.sigmoid()], ulp: 4, domain: [(-5.0, 5.0)] }
+    /// max(x, 0).
+    relu(x): num { cpu: x.maximum(T::ZERO), wgsl: "fx_relu(x)", grad(g, out): [$crate::ops::elementwise::choose(&x.greater_than(0.0), g, 0.0)], ulp: 0, domain: [(-5.0, 5.0)] }
+    /// x where it is positive, else y · x.
+    leakyrelu(x, y): real { cpu: if x > T::ZERO { x } else { y.mul(x) }, wgsl: "select(y * x, x, x > 0.0)", grad(g, out): [$crate::ops::elementwise::choose(&x.greater_than(0.0), g, &(g * y)), $crate::ops::elementwise::choose(&x.greater_than(0.0), 0.0, &(g * x))], ulp: 0, domain: [(-5.0, 5.0), (0.01, 0.5)] }
+    /// x where it is positive, else y · (eˣ − 1).
+    elu(x, y): real { cpu: if x > T::ZERO { x } else { y.mul(x.expm1::<I>()) }, wgsl: "select(y * fx_expm1(x), x, x > 0.0)", grad(g, out): [$crate::ops::elementwise::choose(&x.greater_than(0.0), g, &(g * (out + y))), $crate::ops::elementwise::choose(&x.greater_than(0.0), 0.0, &(g * x.minimum_with(0.0).expm1()))], ulp: 4, domain: [(-5.0, 5.0), (0.5, 2.0)] }
+    /// x · sigmoid(x).
+    swish(x): real { cpu: x.mul(x.sigmoid::<I>()), wgsl: "x * fx_sigmoid(x)", grad(g, out): [g * (out + x.sigmoid() * (1.0 - out))], ulp: 4, domain: [(-5.0, 5.0)] }
+    /// x / (1 + |x|).
+    softsign(x): real { cpu: x.div(T::ONE.add(x.abs())), wgsl: "x / (1.0 + abs(x))", grad(g, out): [g / (x.abs() + 1.0).square()], ulp: 2, domain: [(-5.0, 5.0)] }
+
+    /// Whether x = y.
+    equal(x, y): compare { cpu: x == y, wgsl: "fx_eq(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
+    /// Whether x ≠ y.
+    not_equal(x, y): compare { cpu: x != y, wgsl: "!fx_eq(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
+    /// Whether x < y.
+    less(x, y): compare { cpu: x < y, wgsl: "fx_lt(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
+    /// Whether x ≤ y.
+    less_equal(x, y): compare { cpu: x <= y, wgsl: "fx_le(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
+    /// Whether x > y.
+    greater(x, y): compare { cpu: x > y, wgsl: "fx_lt(y, x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
+    /// Whether x ≥ y.
+    greater_equal(x, y): compare { cpu: x >= y, wgsl: "fx_le(y, x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
+    /// Whether x is not a number.
+    isnan(x): test { cpu: x.is_nan(), wgsl: "fx_isnan(x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0)] }
+    /// Whether x is +∞ or −∞.
+    isinf(x): test { cpu: x.is_infinite(), wgsl: "fx_isinf(x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0)] }
+    /// Whether x is neither infinite nor NaN.
+    isfinite(x): test { cpu: x.is_finite(), wgsl: "fx_isfinite(x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0)] }
+    /// x and y, as truth values.
+    logical_and(x, y): logic { cpu: x & y, wgsl: "x && y", grad(g, out): none, ulp: 0, domain: [(-1.0, 1.0), (-1.0, 1.0)] }
+    /// x or y, as truth values.
+    logical_or(x, y): logic { cpu: x | y, wgsl: "x || y", grad(g, out): none, ulp: 0, domain: [(-1.0, 1.0), (-1.0, 1.0)] }
+    /// Whether exactly one of x and y is true.
+    logical_xor(x, y): logic { cpu: x ^ y, wgsl: "x != y", grad(g, out): none, ulp: 0, domain: [(-1.0, 1.0), (-1.0, 1.0)] }
+    /// Whether x is false.
+    logical_not(x): logic { cpu: !x, wgsl: "!x", grad(g, out): none, ulp: 0, domain: [(-1.0, 1.0)] }
+    /// y where the condition x holds, else z.
+    r#where(x, y, z): select { cpu: if x { y } else { z }, wgsl: "select(z, y, x)", grad(g, out): [none, $crate::ops::elementwise::choose(x, g, 0.0), $crate::ops::elementwise::choose(x, 0.0, g)], ulp: 0, domain: [(-1.0, 1.0), (-10.0, 10.0), (-10.0, 10.0)] }
+} } }

@@ -1,0 +1,209 @@
+//! A plan: what a computation runs, in order, without sizes of its own memory and without a device.
+
+use crate::buffer::Buffer;
+use crate::dtype::{DType, Number};
+use crate::ops::reduce::Kind;
+use crate::ops::{Elementwise, Structured};
+use crate::shape::{Map, Shape};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// An index into [`Plan::buffers`].
+pub type Buf = u32;
+/// A value inside a fused program; each is written once.
+pub type Reg = u32;
+
+/// Where a buffer of a plan comes from at each run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// A value that was there before: `bindings.slots[i]`.
+    Slot(u32),
+    /// A result: `bindings.outputs[i]`. In the last segment it may be a slot's own memory.
+    Output(u32),
+    /// A piece of the workspace, in bytes from its start.
+    Workspace(usize),
+}
+
+#[derive(Clone, Debug)]
+pub struct BufferInfo {
+    pub place: Place,
+    pub dtype: DType,
+    pub len: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct OutputInfo {
+    pub buffer: Buf,
+    /// The slot whose memory this result takes over, if it is overwritten in place.
+    pub donor: Option<u32>,
+}
+
+pub struct Plan {
+    /// The device it was made for.
+    pub device: crate::device::Device,
+    pub buffers: Vec<BufferInfo>,
+    pub outputs: Vec<OutputInfo>,
+    pub kernels: Vec<Kernel>,
+    /// The first kernel of the last segment, which writes parameters and state: once begun, it is not interrupted.
+    pub commit: usize,
+    /// Outputs that must be finite before the last segment may run.
+    pub guards: Vec<Buf>,
+    pub workspace: usize,
+    /// Roughly how many nanoseconds of one core a run takes.
+    pub cost: usize,
+}
+
+pub struct Kernel {
+    pub body: Body,
+    /// The names of the ops in it, for people.
+    pub label: String,
+    pub cost: usize,
+}
+
+pub enum Body {
+    Loop(Loop),
+    Matmul(Matmul),
+    Structured(Call),
+}
+
+/// How the elements of a loop nest are visited.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// No reduction: every element by itself.
+    Map,
+    /// The last `dims.len() - fence` axes are reduced, row by row.
+    Rows,
+    /// The first `fence` axes are reduced: whole rows of the rest are folded into one.
+    Columns,
+}
+
+/// A fused program over an iteration space.
+///
+/// `Map`: all registers are `Full`. `Rows`: `Full` registers have an element for every index, `Row` registers one for every index of
+/// the axes before the fence. `Columns`: `Row` registers have one for every index of the axes behind the fence.
+pub struct Loop {
+    pub mode: Mode,
+    pub dims: Shape,
+    pub fence: usize,
+    pub loads: Vec<Load>,
+    pub code: Vec<Inst>,
+    pub stores: Vec<Store>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rank {
+    Full,
+    Row,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Source {
+    Buffer(Buf),
+    /// `bindings.numbers[i]`, converted to the load's dtype.
+    Number(u32),
+    /// A number that is part of the plan.
+    Constant(Number),
+}
+
+#[derive(Clone, Debug)]
+pub struct Load {
+    pub reg: Reg,
+    pub source: Source,
+    pub dtype: DType,
+    pub rank: Rank,
+    /// Strides over all of `dims`; over the axes that a `Row` load does not have they are 0.
+    pub map: Map,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Code {
+    Map(Elementwise),
+    /// From the operand's dtype to this one.
+    Cast(DType),
+    /// A `Full` register to a `Row` register.
+    Fold(Kind),
+    /// A `Row` register to a `Full` register.
+    Spread,
+}
+
+#[derive(Clone, Debug)]
+pub struct Inst {
+    pub code: Code,
+    /// The operands' dtype (of the values, for `where`).
+    pub dtype: DType,
+    pub dst: Reg,
+    pub src: SmallVec<[Reg; 3]>,
+    /// The rank of the result.
+    pub rank: Rank,
+}
+
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub reg: Reg,
+    pub buffer: Buf,
+    pub dtype: DType,
+    pub rank: Rank,
+    pub map: Map,
+}
+
+/// C = A·B for every index of `batch`, then the epilogue over C's elements.
+pub struct Matmul {
+    pub dtype: DType,
+    pub batch: Shape,
+    pub m: usize,
+    pub k: usize,
+    pub n: usize,
+    pub a: Buf,
+    /// Strides over (batch…, m, k).
+    pub a_map: Map,
+    pub b: Buf,
+    /// Strides over (batch…, k, n).
+    pub b_map: Map,
+    /// Contiguous (batch…, m, n).
+    pub c: Buf,
+    /// A `Map` loop over (batch…, m, n) that reads C at its own index; it may run on any finished rows.
+    pub epilogue: Option<Loop>,
+    /// Whether anything but the epilogue reads C.
+    pub keeps_c: bool,
+}
+
+/// A structured op on contiguous operands.
+pub struct Call {
+    pub op: Arc<dyn Structured>,
+    pub srcs: Vec<Argument>,
+    pub out: Buf,
+    pub shape: Shape,
+}
+
+pub struct Argument {
+    pub source: Source,
+    /// In elements, from the start of the buffer.
+    pub offset: usize,
+    pub shape: Shape,
+    pub dtype: DType,
+}
+
+/// What one run of a plan works on.
+pub struct Bindings<'a> {
+    pub slots: &'a [Buffer],
+    pub numbers: &'a [Number],
+    /// One buffer an output; where the plan names a donor, the donor's own.
+    pub outputs: &'a [Buffer],
+    /// Set by somebody else to stop the run between kernels and tiles.
+    pub stop: &'a std::sync::atomic::AtomicBool,
+    /// Which losses were Inf or NaN, found before the last segment, which then did not run.
+    pub bad_losses: Vec<usize>,
+}
+
+impl Bindings<'_> {
+    pub fn stopped(&self) -> bool {
+        self.stop.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl Plan {
+    /// How many kernels a run starts.
+    pub fn kernel_count(&self) -> usize {
+        self.kernels.len()
+    }
+}

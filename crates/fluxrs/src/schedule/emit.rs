@@ -1,0 +1,443 @@
+//! Writes the programs of the kernels: loads, instructions and stores in registers that are written once.
+
+use super::group::{Group, Groups, Kind};
+use super::store::is_fused;
+use super::{Edge, Pending, source_of};
+use crate::dtype::DType;
+use crate::ops::Op;
+use crate::plan::{
+    Argument, Body, Buf, BufferInfo, Call, Code, Inst, Kernel, Load, Loop, Matmul, Mode, OutputInfo, Place, Rank, Reg, Source, Store,
+};
+use crate::schedule::LocalKind;
+use crate::shape::{self, Map, Shape, Strides, collapse};
+use rustc_hash::FxHashMap;
+use smallvec::{SmallVec, smallvec};
+
+/// The plan under construction.
+pub(crate) struct Program {
+    pub buffers: Vec<BufferInfo>,
+    pub outputs: Vec<OutputInfo>,
+    pub kernels: Vec<Kernel>,
+    pub commit: usize,
+    /// The buffer of each value that is in memory.
+    pub buffer_of: Vec<Option<Buf>>,
+}
+
+pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Program {
+    let mut program = Program { buffers: vec![], outputs: vec![], kernels: vec![], commit: 0, buffer_of: vec![None; pending.locals.len()] };
+    for (i, local) in pending.locals.iter().enumerate() {
+        if let LocalKind::Slot(k) = local.kind {
+            program.add_buffer(pending, i, Place::Slot(k));
+        } else if let Some(r) = pending.requested[i] {
+            let buffer = program.add_buffer(pending, i, Place::Output(r as u32));
+            let _ = buffer;
+        } else if stored[i] && pending.as_number(i).is_none() {
+            program.add_buffer(pending, i, Place::Workspace(0));
+        }
+    }
+    program.outputs = pending
+        .requests
+        .iter()
+        .map(|r| OutputInfo { buffer: program.buffer_of[r.local as usize].expect("made above"), donor: None })
+        .collect();
+    let mut commit = None;
+    for (k, group) in groups.list.iter().enumerate() {
+        if group.late && commit.is_none() {
+            commit = Some(program.kernels.len());
+        }
+        match group.kind {
+            Kind::Loop => {
+                let body = Emitter::new(pending, groups, &program, k).loop_of(stored);
+                if let Some(body) = body {
+                    program.push(Body::Loop(body), label(pending, group, stored));
+                }
+            }
+            Kind::Matmul => program.matmul(pending, groups, stored, k),
+            Kind::Alone => match pending.op(group.members[0]) {
+                Op::Place(_) => program.place(pending, groups, k),
+                _ => program.call(pending, group),
+            },
+        }
+    }
+    program.commit = commit.unwrap_or(program.kernels.len());
+    program.donate(pending);
+    program
+}
+
+/// The names of a kernel's ops, for people.
+fn label(pending: &Pending, group: &Group, _stored: &[bool]) -> String {
+    let names: Vec<&str> = group.members.iter().map(|&i| pending.op(i).name()).collect();
+    names.join(" ")
+}
+
+impl Program {
+    fn add_buffer(&mut self, pending: &Pending, i: usize, place: Place) -> Buf {
+        self.buffers.push(BufferInfo { place, dtype: pending.dtype(i), len: pending.size(i) });
+        let buffer = self.buffers.len() as Buf - 1;
+        self.buffer_of[i] = Some(buffer);
+        buffer
+    }
+
+    fn temporary(&mut self, dtype: DType, len: usize) -> Buf {
+        self.buffers.push(BufferInfo { place: Place::Workspace(0), dtype, len });
+        self.buffers.len() as Buf - 1
+    }
+
+    fn push(&mut self, body: Body, label: String) {
+        let cost = cost(&body);
+        self.kernels.push(Kernel { body, label, cost });
+    }
+
+    /// A source in memory whose operand starts somewhere and runs on contiguously, copied there if it does not.
+    fn contiguous_operand(&mut self, pending: &Pending, e: &Edge) -> Argument {
+        let (dtype, shape) = (pending.dtype(e.base), e.shape.clone());
+        if let Some(number) = pending.as_number(e.base).filter(|_| pending.locals[e.base].kind != LocalKind::Compute) {
+            return Argument { source: Source::Number(number), offset: 0, shape, dtype };
+        }
+        let source = source_of(pending, &self.buffer_of, e.base).expect("operands of structured ops are stored");
+        if let (true, Source::Buffer(_)) = (e.map.is_contiguous(&shape), source) {
+            return Argument { source, offset: e.map.offset as usize, shape, dtype };
+        }
+        let copy = self.copy(source, dtype, &e.map, &shape);
+        Argument { source: Source::Buffer(copy), offset: 0, shape, dtype }
+    }
+
+    /// A loop that copies a strided source into a temporary.
+    fn copy(&mut self, source: Source, dtype: DType, map: &Map, shape: &Shape) -> Buf {
+        let buffer = self.temporary(dtype, shape::size(shape));
+        let load = Load { reg: 0, source, dtype, rank: Rank::Full, map: map.clone() };
+        let store = Store { reg: 0, buffer, dtype, rank: Rank::Full, map: Map::contiguous(shape) };
+        let body = Loop { mode: Mode::Map, dims: shape.clone(), fence: 0, loads: vec![load], code: vec![], stores: vec![store] };
+        self.push(Body::Loop(simplify(body)), "copy".into());
+        buffer
+    }
+
+    fn call(&mut self, pending: &Pending, group: &Group) {
+        let i = group.members[0];
+        let Op::Structured(op) = pending.op(i) else { unreachable!("only structured ops and places are alone") };
+        let srcs = pending.edges[i].iter().map(|e| self.contiguous_operand(pending, e)).collect();
+        let Some(out) = self.buffer_of[i] else { return };
+        let shape = Shape::from(pending.shape(i));
+        let cost = op.cost(&pending.locals[i].node);
+        let label = op.name().into();
+        self.kernels.push(Kernel { body: Body::Structured(Call { op: op.clone(), srcs, out, shape }), label, cost });
+    }
+
+    fn place(&mut self, pending: &Pending, groups: &Groups, k: usize) {
+        let i = groups.list[k].members[0];
+        let Op::Place(place) = pending.op(i) else { unreachable!("checked by the caller") };
+        let Some(buffer) = self.buffer_of[i] else { return };
+        let dtype = pending.dtype(i);
+        if let Some(fill) = place.fill {
+            // The fill is part of the op, hence of the code: a constant of its own, made by comparing nothing.
+            let dims: Shape = smallvec![pending.size(i)];
+            let body = crate::plan::Loop {
+                mode: Mode::Map,
+                loads: vec![Load { reg: 0, source: Source::Constant(fill), dtype, rank: Rank::Full, map: Map { offset: 0, strides: smallvec![0] } }],
+                code: vec![],
+                stores: vec![Store { reg: 0, buffer, dtype, rank: Rank::Full, map: Map::contiguous(&dims) }],
+                dims,
+                fence: 0,
+            };
+            self.push(Body::Loop(body), "fill".into());
+        }
+        for (e, map) in pending.edges[i].iter().zip(&place.maps) {
+            let mut emitter = Emitter::new(pending, groups, self, k);
+            let reg = emitter.value(e.base, &e.map, &e.shape, dtype, Rank::Full);
+            let (loads, code) = (emitter.loads, emitter.code);
+            let stores = vec![Store { reg, buffer, dtype, rank: Rank::Full, map: map.clone() }];
+            let body = Loop { mode: Mode::Map, dims: e.shape.clone(), fence: 0, loads, code, stores };
+            self.push(Body::Loop(simplify(body)), "place".into());
+        }
+    }
+
+    fn matmul(&mut self, pending: &Pending, groups: &Groups, stored: &[bool], k: usize) {
+        let group = &groups.list[k];
+        let i = group.members[0];
+        let shape = pending.shape(i);
+        let (lead, n) = (shape.len() - 2, shape[shape.len() - 1]);
+        let inner = pending.edges[i][0].shape[lead + 1];
+        let dtype = pending.dtype(i);
+        let operand = |program: &mut Program, e: &Edge| match source_of(pending, &program.buffer_of, e.base) {
+            Some(Source::Buffer(b)) => (b, e.map.clone()),
+            Some(source) => (program.copy(source, dtype, &e.map, &e.shape), Map::contiguous(&e.shape)),
+            None => unreachable!("operands of products are stored"),
+        };
+        let (a, a_map) = operand(self, &pending.edges[i][0]);
+        let (b, b_map) = operand(self, &pending.edges[i][1]);
+        let c = match self.buffer_of[i] {
+            Some(c) => c,
+            None => self.temporary(dtype, shape::size(shape)),
+        };
+        let kept = std::mem::replace(&mut self.buffer_of[i], Some(c));
+        let epilogue = Emitter::new(pending, groups, self, k).loop_of(stored);
+        let label = label(pending, group, stored);
+        let body = Matmul { dtype, batch: shape[..lead].into(), m: shape[lead], k: inner, n, a, a_map, b, b_map, c, epilogue, keeps_c: kept.is_some() };
+        self.push(Body::Matmul(body), label);
+    }
+
+    /// Lets new values of leaves be written over the old ones where nothing reads the old one afterwards.
+    fn donate(&mut self, pending: &Pending) {
+        for (r, request) in pending.requests.iter().enumerate() {
+            let (Some(slot), true) = (request.donor, request.commit) else { continue };
+            let buffer = self.outputs[r].buffer;
+            let Some(old) = self.buffers.iter().position(|b| b.place == Place::Slot(slot)) else { continue };
+            let (new, former) = (&self.buffers[buffer as usize], &self.buffers[old]);
+            let fits = new.dtype == former.dtype && new.len == former.len;
+            let mut written_late = false;
+            let safe = self.kernels[self.commit..].iter().all(|kernel| {
+                let Body::Loop(l) = &kernel.body else { return false };
+                let store = l.stores.iter().find(|s| s.buffer == buffer);
+                written_late |= store.is_some();
+                let reads_elsewhere = |x: &&Load| x.source == Source::Buffer(old as Buf) && store.is_none_or(|s| s.map != x.map);
+                l.loads.iter().find(reads_elsewhere).is_none()
+            });
+            if fits && safe && written_late {
+                self.outputs[r].donor = Some(slot);
+            }
+        }
+    }
+}
+
+/// Roughly how many nanoseconds of one core a kernel takes.
+fn cost(body: &Body) -> usize {
+    match body {
+        Body::Loop(l) => shape::size(&l.dims) * (l.loads.len() + l.code.len() * 2 + l.stores.len()) / 8 + 20,
+        Body::Matmul(m) => shape::size(&m.batch) * m.m * m.n * m.k / 32 + 50,
+        Body::Structured(c) => shape::size(&c.shape) * 4 + 50,
+    }
+}
+
+/// One loop's program.
+struct Emitter<'a> {
+    pending: &'a Pending<'a>,
+    groups: &'a Groups,
+    program: &'a Program,
+    k: usize,
+    loads: Vec<Load>,
+    code: Vec<Inst>,
+    regs: Reg,
+    /// Registers of members of the group.
+    member: FxHashMap<usize, Reg>,
+    /// Registers of values read through a map.
+    known: FxHashMap<(usize, Map, Rank, DType), Reg>,
+}
+
+impl<'a> Emitter<'a> {
+    fn new(pending: &'a Pending<'a>, groups: &'a Groups, program: &'a Program, k: usize) -> Self {
+        Emitter { pending, groups, program, k, loads: vec![], code: vec![], regs: 0, member: FxHashMap::default(), known: FxHashMap::default() }
+    }
+
+    fn fresh(&mut self) -> Reg {
+        self.regs += 1;
+        self.regs - 1
+    }
+
+    /// The group's loop, without what nobody reads; None if nothing is left.
+    fn loop_of(mut self, stored: &[bool]) -> Option<Loop> {
+        let (groups, pending) = (self.groups, self.pending);
+        let group = &groups.list[self.k];
+        let mut stores = Vec::new();
+        for &i in &group.members {
+            let rank = groups.of[i].expect("members have a place").1;
+            let is_product = matches!(pending.op(i), Op::Matmul);
+            let reg = if is_product {
+                let source = Source::Buffer(self.program.buffer_of[i].expect("products have a buffer"));
+                self.load(source, &Map::contiguous(&group.shape), pending.dtype(i), Rank::Full)
+            } else {
+                self.compute(i, rank)
+            };
+            self.member.insert(i, reg);
+            if stored[i] && !is_product {
+                let buffer = self.program.buffer_of[i].expect("stored values have a buffer");
+                let space = if rank == Rank::Full { group.shape.clone() } else { group.kept() };
+                stores.push(Store { reg, buffer, dtype: pending.dtype(i), rank, map: Map::contiguous(&space) });
+            }
+        }
+        let mode = group.mode();
+        let body = Loop { mode, dims: group.shape.clone(), fence: 0, loads: self.loads, code: self.code, stores };
+        let body = drop_unused(body);
+        (!body.stores.is_empty()).then(|| simplify(arrange(body, group)))
+    }
+
+    /// The register of member `i`.
+    fn compute(&mut self, i: usize, rank: Rank) -> Reg {
+        let pending = self.pending;
+        let shape = pending.shape(i);
+        if let Op::Reduce(r) = pending.op(i) {
+            let e = &pending.edges[i][0];
+            let src = match is_fused(pending, self.groups, i, e) {
+                true => self.member[&e.base],
+                false => self.value(e.base, &e.map, &e.shape, pending.dtype(i), Rank::Full),
+            };
+            return self.instruction(Code::Fold(r.kind), pending.dtype(i), smallvec![src], Rank::Row);
+        }
+        if let Some(number) = pending.as_number(i) {
+            let strides = Strides::from_elem(0, self.space(rank).len());
+            return self.load(Source::Number(number), &Map { offset: 0, strides }, pending.dtype(i), rank);
+        }
+        let srcs: SmallVec<[Reg; 3]> = (0..pending.edges[i].len())
+            .map(|n| {
+                let e = &pending.edges[i][n];
+                let dtype = operand_dtype(pending, i, n);
+                let map = e.map.broadcast(&e.shape, shape);
+                if !is_fused(pending, self.groups, i, e) || pending.as_number(e.base).is_some() {
+                    return self.value(e.base, &map, shape, dtype, rank);
+                }
+                let reg = self.member[&e.base];
+                let from = self.groups.of[e.base].expect("fused").1;
+                if from == rank { reg } else { self.spread(e.base, reg) }
+            })
+            .collect();
+        self.apply(i, srcs, rank)
+    }
+
+    fn spread(&mut self, base: usize, reg: Reg) -> Reg {
+        let key = (base, Map { offset: 0, strides: smallvec![] }, Rank::Full, self.pending.dtype(base));
+        if let Some(&known) = self.known.get(&key) {
+            return known;
+        }
+        let wide = self.instruction(Code::Spread, self.pending.dtype(base), smallvec![reg], Rank::Full);
+        self.known.insert(key, wide);
+        wide
+    }
+
+    fn apply(&mut self, i: usize, srcs: SmallVec<[Reg; 3]>, rank: Rank) -> Reg {
+        let pending = self.pending;
+        match pending.op(i) {
+            Op::Map(e) => {
+                let last = pending.edges[i].len() - 1;
+                self.instruction(Code::Map(*e), operand_dtype(pending, i, last), srcs, rank)
+            }
+            Op::Cast => {
+                let from = pending.dtype(pending.edges[i][0].base);
+                self.instruction(Code::Cast(pending.dtype(i)), from, srcs, rank)
+            }
+            _ => srcs[0],
+        }
+    }
+
+    fn instruction(&mut self, code: Code, dtype: DType, src: SmallVec<[Reg; 3]>, rank: Rank) -> Reg {
+        let dst = self.fresh();
+        self.code.push(Inst { code, dtype, dst, src, rank });
+        dst
+    }
+
+    fn space(&self, rank: Rank) -> Shape {
+        let group = &self.groups.list[self.k];
+        if rank == Rank::Full { group.shape.clone() } else { group.kept() }
+    }
+
+    /// A value from outside, read through `map` over `shape`: loaded, or computed again.
+    fn value(&mut self, i: usize, map: &Map, shape: &[usize], dtype: DType, rank: Rank) -> Reg {
+        let pending = self.pending;
+        let key = (i, map.clone(), rank, dtype);
+        if let Some(&reg) = self.known.get(&key) {
+            return reg;
+        }
+        let reg = match source_of(pending, &self.program.buffer_of, i) {
+            Some(source) => {
+                let space = self.space(rank);
+                let alone = self.groups.list[self.k].kind == Kind::Alone;
+                let map = if alone { map.clone() } else { map.reshape(shape, &space).expect("checked when the node joined") };
+                let dtype = if matches!(source, Source::Number(_)) { dtype } else { pending.dtype(i) };
+                self.load(source, &map, dtype, rank)
+            }
+            None => {
+                let inner = pending.shape(i);
+                let srcs = (0..pending.edges[i].len())
+                    .map(|n| {
+                        let e = &pending.edges[i][n];
+                        let read = e.map.broadcast(&e.shape, inner);
+                        let through = match pending.as_number(e.base) {
+                            Some(_) => Map { offset: 0, strides: Strides::from_elem(0, shape.len()) },
+                            None => map.then(shape, &read, inner).expect("checked when it was left unstored"),
+                        };
+                        self.value(e.base, &through, shape, operand_dtype(pending, i, n), rank)
+                    })
+                    .collect();
+                self.apply(i, srcs, rank)
+            }
+        };
+        self.known.insert(key, reg);
+        reg
+    }
+
+    fn load(&mut self, source: Source, map: &Map, dtype: DType, rank: Rank) -> Reg {
+        let same = |l: &&Load| l.source == source && l.dtype == dtype && l.rank == rank && l.map == *map;
+        if let Some(l) = self.loads.iter().find(same) {
+            return l.reg;
+        }
+        let reg = self.fresh();
+        self.loads.push(Load { reg, source, dtype, rank, map: map.clone() });
+        reg
+    }
+}
+
+/// The dtype that operand `n` of an elementwise node is read in.
+fn operand_dtype(pending: &Pending, i: usize, n: usize) -> DType {
+    let bases = &pending.edges[i];
+    match pending.op(i) {
+        Op::Map(e) if e.record().class == crate::ops::Class::Select && n == 0 => DType::Bool,
+        Op::Map(e) => match e.record().class {
+            crate::ops::Class::Compare | crate::ops::Class::Test => {
+                let strong = bases.iter().find(|b| !pending.locals[b.base].node.is_number());
+                strong.map_or(DType::F32, |b| pending.dtype(b.base))
+            }
+            crate::ops::Class::Logic => DType::Bool,
+            _ => pending.dtype(i),
+        },
+        Op::Cast => pending.dtype(bases[n].base),
+        _ => pending.dtype(i),
+    }
+}
+
+/// Removes instructions and loads that lead to no store.
+fn drop_unused(mut body: Loop) -> Loop {
+    let mut used: rustc_hash::FxHashSet<Reg> = body.stores.iter().map(|s| s.reg).collect();
+    let mut code: Vec<Inst> = Vec::with_capacity(body.code.len());
+    for inst in body.code.into_iter().rev() {
+        if used.contains(&inst.dst) {
+            used.extend(inst.src.iter().copied());
+            code.push(inst);
+        }
+    }
+    code.reverse();
+    body.loads.retain(|l| used.contains(&l.reg));
+    body.code = code;
+    body
+}
+
+/// Brings the axes into the order of the loop's mode: kept before reduced for rows, reduced before kept for columns.
+fn arrange(mut body: Loop, group: &Group) -> Loop {
+    if body.mode == Mode::Map {
+        return body;
+    }
+    let (kept, gone): (Vec<usize>, Vec<usize>) = (0..group.shape.len()).partition(|&a| group.axes >> a & 1 == 0);
+    let order: Vec<usize> = match body.mode {
+        Mode::Rows => kept.iter().chain(&gone).copied().collect(),
+        _ => gone.iter().chain(&kept).copied().collect(),
+    };
+    let place = |rank: Rank, map: &Map| -> Map {
+        let strides = order.iter().map(|a| match rank {
+            Rank::Full => map.strides[*a],
+            Rank::Row => kept.iter().position(|k| k == a).map_or(0, |k| map.strides[k]),
+        });
+        Map { offset: map.offset, strides: strides.collect() }
+    };
+    body.loads.iter_mut().for_each(|l| l.map = place(l.rank, &l.map));
+    body.stores.iter_mut().for_each(|s| s.map = place(s.rank, &s.map));
+    body.dims = order.iter().map(|&a| group.shape[a]).collect();
+    body.fence = if body.mode == Mode::Rows { kept.len() } else { gone.len() };
+    body
+}
+
+/// Merges axes that are walked as one.
+fn simplify(mut body: Loop) -> Loop {
+    let maps = body.loads.iter_mut().map(|l| &mut l.map).chain(body.stores.iter_mut().map(|s| &mut s.map));
+    let mut maps: Vec<&mut Map> = maps.collect();
+    let (dims, fence) = collapse(&body.dims, body.fence, &mut maps);
+    body.dims = dims;
+    body.fence = fence;
+    body
+}

@@ -1,0 +1,256 @@
+//! Which nodes share a kernel.
+//!
+//! Nodes are taken in topological order. A node joins the latest group that its operands allow: a group it reads from
+//! only at the index it writes, or a later one over the same space. So every group depends on earlier groups alone.
+
+use super::{Edge, Pending};
+use crate::ops::Op;
+use crate::plan::{Mode, Rank};
+use crate::shape::{self, Map, Shape};
+use rustc_hash::FxHashMap;
+
+/// Nodes in one kernel at most: programs stay short enough for registers and compilers.
+const MAX_MEMBERS: usize = 96;
+/// A row up to this long stays in cache, so that its reductions and what is made of them share a kernel.
+const MAX_ROW: usize = 16 * 1024;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Loop,
+    Matmul,
+    /// A structured op or a place: alone in its group.
+    Alone,
+}
+
+pub(crate) struct Group {
+    pub kind: Kind,
+    pub shape: Shape,
+    /// The reduced axes, 0 until a reduction joins.
+    pub axes: u64,
+    pub members: Vec<usize>,
+    /// In the last segment, which writes parameters.
+    pub late: bool,
+}
+
+impl Group {
+    pub fn mode(&self) -> Mode {
+        if self.axes == 0 {
+            return Mode::Map;
+        }
+        // The last axis of any length decides: reduced, rows are read in order; kept, whole rows are added up.
+        let last = (0..self.shape.len()).rev().find(|&a| self.shape[a] != 1);
+        match last {
+            Some(a) if self.axes >> a & 1 == 0 => Mode::Columns,
+            _ => Mode::Rows,
+        }
+    }
+
+    pub fn kept(&self) -> Shape {
+        (0..self.shape.len()).filter(|a| self.axes >> a & 1 == 0).map(|a| self.shape[a]).collect()
+    }
+
+    fn row_len(&self) -> usize {
+        (0..self.shape.len()).filter(|a| self.axes >> a & 1 == 1).map(|a| self.shape[a]).product()
+    }
+}
+
+/// A place in the order of groups: those of the last segment come behind all others.
+type Position = (bool, usize);
+
+pub(crate) struct Groups {
+    /// In running order.
+    pub list: Vec<Group>,
+    /// Each computed node's group and rank; constants and what is loaded have none.
+    pub of: Vec<Option<(usize, Rank)>>,
+}
+
+struct Assigner<'a> {
+    pending: &'a Pending<'a>,
+    early: Vec<Group>,
+    late: Vec<Group>,
+    of: Vec<Option<(Position, Rank)>>,
+    /// The latest loop over each shape.
+    latest: FxHashMap<(bool, Shape), usize>,
+}
+
+pub(crate) fn assign(pending: &Pending) -> Groups {
+    let n = pending.locals.len();
+    let late = late_nodes(pending);
+    let mut a = Assigner { pending, early: vec![], late: vec![], of: vec![None; n], latest: FxHashMap::default() };
+    for i in 0..n {
+        if pending.is_compute(i) && (pending.requested[i].is_some() || pending.as_number(i).is_none()) {
+            a.place(i, late[i]);
+        }
+    }
+    let shift = a.early.len();
+    let of = a.of.iter().map(|p| p.map(|((late, k), rank)| (if late { shift + k } else { k }, rank))).collect();
+    let mut list = a.early;
+    list.extend(a.late);
+    Groups { list, of }
+}
+
+/// New values of leaves, and the elementwise nodes that serve nothing else.
+fn late_nodes(pending: &Pending) -> Vec<bool> {
+    let n = pending.locals.len();
+    let mut late = vec![false; n];
+    let mut used_early = vec![false; n];
+    let mut used = vec![false; n];
+    for i in (0..n).rev() {
+        if !pending.is_compute(i) {
+            continue;
+        }
+        late[i] = pending.is_elementwise(i)
+            && match pending.requested[i] {
+                Some(r) => pending.requests[r].commit && !used_early[i],
+                None => used[i] && !used_early[i],
+            };
+        for e in &pending.edges[i] {
+            used[e.base] = true;
+            used_early[e.base] |= !late[i];
+        }
+    }
+    late
+}
+
+impl Assigner<'_> {
+    fn group(&self, p: Position) -> &Group {
+        if p.0 { &self.late[p.1] } else { &self.early[p.1] }
+    }
+
+    fn group_mut(&mut self, p: Position) -> &mut Group {
+        if p.0 { &mut self.late[p.1] } else { &mut self.early[p.1] }
+    }
+
+    fn open(&mut self, kind: Kind, shape: &[usize], axes: u64, late: bool) -> Position {
+        let list = if late { &mut self.late } else { &mut self.early };
+        list.push(Group { kind, shape: shape.into(), axes, members: vec![], late });
+        let position = (late, list.len() - 1);
+        if kind != Kind::Alone {
+            self.latest.insert((late, shape.into()), position.1);
+        }
+        position
+    }
+
+    fn join(&mut self, i: usize, p: Position, rank: Rank) {
+        self.group_mut(p).members.push(i);
+        self.of[i] = Some((p, rank));
+    }
+
+    fn place(&mut self, i: usize, late: bool) {
+        let shape = self.pending.shape(i);
+        match self.pending.op(i) {
+            Op::Reduce(r) => self.place_reduce(i, r.axes),
+            Op::Matmul => {
+                let p = self.open(Kind::Matmul, shape, 0, false);
+                self.join(i, p, Rank::Full);
+            }
+            Op::Place(_) | Op::Structured(_) => {
+                let p = self.open(Kind::Alone, shape, 0, false);
+                self.join(i, p, Rank::Full);
+            }
+            _ => self.place_elementwise(i, late),
+        }
+    }
+
+    /// The latest group that an operand of `i` is computed in.
+    fn bound(&self, i: usize) -> Option<Position> {
+        let edges = &self.pending.edges[i];
+        edges.iter().filter(|e| self.pending.as_number(e.base).is_none()).filter_map(|e| self.of[e.base]).map(|(p, _)| p).max()
+    }
+
+    fn place_elementwise(&mut self, i: usize, late: bool) {
+        let bound = self.bound(i);
+        let shape = Shape::from(self.pending.shape(i));
+        if let Some(p) = bound.filter(|p| p.0 == late) {
+            for rank in [Rank::Full, Rank::Row] {
+                if self.fits(i, p, rank) {
+                    return self.join(i, p, rank);
+                }
+            }
+        }
+        if let Some(&k) = self.latest.get(&(late, shape.clone())) {
+            let p = (late, k);
+            if bound.is_none_or(|b| b < p) && self.fits(i, p, Rank::Full) {
+                return self.join(i, p, Rank::Full);
+            }
+        }
+        let p = self.open(Kind::Loop, &shape, 0, late);
+        self.join(i, p, Rank::Full);
+    }
+
+    /// Whether an elementwise node can run in this group at this rank.
+    fn fits(&self, i: usize, p: Position, rank: Rank) -> bool {
+        let group = self.group(p);
+        if group.kind == Kind::Alone || group.members.len() >= MAX_MEMBERS {
+            return false;
+        }
+        let space = match rank {
+            Rank::Full => group.shape.clone(),
+            Rank::Row if group.axes == 0 => return false,
+            Rank::Row => group.kept(),
+        };
+        let shape = self.pending.shape(i);
+        if shape::size(shape) != shape::size(&space) {
+            return false;
+        }
+        self.pending.edges[i].iter().all(|e| {
+            if self.pending.as_number(e.base).is_some() {
+                return true;
+            }
+            let map = e.map.broadcast(&e.shape, shape);
+            match self.of[e.base] {
+                Some((q, from)) if q == p => link(group, from, rank, shape, &map),
+                _ => map.reshape(shape, &space).is_some(),
+            }
+        })
+    }
+
+    fn place_reduce(&mut self, i: usize, axes: u64) {
+        let edge: &Edge = &self.pending.edges[i][0];
+        let same = edge.map.is_contiguous(&edge.shape) && edge.map.offset == 0;
+        if let Some((p, Rank::Full)) = self.of[edge.base] {
+            let group = self.group(p);
+            let joins = same
+                && group.kind == Kind::Loop
+                && !p.0
+                && group.shape == edge.shape
+                && (group.axes == 0 || group.axes == axes)
+                && group.members.len() < MAX_MEMBERS;
+            if joins {
+                self.group_mut(p).axes = axes;
+                return self.join(i, p, Rank::Row);
+            }
+        }
+        // Another reduction of the same space over the same axes shares the pass.
+        let shape = edge.shape.clone();
+        if let Some(&k) = self.latest.get(&(false, shape.clone())) {
+            let p = (false, k);
+            let group = self.group(p);
+            let free = group.kind == Kind::Loop && (group.axes == 0 || group.axes == axes);
+            if free && group.members.len() < MAX_MEMBERS && self.bound(i).is_none_or(|b| b < p) {
+                self.group_mut(p).axes = axes;
+                return self.join(i, p, Rank::Row);
+            }
+        }
+        let p = self.open(Kind::Loop, &shape, axes, false);
+        self.join(i, p, Rank::Row);
+    }
+}
+
+/// Whether a value of rank `from` in the group, read through `map` over `shape`, is just the value at hand.
+pub(crate) fn link(group: &Group, from: Rank, to: Rank, shape: &[usize], map: &Map) -> bool {
+    match (from, to) {
+        (Rank::Full, Rank::Full) | (Rank::Row, Rank::Row) => map.offset == 0 && map.is_contiguous(shape),
+        (Rank::Row, Rank::Full) => {
+            if group.mode() != Mode::Rows || group.row_len() > MAX_ROW || shape != group.shape.as_slice() || map.offset != 0 {
+                return false;
+            }
+            let mut wanted = shape::contiguous(&group.kept()).into_iter();
+            (0..shape.len()).all(|a| {
+                let step = if group.axes >> a & 1 == 1 { 0 } else { wanted.next().expect("one a kept axis") };
+                shape[a] == 1 || map.strides[a] == step
+            })
+        }
+        (Rank::Full, Rank::Row) => false,
+    }
+}

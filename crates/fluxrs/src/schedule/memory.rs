@@ -1,0 +1,90 @@
+//! Where temporaries lie in the workspace: a piece is used again as soon as its last reader has run.
+
+use super::emit::Program;
+use crate::plan::{Body, Buf, Loop, Place, Source};
+use std::collections::BTreeSet;
+
+/// Pieces start on multiples of this: cache lines on the host, binding offsets on GPUs.
+const ALIGN: usize = 256;
+
+/// Gives every temporary its offset; returns the size of the workspace.
+pub(crate) fn lay_out(program: &mut Program) -> usize {
+    let mut last_use = vec![usize::MAX; program.buffers.len()];
+    let mut touched: Vec<Vec<Buf>> = Vec::with_capacity(program.kernels.len());
+    for (k, kernel) in program.kernels.iter().enumerate() {
+        let buffers = buffers_of(&kernel.body);
+        buffers.iter().for_each(|&b| last_use[b as usize] = k);
+        touched.push(buffers);
+    }
+    // Free pieces by (size, offset).
+    let mut free: BTreeSet<(usize, usize)> = BTreeSet::new();
+    let mut placed = vec![false; program.buffers.len()];
+    let mut top = 0;
+    for (k, buffers) in touched.iter().enumerate() {
+        for &b in buffers {
+            let info = &mut program.buffers[b as usize];
+            if !matches!(info.place, Place::Workspace(_)) || placed[b as usize] {
+                continue;
+            }
+            placed[b as usize] = true;
+            let bytes = bytes(info.len, info.dtype.bytes());
+            let fit = free.range((bytes, 0)..).next().copied();
+            let offset = match fit {
+                Some((size, offset)) => {
+                    free.remove(&(size, offset));
+                    if size > bytes {
+                        free.insert((size - bytes, offset + bytes));
+                    }
+                    offset
+                }
+                None => {
+                    top += bytes;
+                    top - bytes
+                }
+            };
+            info.place = Place::Workspace(offset);
+        }
+        for &b in buffers {
+            let info = &program.buffers[b as usize];
+            if let (Place::Workspace(offset), true) = (info.place, last_use[b as usize] == k) {
+                free.insert((bytes(info.len, info.dtype.bytes()), offset));
+                last_use[b as usize] = usize::MAX;
+            }
+        }
+    }
+    top
+}
+
+fn bytes(len: usize, element: usize) -> usize {
+    (len * element).max(1).next_multiple_of(ALIGN)
+}
+
+fn loop_buffers(l: &Loop, out: &mut Vec<Buf>) {
+    out.extend(l.loads.iter().filter_map(|l| match l.source {
+        Source::Buffer(b) => Some(b),
+        _ => None,
+    }));
+    out.extend(l.stores.iter().map(|s| s.buffer));
+}
+
+/// Every buffer a kernel touches.
+fn buffers_of(body: &Body) -> Vec<Buf> {
+    let mut out = Vec::new();
+    match body {
+        Body::Loop(l) => loop_buffers(l, &mut out),
+        Body::Matmul(m) => {
+            out.extend([m.a, m.b, m.c]);
+            if let Some(l) = &m.epilogue {
+                loop_buffers(l, &mut out);
+            }
+        }
+        Body::Structured(c) => {
+            out.extend(c.srcs.iter().filter_map(|s| match s.source {
+                Source::Buffer(b) => Some(b),
+                _ => None,
+            }));
+            out.push(c.out);
+        }
+    }
+    out
+}

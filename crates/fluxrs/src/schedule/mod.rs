@@ -1,0 +1,140 @@
+//! From the pending graph to a plan: which nodes run in one kernel, which values are stored, and where.
+//!
+//! `group` puts nodes into kernels, `store` decides which values reach memory and which are computed again where
+//! they are read, `emit` writes the kernels' programs, and `memory` lays out the workspace.
+
+mod emit;
+mod group;
+mod memory;
+mod store;
+
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::graph::{Graph, Tensor};
+use crate::ops::Op;
+use crate::plan::{Plan, Source};
+use crate::shape::Map;
+use smallvec::SmallVec;
+
+/// A node that takes part in an evaluation.
+pub struct Local {
+    pub node: Tensor,
+    pub kind: LocalKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LocalKind {
+    /// Its value is `slots[i]`.
+    Slot(u32),
+    /// `numbers[i]`.
+    Number(u32),
+    Compute,
+}
+
+/// A value that must be there after the run.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    pub local: u32,
+    /// The slot whose memory it may take over: the old value of a leaf that nobody else can see.
+    pub donor: Option<u32>,
+    /// Whether it is the new value of a leaf, written in the last segment.
+    pub commit: bool,
+}
+
+/// One operand of a node: element i lies at `map(i)` of the contiguous base.
+#[derive(Clone)]
+pub(crate) struct Edge {
+    pub base: usize,
+    pub shape: crate::shape::Shape,
+    pub map: Map,
+}
+
+/// The pending graph with operands resolved through views.
+pub(crate) struct Pending<'a> {
+    pub locals: &'a [Local],
+    pub edges: Vec<SmallVec<[Edge; 3]>>,
+    pub requests: &'a [Request],
+    /// The request that each node answers, if any.
+    pub requested: Vec<Option<usize>>,
+}
+
+impl<'a> Pending<'a> {
+    fn new(g: &Graph, locals: &'a [Local], requests: &'a [Request]) -> Pending<'a> {
+        let edges = locals
+            .iter()
+            .map(|local| match local.kind {
+                LocalKind::Compute => {
+                    let srcs = local.node.0.srcs.get(g);
+                    let count = if matches!(local.node.op(), Op::Custom(_)) { 1 } else { srcs.len() };
+                    srcs[..count]
+                        .iter()
+                        .map(|s| Edge { base: s.base().0.mark.get(g).1 as usize, shape: s.0.shape.clone(), map: s.map() })
+                        .collect()
+                }
+                _ => SmallVec::new(),
+            })
+            .collect();
+        let mut requested = vec![None; locals.len()];
+        requests.iter().enumerate().for_each(|(i, r)| requested[r.local as usize] = Some(i));
+        Pending { locals, edges, requests, requested }
+    }
+
+    pub fn op(&self, i: usize) -> &Op {
+        self.locals[i].node.op()
+    }
+
+    pub fn shape(&self, i: usize) -> &[usize] {
+        self.locals[i].node.shape()
+    }
+
+    pub fn size(&self, i: usize) -> usize {
+        self.locals[i].node.size()
+    }
+
+    pub fn dtype(&self, i: usize) -> DType {
+        self.locals[i].node.dtype()
+    }
+
+    pub fn is_compute(&self, i: usize) -> bool {
+        self.locals[i].kind == LocalKind::Compute
+    }
+
+    /// Whether each element depends on the elements at the same index alone.
+    pub fn is_elementwise(&self, i: usize) -> bool {
+        self.is_compute(i) && matches!(self.op(i), Op::Map(_) | Op::Cast | Op::Fill | Op::Custom(_))
+    }
+
+    /// A constant of any shape, loaded as a number wherever it is read.
+    pub fn as_number(&self, i: usize) -> Option<u32> {
+        match (self.locals[i].kind, self.op(i)) {
+            (LocalKind::Number(k), _) => Some(k),
+            (LocalKind::Compute, Op::Fill) => self.as_number(self.edges[i][0].base),
+            _ => None,
+        }
+    }
+}
+
+/// Makes the plan for these nodes (each behind its operands) and results.
+pub fn schedule(g: &Graph, device: Device, locals: &[Local], requests: &[Request], guards: &[u32]) -> Plan {
+    let pending = Pending::new(g, locals, requests);
+    let groups = group::assign(&pending);
+    let stored = store::decide(&pending, &groups);
+    let mut program = emit::emit(&pending, &groups, &stored);
+    let workspace = memory::lay_out(&mut program);
+    let cost = program.kernels.iter().map(|k| k.cost).sum();
+    Plan {
+        device,
+        guards: guards.iter().map(|&l| program.buffer_of[l as usize].expect("a loss is requested")).collect(),
+        buffers: program.buffers,
+        outputs: program.outputs,
+        kernels: program.kernels,
+        commit: program.commit,
+        workspace,
+        cost,
+    }
+}
+
+/// Where a finished value is read from.
+pub(crate) fn source_of(pending: &Pending, buffer_of: &[Option<u32>], i: usize) -> Option<Source> {
+    pending.as_number(i).map(Source::Number).or(buffer_of[i].map(Source::Buffer))
+}

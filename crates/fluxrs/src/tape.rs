@@ -1,0 +1,147 @@
+//! Reverse-mode differentiation: the gradient of a graph is more graph, made of the same ops.
+
+use crate::error::Result;
+use crate::graph::{self, Graph, Guards, Srcs, Tensor, no_grad};
+use crate::ops::{self, Op};
+use smallvec::smallvec;
+use std::sync::Arc;
+
+/// What a gradient is taken by: the node itself, or any version of a leaf.
+#[derive(Clone)]
+pub enum Target {
+    Node(Tensor),
+    Leaf(u64),
+}
+
+/// One tracked node on the way from the result back, with its srcs at the time of the call.
+struct Step {
+    node: Tensor,
+    srcs: Srcs,
+    /// The local index of each src, or NONE for one that is not tracked.
+    links: smallvec::SmallVec<[u32; 3]>,
+}
+
+const NONE: u32 = u32::MAX;
+
+/// The tracked history of `y`, every node after its srcs.
+fn history(g: &mut Graph, y: &Tensor) -> Vec<Step> {
+    g.epoch += 1;
+    let epoch = g.epoch;
+    let mut steps: Vec<Step> = Vec::new();
+    let mut stack: Vec<(Tensor, Srcs, usize)> = Vec::new();
+    let enter = |g: &mut Graph, t: &Tensor| {
+        t.0.mark.set(g, (epoch, NONE));
+        (t.clone(), t.0.srcs.get(g).clone(), 0)
+    };
+    if y.is_tracked() {
+        stack.push(enter(g, y));
+    }
+    while let Some((_, srcs, next)) = stack.last_mut() {
+        if let Some(src) = srcs.get(*next) {
+            *next += 1;
+            let src = src.clone();
+            if src.is_tracked() && src.0.mark.get(g).0 != epoch {
+                let entry = enter(g, &src);
+                stack.push(entry);
+            }
+            continue;
+        }
+        let (node, srcs, _) = stack.pop().expect("the loop looked at it");
+        node.0.mark.set(g, (epoch, steps.len() as u32));
+        let links = srcs
+            .iter()
+            .map(|s| if s.is_tracked() { s.0.mark.get(g).1 } else { NONE })
+            .collect();
+        steps.push(Step { node, srcs, links });
+    }
+    steps
+}
+
+/// The gradient of `y`, weighted by `seed` of its shape, by each target; `None` where `y` does not depend on it.
+/// With `nest` the results can be differentiated again.
+pub fn gradient(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], nest: bool) -> Result<Vec<Option<Tensor>>> {
+    if nest { backward(y, seed, targets) } else { no_grad(|| backward(y, seed, targets)) }
+}
+
+fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Result<Vec<Option<Tensor>>> {
+    let steps = history(&mut graph::lock(), y);
+    let hits = |t: &Target, node: &Tensor| match t {
+        Target::Node(target) => target.ptr_eq(node),
+        Target::Leaf(leaf) => node.0.leaf == *leaf && *leaf != 0,
+    };
+    // Only nodes between a target and the result take part.
+    let mut needed: Vec<bool> = Vec::with_capacity(steps.len());
+    for step in &steps {
+        let is_target = (step.node.0.leaf != 0 || step.node.is_tracked()) && targets.iter().any(|t| hits(t, &step.node));
+        let below = step.links.iter().any(|&l| l != NONE && needed[l as usize]);
+        needed.push(is_target || below);
+    }
+    let mut grads: Vec<Option<Tensor>> = vec![None; steps.len()];
+    let mut out: Vec<Option<Tensor>> = vec![None; targets.len()];
+    let Some(last) = steps.len().checked_sub(1) else { return Ok(out) };
+    grads[last] = Some(start(y, seed));
+    for i in (0..steps.len()).rev() {
+        if !needed[i] {
+            continue;
+        }
+        let Some(g) = grads[i].take() else { continue };
+        let step = &steps[i];
+        for (t, total) in targets.iter().zip(&mut out) {
+            if hits(t, &step.node) {
+                *total = Some(match total.take() {
+                    None => g.clone(),
+                    Some(sum) => sum + &g,
+                });
+            }
+        }
+        let wants = |k: usize| step.links[k] != NONE && needed[step.links[k] as usize];
+        let mut give = |k: usize, part: Option<Tensor>| {
+            let Some(part) = part else { return };
+            // The one place where a broadcast is reversed.
+            let part = part.sum_to(step.srcs[k].shape());
+            let slot = &mut grads[step.links[k] as usize];
+            *slot = Some(match slot.take() {
+                None => part,
+                Some(sum) => sum + part,
+            });
+        };
+        if let Op::Custom(custom) = step.node.op() {
+            if (1..step.srcs.len()).any(wants) {
+                for (k, part) in custom.pull(&step.node, &g)?.into_iter().enumerate() {
+                    if k + 1 < step.srcs.len() && wants(k + 1) {
+                        give(k + 1, part);
+                    }
+                }
+            }
+            continue;
+        }
+        for k in 0..step.srcs.len() {
+            if wants(k) {
+                give(k, ops::gradient(k, &step.srcs, &step.node, &g));
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// The gradient of `y` by itself, times the seed. Everything made of it carries `y` as its guard.
+fn start(y: &Tensor, seed: Option<&Tensor>) -> Tensor {
+    let guards = Some(Arc::new(Guards(smallvec![y.clone()])));
+    let one = Tensor::guarded(Op::Fill, smallvec![Tensor::number(1.0)], y.shape().into(), y.dtype(), y.device(), guards);
+    match seed {
+        None => one,
+        Some(seed) => one * seed.cast(y.dtype()),
+    }
+}
+
+/// The leaves that `y` depends on, by number, in order of first use.
+pub fn leaves(y: &Tensor) -> Vec<u64> {
+    let steps = history(&mut graph::lock(), y);
+    let mut out: Vec<u64> = Vec::new();
+    for step in &steps {
+        if step.node.0.leaf != 0 && !out.contains(&step.node.0.leaf) {
+            out.push(step.node.0.leaf);
+        }
+    }
+    out
+}
