@@ -1,3 +1,31 @@
 //! The core of fluxrs: graph, tape, plans, optimisers and the CPU device.
+//!
+//! Data goes one way: `ops` and `tape` build a graph; `evaluate` gathers what is pending, `schedule` makes a `plan` of it,
+//! and a device (`cpu`, or one that registered) runs the plan on buffers.
 
+pub mod dtype;
+pub mod error;
+pub mod hash;
+pub mod shape;
+
+pub mod ops;
+
+pub mod graph;
+pub mod leaf;
+pub mod tape;
+
+pub mod evaluate;
+pub mod schedule;
+
+pub mod plan;
+
+pub mod buffer;
+pub mod cache;
 pub mod cpu;
+pub mod device;
+
+pub use dtype::{DType, Number};
+pub use error::{Error, Result};
+pub use graph::{Tensor, no_grad};
+pub use leaf::Leaf;
+pub use ops::Elementwise;

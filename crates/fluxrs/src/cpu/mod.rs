@@ -1,5 +1,57 @@
-//! Runs a plan on the CPU.
+//! Runs plans on the CPU.
+
+mod block;
+pub mod fold;
 pub mod gemm;
 pub mod isa;
 pub mod lanes;
+mod lower;
 pub mod math;
+mod run;
+
+use crate::bail;
+use crate::buffer::{Buffer, HostBuffer};
+use crate::device::{Backend, Executable};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::plan::Plan;
+use std::sync::{Arc, OnceLock};
+
+struct Cpu;
+
+impl Backend for Cpu {
+    fn name(&self) -> String {
+        format!("CPU, {:?}, {} threads", isa::level(), rayon::current_num_threads())
+    }
+
+    fn supports(&self, _: DType) -> bool {
+        true
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Buffer> {
+        Buffer::host(bytes)
+    }
+
+    fn upload(&self, host: &[u8]) -> Result<Buffer> {
+        Ok(Buffer::Host(Arc::new(HostBuffer::from_slice(host)?)))
+    }
+
+    fn download(&self, buffer: &Buffer, out: &mut [u8]) -> Result<()> {
+        let Some(host) = buffer.as_host() else { bail!(Device, "the buffer is not on the CPU") };
+        out.copy_from_slice(&host.as_slice::<u8>()[..out.len()]);
+        Ok(())
+    }
+
+    fn compile(&self, plan: &Arc<Plan>) -> Result<Box<dyn Executable>> {
+        Ok(Box::new(run::CpuPlan::new(plan)))
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) fn backend() -> Arc<dyn Backend> {
+    static CPU: OnceLock<Arc<dyn Backend>> = OnceLock::new();
+    CPU.get_or_init(|| Arc::new(Cpu)).clone()
+}

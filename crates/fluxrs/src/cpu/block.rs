@@ -1,0 +1,290 @@
+//! Runs a lowered program on one block of its index space.
+
+use super::lower::{Action, Lowered, LoadStep, Operand, StoreStep, Walk};
+use crate::plan::{Rank, Source};
+use crate::shape::Map;
+use smallvec::SmallVec;
+use std::cell::RefCell;
+
+/// A piece of the index space, in positions of the loop's full space and of its rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    pub start: usize,
+    pub len: usize,
+    /// First row and number of rows, where row registers exist.
+    pub row: usize,
+    pub rows: usize,
+}
+
+impl Block {
+    fn range(&self, rank: Rank) -> (usize, usize) {
+        match rank {
+            Rank::Full => (self.start, self.len),
+            Rank::Row => (self.row, self.rows),
+        }
+    }
+}
+
+/// Which part of a program to run: reductions of long rows are finished after all of the first part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    All,
+    /// Full registers only.
+    Full,
+    /// Row registers only; the reductions' results are there already.
+    Row,
+}
+
+impl Part {
+    pub fn has(self, rank: Rank) -> bool {
+        self == Part::All || (self == Part::Full) == (rank == Rank::Full)
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<[u64; 8]>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The scratch memory of one thread while it works on a loop.
+pub struct Worker<'a> {
+    pub body: &'a Lowered,
+    /// The base address of every buffer of the plan.
+    pub buffers: &'a [*mut u8],
+    pub numbers: &'a [crate::dtype::Number],
+    scratch: *mut u8,
+    stride: usize,
+}
+
+impl Worker<'_> {
+    /// Runs `f` with a worker whose constants are in place.
+    pub fn with<R>(
+        body: &Lowered,
+        buffers: &[*mut u8],
+        numbers: &[crate::dtype::Number],
+        longest: usize,
+        f: impl FnOnce(&Worker<'_>) -> R,
+    ) -> R {
+        let elements = body.block.min(longest.max(1)).next_multiple_of(8);
+        let words = elements.div_ceil(8);
+        // Taken out, so that a loop run inside another's callback gets scratch of its own.
+        let mut scratch = SCRATCH.take();
+        if scratch.len() < words * body.registers {
+            scratch.resize(words * body.registers, [0; 8]);
+        }
+        let worker = Worker { body, buffers, numbers, scratch: scratch.as_mut_ptr().cast(), stride: words * 64 };
+        for load in body.loads.iter().filter(|l| l.how == Walk::Fixed) {
+            worker.splat(load, elements);
+        }
+        let result = f(&worker);
+        SCRATCH.replace(scratch);
+        result
+    }
+
+    pub fn register(&self, reg: u16) -> *mut u8 {
+        // SAFETY: lowering counted the registers, and `with` made room for all of them.
+        unsafe { self.scratch.add(reg as usize * self.stride) }
+    }
+
+    fn buffer(&self, source: Source) -> *mut u8 {
+        match source {
+            Source::Buffer(b) => self.buffers[b as usize],
+            _ => unreachable!("numbers are splat"),
+        }
+    }
+
+    fn splat(&self, load: &LoadStep, n: usize) {
+        let size = load.dtype.bytes();
+        let mut word = [0u8; 8];
+        match load.source {
+            Source::Number(i) => word = self.numbers[i as usize].to_bytes(load.dtype),
+            Source::Constant(c) => word = c.to_bytes(load.dtype),
+            Source::Buffer(b) => {
+                // SAFETY: the map's offset lies within the buffer, which has at least one element there if the loop has any.
+                unsafe {
+                    let from = self.buffers[b as usize].offset(load.map.offset as isize * size as isize);
+                    std::ptr::copy_nonoverlapping(from, word.as_mut_ptr(), size);
+                }
+            }
+        }
+        // SAFETY: a register has room for `n` elements of any type.
+        unsafe { splat(self.register(load.reg), word.as_ptr(), size, n) }
+    }
+
+    pub fn operand(&self, o: Operand, block: &Block) -> *mut u8 {
+        match o {
+            Operand::Reg(r) => self.register(r),
+            Operand::Load(i) => {
+                let l = &self.body.loads[i as usize];
+                let at = l.map.offset as usize + block.range(l.rank).0;
+                // SAFETY: the block lies within the loop's space, and the map within the buffer.
+                unsafe { self.buffer(l.source).add(at * l.dtype.bytes()) }
+            }
+            Operand::Store(i) => {
+                let s = &self.body.stores[i as usize];
+                let at = s.map.offset as usize + block.range(s.rank).0;
+                // SAFETY: as above.
+                unsafe { self.buffers[s.buffer as usize].add(at * s.dtype.bytes()) }
+            }
+        }
+    }
+
+    /// Loads, computes and stores one block.
+    ///
+    /// # Safety
+    /// The buffers hold what the plan says, and nobody else writes what this block writes.
+    pub unsafe fn run(&self, block: &Block, part: Part) {
+        let body = self.body;
+        for load in body.loads.iter().filter(|l| l.how == Walk::Strided && part.has(l.rank)) {
+            let (start, n) = block.range(load.rank);
+            let space = body.space(load.rank);
+            // SAFETY: the block lies within the space.
+            unsafe { gather(self.register(load.reg), self.buffer(load.source), &load.map, space, start, n, load.dtype.bytes()) };
+        }
+        for micro in &body.code {
+            if !part.has(micro.rank) {
+                continue;
+            }
+            let dst = self.operand(micro.dst, block);
+            let n = block.range(micro.rank).1;
+            // SAFETY: lowering keeps results apart from operands; every operand holds its block.
+            unsafe {
+                match &micro.action {
+                    Action::Apply(f) => {
+                        let mut src = [std::ptr::null(); 3];
+                        for (s, o) in src.iter_mut().zip(&micro.src[..micro.arity]) {
+                            *s = self.operand(*o, block).cast_const();
+                        }
+                        f(dst, src, n);
+                    }
+                    Action::Fold(fold) if part == Part::All => {
+                        let src = self.operand(micro.src[0], block);
+                        let width = block.len / block.rows.max(1);
+                        for r in 0..block.rows {
+                            fold.row(src.add(r * width * fold.size), width, dst.add(r * fold.size));
+                        }
+                    }
+                    Action::Fold(_) => {}
+                    Action::Spread => {
+                        let src = self.operand(micro.src[0], block);
+                        let width = block.len / block.rows.max(1);
+                        for r in 0..block.rows {
+                            splat(dst.add(r * width * micro.size), src.add(r * micro.size), micro.size, width);
+                        }
+                    }
+                }
+            }
+        }
+        for (k, store) in body.stores.iter().enumerate() {
+            if part.has(store.rank) && store.from != Operand::Store(k as u16) {
+                // SAFETY: as above; in place, all operands of this block have been read by now.
+                unsafe { self.store(store, block) };
+            }
+        }
+    }
+
+    unsafe fn store(&self, store: &StoreStep, block: &Block) {
+        let (start, n) = block.range(store.rank);
+        let size = store.dtype.bytes();
+        let from = self.operand(store.from, block);
+        let to = self.buffers[store.buffer as usize];
+        // SAFETY: the caller's promise.
+        unsafe {
+            if store.how == Walk::Straight {
+                std::ptr::copy(from, to.add((store.map.offset as usize + start) * size), n * size);
+            } else {
+                scatter(to, from, &store.map, self.body.space(store.rank), start, n, size);
+            }
+        }
+    }
+}
+
+/// One element many times.
+unsafe fn splat(dst: *mut u8, value: *const u8, size: usize, n: usize) {
+    // SAFETY: room for n elements at dst, one at value.
+    unsafe {
+        match size {
+            1 => std::slice::from_raw_parts_mut(dst, n).fill(*value),
+            4 => std::slice::from_raw_parts_mut(dst.cast::<u32>(), n).fill(value.cast::<u32>().read_unaligned()),
+            _ => std::slice::from_raw_parts_mut(dst.cast::<u64>(), n).fill(value.cast::<u64>().read_unaligned()),
+        }
+    }
+}
+
+/// Calls `f(position of the run in the block, position in memory, length)` for each run along the last axis.
+fn runs(map: &Map, space: &[usize], start: usize, n: usize, mut f: impl FnMut(usize, i64, usize)) {
+    let Some((&inner, outer)) = space.split_last() else {
+        return f(0, map.offset, n);
+    };
+    let mut index: SmallVec<[usize; 6]> = SmallVec::from_elem(0, space.len());
+    let mut rest = start;
+    for (i, &d) in index.iter_mut().zip(space).rev() {
+        *i = rest % d;
+        rest /= d;
+    }
+    let last = outer.len();
+    let mut at = map.offset + index.iter().zip(&map.strides).map(|(&i, &s)| i as i64 * s).sum::<i64>();
+    let mut done = 0;
+    while done < n {
+        let len = (inner - index[last]).min(n - done);
+        f(done, at, len);
+        done += len;
+        if done == n {
+            break;
+        }
+        at -= index[last] as i64 * map.strides[last];
+        index[last] = 0;
+        for a in (0..last).rev() {
+            index[a] += 1;
+            at += map.strides[a];
+            if index[a] < space[a] {
+                break;
+            }
+            at -= index[a] as i64 * map.strides[a];
+            index[a] = 0;
+        }
+    }
+}
+
+/// Brings a block of a strided source together.
+unsafe fn gather(dst: *mut u8, src: *const u8, map: &Map, space: &[usize], start: usize, n: usize, size: usize) {
+    let stride = map.strides.last().copied().unwrap_or(0);
+    runs(map, space, start, n, |done, at, len| {
+        // SAFETY: the map lies within the source for every index of the space.
+        unsafe {
+            let (to, from) = (dst.add(done * size), src.offset(at as isize * size as isize));
+            match (stride, size) {
+                (1, _) => std::ptr::copy_nonoverlapping(from, to, len * size),
+                (0, _) => splat(to, from, size, len),
+                (_, 1) => strided::<u8>(to.cast(), 1, from.cast(), stride as isize, len),
+                (_, 4) => strided::<u32>(to.cast(), 1, from.cast(), stride as isize, len),
+                _ => strided::<u64>(to.cast(), 1, from.cast(), stride as isize, len),
+            }
+        }
+    });
+}
+
+/// The reverse of `gather`.
+unsafe fn scatter(dst: *mut u8, src: *const u8, map: &Map, space: &[usize], start: usize, n: usize, size: usize) {
+    let stride = map.strides.last().copied().unwrap_or(0);
+    runs(map, space, start, n, |done, at, len| {
+        // SAFETY: the map lies within the destination for every index of the space.
+        unsafe {
+            let (to, from) = (dst.offset(at as isize * size as isize), src.add(done * size));
+            match (stride, size) {
+                (1, _) => std::ptr::copy_nonoverlapping(from, to, len * size),
+                (_, 1) => strided::<u8>(to.cast(), stride as isize, from.cast(), 1, len),
+                (_, 4) => strided::<u32>(to.cast(), stride as isize, from.cast(), 1, len),
+                _ => strided::<u64>(to.cast(), stride as isize, from.cast(), 1, len),
+            }
+        }
+    });
+}
+
+unsafe fn strided<T: Copy>(mut to: *mut T, to_step: isize, mut from: *const T, from_step: isize, n: usize) {
+    for _ in 0..n {
+        // SAFETY: the caller counts only elements that exist; the pointers are not followed past them.
+        unsafe { *to = *from };
+        to = to.wrapping_offset(to_step);
+        from = from.wrapping_offset(from_step);
+    }
+}

@@ -1,0 +1,255 @@
+//! A loop's program made ready to run: virtual registers become pieces of scratch memory, ops become function pointers.
+
+use super::fold::{self, Fold};
+use super::lanes::{self, Loop as LaneLoop, UnaryBody};
+use super::math::Cast;
+use crate::dtype::DType;
+use crate::ops::reduce::Kind;
+use crate::plan::{Code, Loop, Mode, Plan, Rank, Reg, Source};
+use crate::shape::{self, Map, Shape};
+use smallvec::SmallVec;
+
+/// Elements of a register: a few of them fit the first-level cache.
+pub const BLOCK: usize = 2048;
+
+/// Where an operand's elements are found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Operand {
+    /// A piece of scratch memory.
+    Reg(u16),
+    /// The memory of load i itself, which runs along with the block.
+    Load(u16),
+    /// The memory of store i itself.
+    Store(u16),
+}
+
+pub enum Action {
+    Apply(LaneLoop),
+    Fold(Fold),
+    /// Every element of a row register, once for each element of its row.
+    Spread,
+}
+
+pub struct Micro {
+    pub action: Action,
+    pub dst: Operand,
+    pub src: [Operand; 3],
+    pub arity: usize,
+    pub rank: Rank,
+    /// Bytes of an element of the result.
+    pub size: usize,
+}
+
+pub struct LoadStep {
+    pub source: Source,
+    pub dtype: DType,
+    pub rank: Rank,
+    pub map: Map,
+    pub how: Walk,
+    /// The register it is brought into, unless it is read in place.
+    pub reg: u16,
+}
+
+/// How a load or store moves through memory as the block's index grows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Walk {
+    /// One element after the other.
+    Straight,
+    /// The same element always.
+    Fixed,
+    /// By strides.
+    Strided,
+}
+
+pub struct StoreStep {
+    pub buffer: u32,
+    pub dtype: DType,
+    pub rank: Rank,
+    pub map: Map,
+    pub how: Walk,
+    pub from: Operand,
+}
+
+pub struct Lowered {
+    pub mode: Mode,
+    pub dims: Shape,
+    pub fence: usize,
+    pub loads: Vec<LoadStep>,
+    pub code: Vec<Micro>,
+    pub stores: Vec<StoreStep>,
+    pub registers: usize,
+    /// Elements of a register.
+    pub block: usize,
+    /// Whether a row's reductions are used within the row.
+    pub spreads: bool,
+}
+
+impl Lowered {
+    /// The axes of a rank's own index space.
+    pub fn space(&self, rank: Rank) -> &[usize] {
+        match (rank, self.mode) {
+            (Rank::Full, _) => &self.dims,
+            (Rank::Row, Mode::Columns) => &self.dims[self.fence..],
+            (Rank::Row, _) => &self.dims[..self.fence],
+        }
+    }
+
+    pub fn rows(&self) -> usize {
+        shape::size(&self.dims[..self.fence])
+    }
+
+    pub fn cols(&self) -> usize {
+        shape::size(&self.dims[self.fence..])
+    }
+}
+
+fn cast_loop(from: DType, to: DType) -> LaneLoop {
+    struct Body;
+    impl<X: Cast<U>, U> UnaryBody<X, U> for Body {
+        #[inline(always)]
+        fn call<I: super::isa::Isa>(x: X) -> U {
+            x.cast()
+        }
+    }
+    macro_rules! table {
+        ($($F:ident $f:ty),*) => { match from { $(DType::$F => table!(@to $f)),* } };
+        (@to $f:ty) => {
+            match to {
+                DType::Bool => lanes::unary::<Body, $f, bool>(),
+                DType::I32 => lanes::unary::<Body, $f, i32>(),
+                DType::I64 => lanes::unary::<Body, $f, i64>(),
+                DType::F32 => lanes::unary::<Body, $f, f32>(),
+                DType::F64 => lanes::unary::<Body, $f, f64>(),
+            }
+        };
+    }
+    table!(Bool bool, I32 i32, I64 i64, F32 f32, F64 f64)
+}
+
+/// How `map` walks through `space`.
+fn walk(map: &Map, space: &[usize]) -> Walk {
+    let mut long = map.strides.iter().zip(space).filter(|&(_, &n)| n != 1);
+    if long.clone().all(|(&s, _)| s == 0) {
+        return Walk::Fixed;
+    }
+    if long.all(|_| true) && map.is_contiguous(space) { Walk::Straight } else { Walk::Strided }
+}
+
+/// The map over a rank's own axes.
+fn own_map(body: &Loop, rank: Rank, map: &Map) -> Map {
+    let strides = match (rank, body.mode) {
+        (Rank::Full, _) => map.strides.clone(),
+        (Rank::Row, Mode::Columns) => map.strides[body.fence..].into(),
+        (Rank::Row, _) => map.strides[..body.fence].into(),
+    };
+    Map { offset: map.offset, strides }
+}
+
+pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
+    let cols = shape::size(&body.dims[body.fence..]);
+    let spreads = body.code.iter().any(|i| i.code == Code::Spread);
+    let block = if spreads && body.mode == Mode::Rows { BLOCK.max(cols) } else { BLOCK };
+    let mut out = Lowered {
+        mode: body.mode,
+        dims: body.dims.clone(),
+        fence: body.fence,
+        loads: vec![],
+        code: vec![],
+        stores: vec![],
+        registers: 0,
+        block,
+        spreads,
+    };
+    let count = registers(body);
+    let mut last_use = vec![0usize; count];
+    for (k, inst) in body.code.iter().enumerate() {
+        inst.src.iter().for_each(|&r| last_use[r as usize] = k);
+    }
+    body.stores.iter().for_each(|s| last_use[s.reg as usize] = usize::MAX);
+
+    // Loads have registers of their own for the whole program: constants are filled once, before it runs.
+    let mut place: Vec<Operand> = vec![Operand::Reg(0); count];
+    for load in &body.loads {
+        let map = own_map(body, load.rank, &load.map);
+        let space = Shape::from(out.space(load.rank));
+        let how = if matches!(load.source, Source::Buffer(_)) { walk(&map, &space) } else { Walk::Fixed };
+        let reg = out.registers as u16;
+        place[load.reg as usize] = match how {
+            Walk::Straight => Operand::Load(out.loads.len() as u16),
+            _ => {
+                out.registers += 1;
+                Operand::Reg(reg)
+            }
+        };
+        out.loads.push(LoadStep { source: load.source, dtype: load.dtype, rank: load.rank, map, how, reg });
+    }
+    // A result that is stored straight to memory of its own is computed there.
+    let mut direct: Vec<Option<u16>> = vec![None; count];
+    for (k, store) in body.stores.iter().enumerate() {
+        let map = own_map(body, store.rank, &store.map);
+        let space = Shape::from(out.space(store.rank));
+        let how = match walk(&map, &space) {
+            Walk::Fixed if shape::size(&space) == 1 => Walk::Straight,
+            other => other,
+        };
+        let own = plan.outputs.iter().all(|o| o.buffer != store.buffer || o.donor.is_none());
+        let computed = body.code.iter().any(|i| i.dst == store.reg);
+        let folded = body.code.iter().any(|i| i.dst == store.reg && matches!(i.code, Code::Fold(_)));
+        if how == Walk::Straight && own && computed && !folded && direct[store.reg as usize].is_none() {
+            direct[store.reg as usize] = Some(k as u16);
+        }
+        out.stores.push(StoreStep { buffer: store.buffer, dtype: store.dtype, rank: store.rank, map, how, from: Operand::Reg(0) });
+    }
+    let mut free: Vec<u16> = Vec::new();
+    for (k, inst) in body.code.iter().enumerate() {
+        let mut src = [Operand::Reg(0); 3];
+        src.iter_mut().zip(&inst.src).for_each(|(s, &r)| *s = place[r as usize]);
+        // The result's register is taken before the operands' are given back: a loop's result never aliases an operand.
+        let dst = match direct[inst.dst as usize] {
+            Some(store) => Operand::Store(store),
+            None => Operand::Reg(free.pop().unwrap_or_else(|| {
+                out.registers += 1;
+                out.registers as u16 - 1
+            })),
+        };
+        place[inst.dst as usize] = dst;
+        // In two passes, row registers outlive the first one; they are few.
+        for &r in inst.src.iter().collect::<std::collections::BTreeSet<_>>() {
+            let computed = body.code[..k].iter().any(|i| i.dst == r);
+            if let (true, true, Operand::Reg(reg)) = (last_use[r as usize] == k, computed, place[r as usize]) {
+                free.push(reg);
+            }
+        }
+        let (action, size) = match inst.code {
+            Code::Map(e) => {
+                let kernel = e.kernel(inst.dtype).expect("the op was called with a type of its class");
+                (Action::Apply(kernel), result_dtype(e, inst.dtype).bytes())
+            }
+            Code::Cast(to) => (Action::Apply(cast_loop(inst.dtype, to)), to.bytes()),
+            Code::Fold(kind) => (Action::Fold(fold_of(kind, inst.dtype)), inst.dtype.bytes()),
+            Code::Spread => (Action::Spread, inst.dtype.bytes()),
+        };
+        out.code.push(Micro { action, dst, src, arity: inst.src.len(), rank: inst.rank, size });
+    }
+    for (step, store) in out.stores.iter_mut().zip(&body.stores) {
+        step.from = place[store.reg as usize];
+    }
+    out
+}
+
+fn result_dtype(e: crate::ops::Elementwise, operand: DType) -> DType {
+    match e.record().class {
+        crate::ops::Class::Compare | crate::ops::Class::Test | crate::ops::Class::Logic => DType::Bool,
+        _ => operand,
+    }
+}
+
+fn fold_of(kind: Kind, dtype: DType) -> Fold {
+    fold::of(kind, dtype).expect("the reduction was called with a type it has")
+}
+
+fn registers(body: &Loop) -> usize {
+    let loads = body.loads.iter().map(|l| l.reg as usize + 1);
+    let code = body.code.iter().map(|i| i.dst as Reg as usize + 1);
+    loads.chain(code).max().unwrap_or(0)
+}

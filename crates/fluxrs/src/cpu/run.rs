@@ -1,0 +1,407 @@
+//! Runs a plan on the CPU: kernel after kernel, each cut into tasks by its shape alone.
+
+use super::block::{Block, Part, Worker};
+use super::fold::{self, Fold};
+use super::gemm::{self, Product};
+use super::lower::{Action, BLOCK, Lowered, lower};
+use crate::buffer::HostBuffer;
+use crate::device::Executable;
+use crate::dtype::{DType, Number};
+use crate::error::{Error, Result};
+use crate::ops::{Operand, OperandMut};
+use crate::plan::{Bindings, Body, Call, Matmul, Mode, Place, Plan, Source};
+use crate::shape;
+use rayon::prelude::*;
+use smallvec::SmallVec;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Kernels cheaper than this (in nanoseconds of one core) are not worth waking other threads for.
+const PARALLEL: usize = 30_000;
+/// Elements that a task works on.
+const TASK: usize = 16 * BLOCK;
+
+pub struct CpuPlan {
+    plan: Arc<Plan>,
+    steps: Vec<Step>,
+}
+
+enum Step {
+    Loop(Lowered),
+    Matmul(Option<Lowered>),
+    Structured,
+}
+
+/// What every task of a kernel needs; raw pointers that tasks use at disjoint places.
+#[derive(Clone, Copy)]
+struct Context<'a> {
+    buffers: &'a [*mut u8],
+    numbers: &'a [Number],
+    stop: &'a std::sync::atomic::AtomicBool,
+    parallel: bool,
+}
+
+// SAFETY: tasks write disjoint parts of the buffers; see `each`.
+unsafe impl Sync for Context<'_> {}
+unsafe impl Send for Context<'_> {}
+
+impl Context<'_> {
+    /// Runs tasks 0..n, each once, on any thread; they must not write what another touches. Stops early when asked to.
+    fn each(&self, n: usize, task: impl Fn(usize) + Sync) -> Result<()> {
+        let run = |i: usize| {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            task(i);
+            Ok(())
+        };
+        if self.parallel && n > 1 {
+            (0..n).into_par_iter().with_max_len(1).try_for_each(run)
+        } else {
+            (0..n).try_for_each(run)
+        }
+    }
+}
+
+/// A raw pointer that tasks may share: they use it at disjoint places.
+#[derive(Clone, Copy)]
+struct Shared(*mut u8);
+// SAFETY: see above.
+unsafe impl Sync for Shared {}
+unsafe impl Send for Shared {}
+impl Shared {
+    fn at(self, bytes: usize) -> *mut u8 {
+        self.0.wrapping_add(bytes)
+    }
+}
+
+thread_local! {
+    /// Workspaces for reuse: a replayed plan allocates nothing.
+    static WORKSPACE: RefCell<Option<HostBuffer>> = const { RefCell::new(None) };
+}
+
+impl CpuPlan {
+    pub fn new(plan: &Arc<Plan>) -> CpuPlan {
+        let steps = plan
+            .kernels
+            .iter()
+            .map(|k| match &k.body {
+                Body::Loop(l) => Step::Loop(lower(l, plan)),
+                Body::Matmul(m) => Step::Matmul(m.epilogue.as_ref().map(|l| lower(l, plan))),
+                Body::Structured(_) => Step::Structured,
+            })
+            .collect();
+        CpuPlan { plan: plan.clone(), steps }
+    }
+
+    fn kernels(&self, range: std::ops::Range<usize>, context: &Context<'_>) -> Result<()> {
+        for k in range {
+            let kernel = &self.plan.kernels[k];
+            if context.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let context = Context { parallel: kernel.cost > PARALLEL, ..*context };
+            match (&self.steps[k], &kernel.body) {
+                (Step::Loop(l), _) => run_loop(l, &context)?,
+                (Step::Matmul(epilogue), Body::Matmul(m)) => run_matmul(m, epilogue.as_ref(), &context)?,
+                (_, Body::Structured(call)) => run_call(call, &context)?,
+                _ => unreachable!("steps are made from the kernels"),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Executable for CpuPlan {
+    fn run(&self, bindings: &mut Bindings<'_>) -> Result<()> {
+        let plan = &*self.plan;
+        let workspace = match WORKSPACE.take() {
+            Some(w) if w.bytes() >= plan.workspace => w,
+            _ => HostBuffer::new(plan.workspace)?,
+        };
+        let buffers: SmallVec<[*mut u8; 32]> = plan
+            .buffers
+            .iter()
+            .map(|b| match b.place {
+                Place::Slot(i) => bindings.slots[i as usize].host_ptr(),
+                Place::Output(i) => bindings.outputs[i as usize].host_ptr(),
+                Place::Workspace(offset) => workspace.as_ptr().wrapping_add(offset),
+            })
+            .collect();
+        let context = Context { buffers: &buffers, numbers: bindings.numbers, stop: bindings.stop, parallel: false };
+        let mut result = self.kernels(0..plan.commit, &context);
+        if result.is_ok() {
+            bindings.bad_losses = (0..plan.guards.len()).filter(|&i| !is_finite(plan, &buffers, plan.guards[i])).collect();
+            if bindings.bad_losses.is_empty() && plan.commit < plan.kernels.len() {
+                // The last segment writes parameters: once begun, it is not interrupted.
+                let never = std::sync::atomic::AtomicBool::new(false);
+                result = self.kernels(plan.commit..plan.kernels.len(), &Context { stop: &never, ..context });
+            }
+        }
+        WORKSPACE.replace(Some(workspace));
+        result
+    }
+}
+
+fn is_finite(plan: &Plan, buffers: &[*mut u8], b: u32) -> bool {
+    let info = &plan.buffers[b as usize];
+    let ptr = buffers[b as usize];
+    // SAFETY: a loss is an output, computed by now.
+    unsafe {
+        match info.dtype {
+            DType::F32 => std::slice::from_raw_parts(ptr.cast::<f32>(), info.len).iter().all(|x| x.is_finite()),
+            DType::F64 => std::slice::from_raw_parts(ptr.cast::<f64>(), info.len).iter().all(|x| x.is_finite()),
+            _ => true,
+        }
+    }
+}
+
+fn run_loop(l: &Lowered, context: &Context<'_>) -> Result<()> {
+    match l.mode {
+        Mode::Map => run_map(l, 0, shape::size(&l.dims), context),
+        Mode::Rows if l.spreads || l.cols() <= BLOCK => run_rows(l, context),
+        Mode::Rows => run_long_rows(l, context),
+        Mode::Columns => run_columns(l, context),
+    }
+}
+
+/// Elements `start..end` of a loop without reductions.
+fn run_map(l: &Lowered, start: usize, end: usize, context: &Context<'_>) -> Result<()> {
+    let task = if context.parallel { TASK } else { (end - start).max(1) };
+    let context = *context;
+    context.each((end - start).div_ceil(task), |t| {
+        let from = start + t * task;
+        let to = (from + task).min(end);
+        Worker::with(l, context.buffers, context.numbers, to - from, |w| {
+            for at in (from..to).step_by(BLOCK) {
+                let block = Block { start: at, len: BLOCK.min(to - at), row: 0, rows: 0 };
+                // SAFETY: blocks are disjoint and within the loop's space.
+                unsafe { w.run(&block, Part::All) };
+            }
+        });
+    })
+}
+
+/// Whole rows at a time, several short ones to a block.
+fn run_rows(l: &Lowered, context: &Context<'_>) -> Result<()> {
+    let (rows, cols) = (l.rows(), l.cols());
+    let per_block = (BLOCK / cols.max(1)).clamp(1, BLOCK);
+    let per_task = if context.parallel { (TASK / cols.max(1)).max(1).next_multiple_of(per_block) } else { rows.max(1) };
+    let context = *context;
+    context.each(rows.div_ceil(per_task), |t| {
+        let (from, to) = (t * per_task, ((t + 1) * per_task).min(rows));
+        let longest = (per_block.min(to - from) * cols).max(per_block);
+        Worker::with(l, context.buffers, context.numbers, longest, |w| {
+            for row in (from..to).step_by(per_block) {
+                let n = per_block.min(to - row);
+                // SAFETY: rows are disjoint between tasks.
+                unsafe { w.run(&Block { start: row * cols, len: n * cols, row, rows: n }, Part::All) };
+            }
+        });
+    })
+}
+
+fn folds(l: &Lowered) -> Vec<(usize, Fold)> {
+    let of = |(k, m): (usize, &super::lower::Micro)| match m.action {
+        Action::Fold(f) => Some((k, f)),
+        _ => None,
+    };
+    l.code.iter().enumerate().filter_map(of).collect()
+}
+
+/// Rows longer than a block: pieces are folded by any thread, then combined pairwise.
+fn run_long_rows(l: &Lowered, context: &Context<'_>) -> Result<()> {
+    let (rows, cols) = (l.rows(), l.cols());
+    let pieces = cols.div_ceil(fold::CHUNK);
+    let folds = folds(l);
+    let mut partials = vec![0u64; folds.len() * rows * pieces];
+    let store = Shared(partials.as_mut_ptr().cast());
+    let area = rows * pieces * 8;
+    let context = *context;
+    let per_task = if context.parallel { TASK / fold::CHUNK } else { (rows * pieces).max(1) };
+    context.each((rows * pieces).div_ceil(per_task), |t| {
+        Worker::with(l, context.buffers, context.numbers, fold::CHUNK, |w| {
+            for p in t * per_task..((t + 1) * per_task).min(rows * pieces) {
+                let (row, piece) = (p / pieces, p % pieces);
+                let at = piece * fold::CHUNK;
+                let block = Block { start: row * cols + at, len: fold::CHUNK.min(cols - at), row, rows: 0 };
+                // SAFETY: pieces are disjoint, and so are their partial results.
+                unsafe {
+                    w.run(&block, Part::Full);
+                    for (f, (k, fold)) in folds.iter().enumerate() {
+                        let src = w.operand(l.code[*k].src[0], &block);
+                        (fold.block)(src, block.len, store.at(f * area + p * fold.size));
+                    }
+                }
+            }
+        });
+    })?;
+    Worker::with(l, context.buffers, context.numbers, BLOCK, |w| {
+        for from in (0..rows).step_by(BLOCK) {
+            let block = Block { start: 0, len: 0, row: from, rows: BLOCK.min(rows - from) };
+            // SAFETY: all pieces are done; this thread alone finishes the rows.
+            unsafe {
+                for (f, (k, fold)) in folds.iter().enumerate() {
+                    let dst = w.operand(l.code[*k].dst, &block);
+                    for r in 0..block.rows {
+                        let at = store.at(f * area + (from + r) * pieces * fold.size);
+                        fold.combine_all(at, pieces, 1);
+                        std::ptr::copy_nonoverlapping(at, dst.add(r * fold.size), fold.size);
+                    }
+                }
+                w.run(&block, Part::Row);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Reductions over leading axes: rows are added up element by element, in fixed groups that are then combined pairwise.
+fn run_columns(l: &Lowered, context: &Context<'_>) -> Result<()> {
+    let (rows, cols) = (l.rows(), l.cols());
+    if cols == 0 {
+        return Ok(());
+    }
+    let groups = rows.div_ceil(fold::ROWS).max(1);
+    let folds = folds(l);
+    let width = cols.min(BLOCK);
+    let strips = cols.div_ceil(width);
+    // Per fold: groups × cols partial results.
+    let area = groups * cols * 8;
+    let partials = HostBuffer::new(folds.len() * area)?;
+    let store = Shared(partials.as_ptr());
+    let per_block = (BLOCK / width).clamp(1, fold::ROWS);
+    let context = *context;
+    let per_task = if context.parallel { (TASK / (width * fold::ROWS)).max(1) } else { (groups * strips).max(1) };
+    context.each((groups * strips).div_ceil(per_task), |t| {
+        Worker::with(l, context.buffers, context.numbers, per_block * width, |w| {
+            for p in t * per_task..((t + 1) * per_task).min(groups * strips) {
+                let (group, strip) = (p / strips, p % strips);
+                let (first, last) = (group * fold::ROWS, ((group + 1) * fold::ROWS).min(rows));
+                let (col, n) = (strip * width, width.min(cols - strip * width));
+                // SAFETY: each (group, strip) has its own part of the partial results.
+                unsafe {
+                    let acc = |f: usize, fold: &Fold| store.at(f * area + (group * cols + col) * fold.size);
+                    for (f, (_, fold)) in folds.iter().enumerate() {
+                        (fold.clear)(acc(f, fold), n);
+                    }
+                    let mut row = first;
+                    while row < last {
+                        let many = per_block.min(last - row);
+                        let block = Block { start: row * cols + col, len: many * n, row: col, rows: n };
+                        w.run(&block, Part::Full);
+                        for (f, (k, fold)) in folds.iter().enumerate() {
+                            let src = w.operand(l.code[*k].src[0], &block);
+                            for r in 0..many {
+                                (fold.combine)(acc(f, fold), src.add(r * n * fold.size), n);
+                            }
+                        }
+                        row += many;
+                    }
+                }
+            }
+        });
+    })?;
+    Worker::with(l, context.buffers, context.numbers, BLOCK, |w| {
+        // SAFETY: all groups are done; this thread alone finishes.
+        unsafe {
+            for (f, (_, fold)) in folds.iter().enumerate() {
+                fold.combine_all(store.at(f * area), groups, cols);
+            }
+            for from in (0..cols).step_by(BLOCK) {
+                let block = Block { start: 0, len: 0, row: from, rows: BLOCK.min(cols - from) };
+                for (f, (k, fold)) in folds.iter().enumerate() {
+                    let dst = w.operand(l.code[*k].dst, &block);
+                    std::ptr::copy_nonoverlapping(store.at(f * area + from * fold.size), dst, block.rows * fold.size);
+                }
+                w.run(&block, Part::Row);
+            }
+        }
+    });
+    Ok(())
+}
+
+fn run_matmul(m: &Matmul, epilogue: Option<&Lowered>, context: &Context<'_>) -> Result<()> {
+    match m.dtype {
+        DType::F32 => product::<f32>(m, epilogue, context),
+        DType::F64 => product::<f64>(m, epilogue, context),
+        DType::I32 => product::<i32>(m, epilogue, context),
+        DType::I64 => product::<i64>(m, epilogue, context),
+        DType::Bool => unreachable!("products of bools are made in int64"),
+    }
+}
+
+fn product<T: gemm::Element>(m: &Matmul, epilogue: Option<&Lowered>, context: &Context<'_>) -> Result<()> {
+    let lead = m.batch.len();
+    let (sa, sb) = (&m.a_map.strides, &m.b_map.strides);
+    let p = Product {
+        m: m.m,
+        k: m.k,
+        n: m.n,
+        a_strides: (sa[lead] as isize, sa[lead + 1] as isize),
+        b_strides: (sb[lead] as isize, sb[lead + 1] as isize),
+        ldc: m.n,
+    };
+    let grid = p.grid::<T>();
+    let tiles = grid.len();
+    let batch = shape::size(&m.batch);
+    let (a, b) = (Shared(context.buffers[m.a as usize]), Shared(context.buffers[m.b as usize]));
+    let c = Shared(context.buffers[m.c as usize]);
+    // A tile that spans whole rows is a piece of C that the epilogue can run on while it is in cache.
+    let whole_rows = tiles > 0 && grid.tile(0).cols == (0..m.n);
+    let ctx = *context;
+    ctx.each(batch * tiles, |t| {
+        let (item, tile) = (t / tiles, grid.tile(t % tiles));
+        let (mut oa, mut ob) = (m.a_map.offset, m.b_map.offset);
+        let mut rest = item;
+        for axis in (0..lead).rev() {
+            let i = (rest % m.batch[axis]) as i64;
+            rest /= m.batch[axis];
+            oa += i * sa[axis];
+            ob += i * sb[axis];
+        }
+        // SAFETY: tiles and items of the batch are disjoint parts of C; operands lie within their buffers.
+        unsafe {
+            let (a, b) = (a.0.cast::<T>().offset(oa as isize), b.0.cast::<T>().offset(ob as isize));
+            let c = c.0.cast::<T>().add(item * m.m * m.n);
+            gemm::run(&p, a.cast_const(), b.cast_const(), c, &tile);
+        }
+        if let (Some(l), true) = (epilogue, whole_rows) {
+            let first = item * m.m * m.n;
+            let serial = Context { parallel: false, ..ctx };
+            // A stop is seen by the next tile.
+            let _ = run_map(l, first + tile.rows.start * m.n, first + tile.rows.end * m.n, &serial);
+        }
+    })?;
+    match epilogue {
+        Some(l) if !whole_rows => run_map(l, 0, batch * m.m * m.n, context),
+        _ => Ok(()),
+    }
+}
+
+fn run_call(call: &Call, context: &Context<'_>) -> Result<()> {
+    let numbers: SmallVec<[[u8; 8]; 4]> = call
+        .srcs
+        .iter()
+        .map(|s| match s.source {
+            Source::Number(i) => context.numbers[i as usize].to_bytes(s.dtype),
+            Source::Constant(c) => c.to_bytes(s.dtype),
+            Source::Buffer(_) => [0; 8],
+        })
+        .collect();
+    let srcs: SmallVec<[Operand<'_>; 4]> = call
+        .srcs
+        .iter()
+        .zip(&numbers)
+        .map(|(s, n)| Operand {
+            ptr: match s.source {
+                Source::Buffer(b) => context.buffers[b as usize].wrapping_add(s.offset * s.dtype.bytes()).cast_const(),
+                _ => n.as_ptr(),
+            },
+            shape: &s.shape,
+            dtype: s.dtype,
+        })
+        .collect();
+    call.op.cpu(&srcs, OperandMut { ptr: context.buffers[call.out as usize], shape: &call.shape, dtype: call.dtype })
+}
