@@ -103,11 +103,18 @@ impl Buffer {
         Ok(Buffer::Host(Arc::new(HostBuffer::new(bytes)?)))
     }
 
-    /// Whether nobody but the holder of this reference can see the memory.
-    pub fn is_unique(&self) -> bool {
+    /// Whether there are just `n` references to the memory, and it is ours to write.
+    pub fn is_shared_by(&self, n: usize) -> bool {
         match self {
-            Buffer::Host(b) => Arc::strong_count(b) == 1 && !b.is_foreign(),
-            Buffer::Device(b) => Arc::strong_count(b) == 1,
+            Buffer::Host(b) => Arc::strong_count(b) == n && !b.is_foreign(),
+            Buffer::Device(b) => Arc::strong_count(b) == n,
+        }
+    }
+
+    pub(crate) fn host_ptr(&self) -> *mut u8 {
+        match self {
+            Buffer::Host(b) => b.as_ptr(),
+            Buffer::Device(_) => unreachable!("plans of the CPU bind host buffers"),
         }
     }
 

@@ -39,8 +39,7 @@ pub struct Counters {
     pub kernels: AtomicU64,
 }
 
-pub static COUNTERS: Counters =
-    Counters { runs: AtomicU64::new(0), plans_made: AtomicU64::new(0), kernels: AtomicU64::new(0) };
+pub static COUNTERS: Counters = Counters { runs: AtomicU64::new(0), plans_made: AtomicU64::new(0), kernels: AtomicU64::new(0) };
 
 /// Asked every 20 ms while a long plan runs: whether to stop it.
 pub type InterruptCheck = fn() -> bool;
@@ -123,9 +122,6 @@ pub fn evaluate_pending() -> Result<()> {
 
 /// Computes these tensors, and whatever else is held and depends on what that computes.
 pub fn evaluate(roots: &[Tensor]) -> Result<()> {
-    if leaf::has_queued() && roots.iter().any(|t| t.is_tracked()) {
-        leaf::flush()?;
-    }
     run(roots, None)
 }
 
@@ -148,7 +144,7 @@ pub fn read(t: &Tensor) -> Result<(Buffer, Map)> {
 
 /// A fresh buffer with the elements of `x` in row-major order.
 pub(crate) fn own_copy(x: &Tensor) -> Result<(Buffer, Device)> {
-    let copy = graph::no_grad(|| crate::ops::Elementwise::positive(&x.cast(x.dtype())));
+    let copy = graph::no_grad(|| x.copied());
     let (buffer, _) = read(&copy)?;
     Ok((buffer, copy.device()))
 }
@@ -222,7 +218,8 @@ impl Gatherer<'_> {
                 return Err(overwritten(node));
             }
             Value::Ready(b) | Value::Kept(b) => {
-                let hash = if matches!(node.op, Op::Data) { node.hash } else { Op::Data.hash(&node.shape, node.dtype, node.device) };
+                let hash =
+                    if matches!(node.op, Op::Data) { node.hash } else { Op::Data.hash(&node.shape, node.dtype, node.device) };
                 self.out.key.add(hash);
                 self.out.slots.push(b.clone());
                 self.out.device.get_or_insert(node.device);
@@ -470,7 +467,10 @@ fn add_dependents(gatherer: &mut Gatherer<'_>, updates: &[Update]) -> Result<()>
                 match verdict.get(&base.id()) {
                     Some(&v) => *found |= v,
                     None if touched(gatherer, &base) => *found = true,
-                    None if matches!(base.0.value.get(gatherer.g), Value::Pending) && !gatherer.seen(&base.0) && !base.is_number() => {
+                    None if matches!(base.0.value.get(gatherer.g), Value::Pending)
+                        && !gatherer.seen(&base.0)
+                        && !base.is_number() =>
+                    {
                         stack.push((base, 0, false));
                     }
                     None => {}

@@ -190,7 +190,7 @@ impl Tensor {
     }
 
     /// The same value as `x` under an identity of its own, tracked: what `gradient` differentiates by.
-    pub(crate) fn tracked_identity(x: &Tensor) -> Tensor {
+    pub fn tracked_identity(x: &Tensor) -> Tensor {
         let guards = x.0.guards.clone();
         let (shape, dtype) = (x.0.shape.clone(), x.0.dtype);
         let op = Op::identity_view(x);

@@ -8,8 +8,9 @@ use crate::error::Result;
 use crate::evaluate;
 use crate::graph::{self, Graph, Guarded, Tensor, next_id};
 use crate::shape::show;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock, Weak};
 
 pub struct Leaf {
     number: u64,
@@ -45,19 +46,39 @@ thread_local! {
     static QUEUE: Arc<Queue> = Arc::default();
 }
 
+/// Tracked leaves that are alive, by number: how `back` finds them.
+static LEAVES: RwLock<FxHashMap<u64, Weak<Leaf>>> = RwLock::new(FxHashMap::with_hasher(FxBuildHasher));
+
+/// The leaf of this number, if anybody still has it.
+pub fn by_number(number: u64) -> Option<Arc<Leaf>> {
+    LEAVES.read().unwrap_or_else(|e| e.into_inner()).get(&number).and_then(Weak::upgrade)
+}
+
+impl Drop for Leaf {
+    fn drop(&mut self) {
+        if self.tracked {
+            LEAVES.write().unwrap_or_else(|e| e.into_inner()).remove(&self.number);
+        }
+    }
+}
+
 impl Leaf {
     /// A leaf with its own buffer.
     pub fn new(buffer: Buffer, shape: &[usize], dtype: DType, device: Device, tracked: bool) -> Arc<Leaf> {
         let number = next_id();
         let current = Tensor::leaf_value(buffer, shape, dtype, device, tracked, number);
-        Arc::new(Leaf {
+        let leaf = Arc::new(Leaf {
             number,
             tracked,
             current: Guarded::new(current),
             queue: Guarded::new(None),
             queued: AtomicBool::new(false),
             grad: Guarded::default(),
-        })
+        });
+        if tracked {
+            LEAVES.write().unwrap_or_else(|e| e.into_inner()).insert(number, Arc::downgrade(&leaf));
+        }
+        leaf
     }
 
     /// A leaf with a copy of a tensor's value.
@@ -147,12 +168,7 @@ impl Leaf {
     fn check(&self, op: &str, value: &Tensor) -> Result<()> {
         let now = self.peek();
         if value.shape() != now.shape() {
-            bail!(
-                Shape,
-                "{op}: a parameter of shape {} cannot take a value of shape {}",
-                show(now.shape()),
-                show(value.shape())
-            );
+            bail!(Shape, "{op}: a parameter of shape {} cannot take a value of shape {}", show(now.shape()), show(value.shape()));
         }
         if value.device() != now.device() && !value.is_number() {
             bail!(Device, "{op}: the parameter lives on {}, the value on {}", now.device(), value.device());
@@ -173,7 +189,9 @@ pub fn update(leaf: &Arc<Leaf>, delta: &Tensor) -> Result<()> {
     if !delta.is_number() {
         leaf.check("update", delta)?;
     }
-    let new = graph::no_grad(|| crate::ops::Elementwise::add.apply(&[&now, &delta.cast_operand(now.dtype())]))?;
+    let new = graph::no_grad(|| {
+        crate::ops::Elementwise::add.apply(&[&now, &if delta.is_number() { delta.clone() } else { delta.cast(now.dtype()) }])
+    })?;
     push(leaf, new)
 }
 
@@ -183,7 +201,7 @@ pub fn assign(leaf: &Arc<Leaf>, value: &Tensor) -> Result<()> {
     leaf.check("assign", value)?;
     let new = graph::no_grad(|| value.cast(now.dtype()));
     // A leaf never shares the value's memory, which somebody else may hold: it gets a computed copy.
-    push(leaf, graph::no_grad(|| crate::ops::Elementwise::positive(&new)))
+    push(leaf, graph::no_grad(|| new.copied()))
 }
 
 fn push(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
@@ -221,8 +239,9 @@ pub(crate) fn take_updates(g: &mut Graph, queue: &Queue) -> Vec<Update> {
     updates
 }
 
-/// Adds the gradient of `y` (weighted by `seed`) to the `.grad` of every leaf in `leaves` that it depends on.
-pub fn back(y: &Tensor, seed: Option<&Tensor>, leaves: &[Arc<Leaf>]) -> Result<()> {
+/// Adds the gradient of `y` (weighted by `seed`) to the `.grad` of every leaf that it depends on; returns how many there are.
+pub fn back(y: &Tensor, seed: Option<&Tensor>) -> Result<usize> {
+    let leaves: Vec<Arc<Leaf>> = crate::tape::leaves(y).into_iter().filter_map(by_number).collect();
     let targets: Vec<_> = leaves.iter().map(|l| crate::tape::Target::Leaf(l.number)).collect();
     let grads = crate::tape::gradient(y, seed, &targets, false)?;
     for (leaf, grad) in leaves.iter().zip(grads) {
@@ -230,5 +249,5 @@ pub fn back(y: &Tensor, seed: Option<&Tensor>, leaves: &[Arc<Leaf>]) -> Result<(
             leaf.accumulate(grad, y);
         }
     }
-    Ok(())
+    Ok(leaves.len())
 }

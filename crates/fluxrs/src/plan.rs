@@ -90,7 +90,7 @@ pub struct Loop {
     pub stores: Vec<Store>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Rank {
     Full,
     Row,
@@ -173,6 +173,7 @@ pub struct Call {
     pub srcs: Vec<Argument>,
     pub out: Buf,
     pub shape: Shape,
+    pub dtype: DType,
 }
 
 pub struct Argument {

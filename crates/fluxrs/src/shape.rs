@@ -92,11 +92,13 @@ impl Map {
     /// Reads an array of shape `from` (laid out by `self`) as if it had the broadcast shape `to`.
     pub fn broadcast(&self, from: &[usize], to: &[usize]) -> Map {
         let mut strides: Strides = SmallVec::from_elem(0, to.len() - from.len());
-        strides.extend(from.iter().zip(&self.strides).zip(&to[to.len() - from.len()..]).map(
-            |((&f, &s), &t)| {
-                if f == 1 && t != 1 { 0 } else { s }
-            },
-        ));
+        strides.extend(
+            from.iter().zip(&self.strides).zip(&to[to.len() - from.len()..]).map(
+                |((&f, &s), &t)| {
+                    if f == 1 && t != 1 { 0 } else { s }
+                },
+            ),
+        );
         Map { offset: self.offset, strides }
     }
 
@@ -237,8 +239,7 @@ pub fn collapse(dims: &[usize], fence: usize, maps: &mut [&mut Map]) -> (Shape, 
         }
         for k in segment.filter(|&k| dims[k] != 1) {
             let n = dims[k];
-            let joins = out.len() > start
-                && maps.iter().zip(&kept).all(|(m, s)| *s.last().unwrap() == m.strides[k] * n as i64);
+            let joins = out.len() > start && maps.iter().zip(&kept).all(|(m, s)| *s.last().unwrap() == m.strides[k] * n as i64);
             if joins {
                 *out.last_mut().unwrap() *= n;
             } else {

@@ -3,7 +3,8 @@
 use crate::error::Result;
 use crate::graph::{self, Graph, Guards, Srcs, Tensor, no_grad};
 use crate::ops::{self, Op};
-use smallvec::smallvec;
+use rustc_hash::FxHashMap;
+use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
 /// What a gradient is taken by: the node itself, or any version of a leaf.
@@ -18,7 +19,7 @@ struct Step {
     node: Tensor,
     srcs: Srcs,
     /// The local index of each src, or NONE for one that is not tracked.
-    links: smallvec::SmallVec<[u32; 3]>,
+    links: SmallVec<[u32; 3]>,
 }
 
 const NONE: u32 = u32::MAX;
@@ -48,10 +49,7 @@ fn history(g: &mut Graph, y: &Tensor) -> Vec<Step> {
         }
         let (node, srcs, _) = stack.pop().expect("the loop looked at it");
         node.0.mark.set(g, (epoch, steps.len() as u32));
-        let links = srcs
-            .iter()
-            .map(|s| if s.is_tracked() { s.0.mark.get(g).1 } else { NONE })
-            .collect();
+        let links = srcs.iter().map(|s| if s.is_tracked() { s.0.mark.get(g).1 } else { NONE }).collect();
         steps.push(Step { node, srcs, links });
     }
     steps
@@ -65,16 +63,24 @@ pub fn gradient(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], nest: boo
 
 fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Result<Vec<Option<Tensor>>> {
     let steps = history(&mut graph::lock(), y);
-    let hits = |t: &Target, node: &Tensor| match t {
-        Target::Node(target) => target.ptr_eq(node),
-        Target::Leaf(leaf) => node.0.leaf == *leaf && *leaf != 0,
+    // Targets by the number of their leaf, or of the node itself: both count from one source and never meet.
+    let mut wanted: FxHashMap<u64, SmallVec<[usize; 1]>> = FxHashMap::default();
+    for (i, t) in targets.iter().enumerate() {
+        let number = match t {
+            Target::Node(node) => node.id(),
+            Target::Leaf(leaf) => *leaf,
+        };
+        wanted.entry(number).or_default().push(i);
+    }
+    let hits = |node: &Tensor| {
+        let by_leaf = if node.0.leaf == 0 { None } else { wanted.get(&node.0.leaf) };
+        by_leaf.or_else(|| wanted.get(&node.id()))
     };
     // Only nodes between a target and the result take part.
     let mut needed: Vec<bool> = Vec::with_capacity(steps.len());
     for step in &steps {
-        let is_target = (step.node.0.leaf != 0 || step.node.is_tracked()) && targets.iter().any(|t| hits(t, &step.node));
         let below = step.links.iter().any(|&l| l != NONE && needed[l as usize]);
-        needed.push(is_target || below);
+        needed.push(below || hits(&step.node).is_some());
     }
     let mut grads: Vec<Option<Tensor>> = vec![None; steps.len()];
     let mut out: Vec<Option<Tensor>> = vec![None; targets.len()];
@@ -86,13 +92,11 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Result<Vec
         }
         let Some(g) = grads[i].take() else { continue };
         let step = &steps[i];
-        for (t, total) in targets.iter().zip(&mut out) {
-            if hits(t, &step.node) {
-                *total = Some(match total.take() {
-                    None => g.clone(),
-                    Some(sum) => sum + &g,
-                });
-            }
+        for &t in hits(&step.node).into_iter().flatten() {
+            out[t] = Some(match out[t].take() {
+                None => g.clone(),
+                Some(sum) => sum + &g,
+            });
         }
         let wants = |k: usize| step.links[k] != NONE && needed[step.links[k] as usize];
         let mut give = |k: usize, part: Option<Tensor>| {

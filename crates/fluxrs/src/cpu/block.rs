@@ -1,10 +1,24 @@
 //! Runs a lowered program on one block of its index space.
 
-use super::lower::{Action, Lowered, LoadStep, Operand, StoreStep, Walk};
+use super::lower::{Action, LoadStep, Lowered, Operand, StoreStep, Walk};
 use crate::plan::{Rank, Source};
 use crate::shape::Map;
 use smallvec::SmallVec;
 use std::cell::RefCell;
+
+/// The address of a buffer. Tasks share it and use it at disjoint places.
+#[derive(Clone, Copy)]
+pub struct Address(pub *mut u8);
+
+// SAFETY: whoever follows the address answers for what it touches; see `Worker::run`.
+unsafe impl Sync for Address {}
+unsafe impl Send for Address {}
+
+impl Address {
+    pub fn at(self, bytes: usize) -> *mut u8 {
+        self.0.wrapping_add(bytes)
+    }
+}
 
 /// A piece of the index space, in positions of the loop's full space and of its rows.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +63,7 @@ thread_local! {
 pub struct Worker<'a> {
     pub body: &'a Lowered,
     /// The base address of every buffer of the plan.
-    pub buffers: &'a [*mut u8],
+    pub buffers: &'a [Address],
     pub numbers: &'a [crate::dtype::Number],
     scratch: *mut u8,
     stride: usize,
@@ -59,7 +73,7 @@ impl Worker<'_> {
     /// Runs `f` with a worker whose constants are in place.
     pub fn with<R>(
         body: &Lowered,
-        buffers: &[*mut u8],
+        buffers: &[Address],
         numbers: &[crate::dtype::Number],
         longest: usize,
         f: impl FnOnce(&Worker<'_>) -> R,
@@ -87,7 +101,7 @@ impl Worker<'_> {
 
     fn buffer(&self, source: Source) -> *mut u8 {
         match source {
-            Source::Buffer(b) => self.buffers[b as usize],
+            Source::Buffer(b) => self.buffers[b as usize].0,
             _ => unreachable!("numbers are splat"),
         }
     }
@@ -101,7 +115,7 @@ impl Worker<'_> {
             Source::Buffer(b) => {
                 // SAFETY: the map's offset lies within the buffer, which has at least one element there if the loop has any.
                 unsafe {
-                    let from = self.buffers[b as usize].offset(load.map.offset as isize * size as isize);
+                    let from = self.buffers[b as usize].0.offset(load.map.offset as isize * size as isize);
                     std::ptr::copy_nonoverlapping(from, word.as_mut_ptr(), size);
                 }
             }
@@ -123,7 +137,7 @@ impl Worker<'_> {
                 let s = &self.body.stores[i as usize];
                 let at = s.map.offset as usize + block.range(s.rank).0;
                 // SAFETY: as above.
-                unsafe { self.buffers[s.buffer as usize].add(at * s.dtype.bytes()) }
+                unsafe { self.buffers[s.buffer as usize].0.add(at * s.dtype.bytes()) }
             }
         }
     }
@@ -186,7 +200,7 @@ impl Worker<'_> {
         let (start, n) = block.range(store.rank);
         let size = store.dtype.bytes();
         let from = self.operand(store.from, block);
-        let to = self.buffers[store.buffer as usize];
+        let to = self.buffers[store.buffer as usize].0;
         // SAFETY: the caller's promise.
         unsafe {
             if store.how == Walk::Straight {

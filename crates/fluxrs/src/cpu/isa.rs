@@ -76,11 +76,8 @@ pub fn level() -> Level {
 
 /// Every level that this machine can run, worst first.
 pub fn levels() -> Vec<Level> {
-    let known: &[Level] = if cfg!(target_arch = "aarch64") {
-        &[Level::Plain, Level::Neon]
-    } else {
-        &[Level::Plain, Level::Avx2, Level::Avx512]
-    };
+    let known: &[Level] =
+        if cfg!(target_arch = "aarch64") { &[Level::Plain, Level::Neon] } else { &[Level::Plain, Level::Avx2, Level::Avx512] };
     let best = detect();
     known
         .iter()

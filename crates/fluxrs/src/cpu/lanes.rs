@@ -170,11 +170,7 @@ mod tests {
         for level in levels() {
             for n in [0, 1, 7, 63, 64, 65, 200, 256] {
                 let x: Vec<f32> = (0..n).map(|i| i as f32).collect();
-                let y = run::<f64>(
-                    unary_at::<Half, f32, f64>(level),
-                    [x.as_ptr().cast(), null(), null()],
-                    n,
-                );
+                let y = run::<f64>(unary_at::<Half, f32, f64>(level), [x.as_ptr().cast(), null(), null()], n);
                 assert!((0..n).all(|i| y[i] == i as f64 / 2.0));
 
                 let a: Vec<i32> = (0..n as i32).collect();

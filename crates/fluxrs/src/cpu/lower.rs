@@ -7,7 +7,6 @@ use crate::dtype::DType;
 use crate::ops::reduce::Kind;
 use crate::plan::{Code, Loop, Mode, Plan, Rank, Reg, Source};
 use crate::shape::{self, Map, Shape};
-use smallvec::SmallVec;
 
 /// Elements of a register: a few of them fit the first-level cache.
 pub const BLOCK: usize = 2048;
@@ -198,9 +197,18 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         if how == Walk::Straight && own && computed && !folded && direct[store.reg as usize].is_none() {
             direct[store.reg as usize] = Some(k as u16);
         }
-        out.stores.push(StoreStep { buffer: store.buffer, dtype: store.dtype, rank: store.rank, map, how, from: Operand::Reg(0) });
+        out.stores.push(StoreStep {
+            buffer: store.buffer,
+            dtype: store.dtype,
+            rank: store.rank,
+            map,
+            how,
+            from: Operand::Reg(0),
+        });
     }
     let mut free: Vec<u16> = Vec::new();
+    // Computed registers of full rank: the ones that are used again.
+    let mut full = vec![false; count];
     for (k, inst) in body.code.iter().enumerate() {
         let mut src = [Operand::Reg(0); 3];
         src.iter_mut().zip(&inst.src).for_each(|(s, &r)| *s = place[r as usize]);
@@ -213,13 +221,15 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
             })),
         };
         place[inst.dst as usize] = dst;
-        // In two passes, row registers outlive the first one; they are few.
-        for &r in inst.src.iter().collect::<std::collections::BTreeSet<_>>() {
-            let computed = body.code[..k].iter().any(|i| i.dst == r);
-            if let (true, true, Operand::Reg(reg)) = (last_use[r as usize] == k, computed, place[r as usize]) {
+        // Row registers are kept: where the reductions run in a pass of their own, their results must outlive it.
+        for (n, &r) in inst.src.iter().enumerate() {
+            let first = !inst.src[..n].contains(&r);
+            if let (true, true, true, Operand::Reg(reg)) = (first, last_use[r as usize] == k, full[r as usize], place[r as usize])
+            {
                 free.push(reg);
             }
         }
+        full[inst.dst as usize] = inst.rank == Rank::Full;
         let (action, size) = match inst.code {
             Code::Map(e) => {
                 let kernel = e.kernel(inst.dtype).expect("the op was called with a type of its class");

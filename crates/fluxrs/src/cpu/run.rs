@@ -1,6 +1,6 @@
 //! Runs a plan on the CPU: kernel after kernel, each cut into tasks by its shape alone.
 
-use super::block::{Block, Part, Worker};
+use super::block::{Address, Block, Part, Worker};
 use super::fold::{self, Fold};
 use super::gemm::{self, Product};
 use super::lower::{Action, BLOCK, Lowered, lower};
@@ -33,18 +33,14 @@ enum Step {
     Structured,
 }
 
-/// What every task of a kernel needs; raw pointers that tasks use at disjoint places.
+/// What every task of a kernel needs.
 #[derive(Clone, Copy)]
 struct Context<'a> {
-    buffers: &'a [*mut u8],
+    buffers: &'a [Address],
     numbers: &'a [Number],
     stop: &'a std::sync::atomic::AtomicBool,
     parallel: bool,
 }
-
-// SAFETY: tasks write disjoint parts of the buffers; see `each`.
-unsafe impl Sync for Context<'_> {}
-unsafe impl Send for Context<'_> {}
 
 impl Context<'_> {
     /// Runs tasks 0..n, each once, on any thread; they must not write what another touches. Stops early when asked to.
@@ -56,23 +52,7 @@ impl Context<'_> {
             task(i);
             Ok(())
         };
-        if self.parallel && n > 1 {
-            (0..n).into_par_iter().with_max_len(1).try_for_each(run)
-        } else {
-            (0..n).try_for_each(run)
-        }
-    }
-}
-
-/// A raw pointer that tasks may share: they use it at disjoint places.
-#[derive(Clone, Copy)]
-struct Shared(*mut u8);
-// SAFETY: see above.
-unsafe impl Sync for Shared {}
-unsafe impl Send for Shared {}
-impl Shared {
-    fn at(self, bytes: usize) -> *mut u8 {
-        self.0.wrapping_add(bytes)
+        if self.parallel && n > 1 { (0..n).into_par_iter().with_max_len(1).try_for_each(run) } else { (0..n).try_for_each(run) }
     }
 }
 
@@ -120,13 +100,13 @@ impl Executable for CpuPlan {
             Some(w) if w.bytes() >= plan.workspace => w,
             _ => HostBuffer::new(plan.workspace)?,
         };
-        let buffers: SmallVec<[*mut u8; 32]> = plan
+        let buffers: SmallVec<[Address; 32]> = plan
             .buffers
             .iter()
             .map(|b| match b.place {
-                Place::Slot(i) => bindings.slots[i as usize].host_ptr(),
-                Place::Output(i) => bindings.outputs[i as usize].host_ptr(),
-                Place::Workspace(offset) => workspace.as_ptr().wrapping_add(offset),
+                Place::Slot(i) => Address(bindings.slots[i as usize].host_ptr()),
+                Place::Output(i) => Address(bindings.outputs[i as usize].host_ptr()),
+                Place::Workspace(offset) => Address(workspace.as_ptr().wrapping_add(offset)),
             })
             .collect();
         let context = Context { buffers: &buffers, numbers: bindings.numbers, stop: bindings.stop, parallel: false };
@@ -144,9 +124,9 @@ impl Executable for CpuPlan {
     }
 }
 
-fn is_finite(plan: &Plan, buffers: &[*mut u8], b: u32) -> bool {
+fn is_finite(plan: &Plan, buffers: &[Address], b: u32) -> bool {
     let info = &plan.buffers[b as usize];
-    let ptr = buffers[b as usize];
+    let ptr = buffers[b as usize].0;
     // SAFETY: a loss is an output, computed by now.
     unsafe {
         match info.dtype {
@@ -216,7 +196,7 @@ fn run_long_rows(l: &Lowered, context: &Context<'_>) -> Result<()> {
     let pieces = cols.div_ceil(fold::CHUNK);
     let folds = folds(l);
     let mut partials = vec![0u64; folds.len() * rows * pieces];
-    let store = Shared(partials.as_mut_ptr().cast());
+    let store = Address(partials.as_mut_ptr().cast());
     let area = rows * pieces * 8;
     let context = *context;
     let per_task = if context.parallel { TASK / fold::CHUNK } else { (rows * pieces).max(1) };
@@ -270,7 +250,7 @@ fn run_columns(l: &Lowered, context: &Context<'_>) -> Result<()> {
     // Per fold: groups × cols partial results.
     let area = groups * cols * 8;
     let partials = HostBuffer::new(folds.len() * area)?;
-    let store = Shared(partials.as_ptr());
+    let store = Address(partials.as_ptr());
     let per_block = (BLOCK / width).clamp(1, fold::ROWS);
     let context = *context;
     let per_task = if context.parallel { (TASK / (width * fold::ROWS)).max(1) } else { (groups * strips).max(1) };
@@ -346,8 +326,8 @@ fn product<T: gemm::Element>(m: &Matmul, epilogue: Option<&Lowered>, context: &C
     let grid = p.grid::<T>();
     let tiles = grid.len();
     let batch = shape::size(&m.batch);
-    let (a, b) = (Shared(context.buffers[m.a as usize]), Shared(context.buffers[m.b as usize]));
-    let c = Shared(context.buffers[m.c as usize]);
+    let (a, b) = (context.buffers[m.a as usize], context.buffers[m.b as usize]);
+    let c = context.buffers[m.c as usize];
     // A tile that spans whole rows is a piece of C that the epilogue can run on while it is in cache.
     let whole_rows = tiles > 0 && grid.tile(0).cols == (0..m.n);
     let ctx = *context;
@@ -363,8 +343,8 @@ fn product<T: gemm::Element>(m: &Matmul, epilogue: Option<&Lowered>, context: &C
         }
         // SAFETY: tiles and items of the batch are disjoint parts of C; operands lie within their buffers.
         unsafe {
-            let (a, b) = (a.0.cast::<T>().offset(oa as isize), b.0.cast::<T>().offset(ob as isize));
-            let c = c.0.cast::<T>().add(item * m.m * m.n);
+            let (a, b) = (a.at(0).cast::<T>().offset(oa as isize), b.at(0).cast::<T>().offset(ob as isize));
+            let c = c.at(0).cast::<T>().add(item * m.m * m.n);
             gemm::run(&p, a.cast_const(), b.cast_const(), c, &tile);
         }
         if let (Some(l), true) = (epilogue, whole_rows) {
@@ -396,12 +376,12 @@ fn run_call(call: &Call, context: &Context<'_>) -> Result<()> {
         .zip(&numbers)
         .map(|(s, n)| Operand {
             ptr: match s.source {
-                Source::Buffer(b) => context.buffers[b as usize].wrapping_add(s.offset * s.dtype.bytes()).cast_const(),
+                Source::Buffer(b) => context.buffers[b as usize].at(s.offset * s.dtype.bytes()).cast_const(),
                 _ => n.as_ptr(),
             },
             shape: &s.shape,
             dtype: s.dtype,
         })
         .collect();
-    call.op.cpu(&srcs, OperandMut { ptr: context.buffers[call.out as usize], shape: &call.shape, dtype: call.dtype })
+    call.op.cpu(&srcs, OperandMut { ptr: context.buffers[call.out as usize].0, shape: &call.shape, dtype: call.dtype })
 }

@@ -6,7 +6,6 @@ use crate::cpu::isa::Isa;
 use crate::cpu::lanes::{self, BinaryBody, Loop, TernaryBody, UnaryBody};
 use crate::cpu::math::{Num, Real};
 use crate::dtype::DType;
-use crate::elementwise_table;
 use crate::error::Result;
 use crate::graph::{Srcs, Tensor};
 use crate::shape::{self, Shape};
@@ -48,13 +47,27 @@ pub struct Record {
 }
 
 macro_rules! class {
-    (num) => { Class::Num };
-    (real) => { Class::Real };
-    (round) => { Class::Round };
-    (compare) => { Class::Compare };
-    (test) => { Class::Test };
-    (logic) => { Class::Logic };
-    (select) => { Class::Select };
+    (num) => {
+        Class::Num
+    };
+    (real) => {
+        Class::Real
+    };
+    (round) => {
+        Class::Round
+    };
+    (compare) => {
+        Class::Compare
+    };
+    (test) => {
+        Class::Test
+    };
+    (logic) => {
+        Class::Logic
+    };
+    (select) => {
+        Class::Select
+    };
 }
 
 /// The bodies of one op's loops, and the loop for the operands' dtype.
@@ -124,7 +137,9 @@ macro_rules! loops {
 
 /// The gradient towards operand `$i`, from the list of the table.
 macro_rules! gradients {
-    (none) => { |_: usize, _: &[Tensor], _: &Tensor, _: &Tensor| -> Option<Tensor> { None } };
+    (none) => {
+        |_: usize, _: &[Tensor], _: &Tensor, _: &Tensor| -> Option<Tensor> { None }
+    };
     ([$dx:expr], $g:ident $out:ident $x:ident) => {
         |_: usize, srcs: &[Tensor], $out: &Tensor, $g: &Tensor| -> Option<Tensor> {
             let $x = &srcs[0];
@@ -149,7 +164,9 @@ macro_rules! gradients {
             }
         }
     };
-    (none, $($rest:ident)*) => { gradients!(none) };
+    (none, $($rest:ident)*) => {
+        gradients!(none)
+    };
 }
 
 macro_rules! define {
@@ -288,16 +305,6 @@ impl Elementwise {
             }
         }
     }
-
-    /// The type its operands are loaded in (but for the condition of `where`).
-    pub(crate) fn operand_dtype(self, srcs: &[Tensor], result: DType) -> DType {
-        match self.record().class {
-            Class::Compare | Class::Test => {
-                srcs.iter().find(|s| !s.is_number()).map_or(DType::F32, |s| s.dtype())
-            }
-            _ => result,
-        }
-    }
 }
 
 /// What several operands promote to; Python numbers are weak.
@@ -401,6 +408,14 @@ impl Tensor {
         Tensor::node(Op::Cast, smallvec![self.clone()], self.shape().into(), dtype)
     }
 
+    /// The same elements computed anew, in memory of their own.
+    pub(crate) fn copied(&self) -> Tensor {
+        match self.is_number() {
+            true => self.fill(&[], self.dtype()),
+            false => Tensor::node(Op::Cast, smallvec![self.clone()], self.shape().into(), self.dtype()),
+        }
+    }
+
     /// Whether each element differs from 0.
     pub fn to_bool(&self) -> Tensor {
         match self.dtype() {
@@ -420,6 +435,7 @@ macro_rules! operators {
         operators!(@pair $Trait $method $op, &Tensor, f64);
         operators!(@pair $Trait $method $op, Tensor, f64);
         operators!(@pair $Trait $method $op, &Tensor, i64);
+        operators!(@pair $Trait $method $op, Tensor, i64);
         operators!(@pair $Trait $method $op, f64, &Tensor);
         operators!(@pair $Trait $method $op, f64, Tensor);
     )*};

@@ -1,5 +1,8 @@
 //! Every op: what the graph is made of. Elementwise ops are entries of `table`, the others a file each.
 
+#[macro_use]
+pub mod table;
+
 pub mod create;
 pub mod elementwise;
 pub mod index;
@@ -7,7 +10,6 @@ pub mod matmul;
 pub mod place;
 pub mod reduce;
 pub mod structured;
-pub mod table;
 pub mod view;
 
 use crate::device::Device;

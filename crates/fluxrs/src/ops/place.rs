@@ -123,9 +123,7 @@ impl Tensor {
             out
         };
         let (shape, times) = (pad(self.shape()), pad(times));
-        let interleave = |t: &[usize]| -> Shape {
-            t.iter().zip(&shape).flat_map(|(&t, &n)| [t, n]).collect()
-        };
+        let interleave = |t: &[usize]| -> Shape { t.iter().zip(&shape).flat_map(|(&t, &n)| [t, n]).collect() };
         let ones: Shape = smallvec![1; ndim];
         let out: Shape = times.iter().zip(&shape).map(|(&t, &n)| t * n).collect();
         self.reshape_to(&interleave(&ones)).broadcast_shape(&interleave(&times)).reshape_to(&out)
@@ -157,4 +155,3 @@ impl Tensor {
             .collect())
     }
 }
-

@@ -119,8 +119,7 @@ impl Tensor {
         if axes == 0 {
             return self.clone();
         }
-        let shape: Shape =
-            (0..self.ndim()).filter(|a| axes >> a & 1 == 0).map(|a| self.shape()[a]).collect();
+        let shape: Shape = (0..self.ndim()).filter(|a| axes >> a & 1 == 0).map(|a| self.shape()[a]).collect();
         let op = Op::Reduce(Reduce { kind, axes });
         Tensor::node(op, smallvec![self.clone()], shape, self.dtype())
     }

@@ -7,7 +7,7 @@
 
 #[rustfmt::skip]
 #[macro_export]
-macro_rules! elementwise_table { ($callback:path) => { $callback! {
+macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     /// Sum, x + y.
     add(x, y): num { cpu: x.add(y), wgsl: "x + y", grad(g, out): [g.clone(), g.clone()], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
     /// Difference, x − y.
@@ -15,7 +15,7 @@ macro_rules! elementwise_table { ($callback:path) => { $callback! {
     /// Product, x · y.
     multiply(x, y): num { cpu: x.mul(y), wgsl: "x * y", grad(g, out): [g * y, g * x], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
     /// Quotient, x / y; integers are divided as floats.
-    divide(x, y): real { cpu: x.div(y), wgsl: "x / y", grad(g, out): [g / y, -(g * out / y)], ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
+    divide(x, y): real { cpu: x / y, wgsl: "x / y", grad(g, out): [g / y, -(g * out / y)], ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
     /// The floor of x / y.
     floor_divide(x, y): num { cpu: x.floor_divide(y), wgsl: "fx_floordiv(x, y)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
     /// What is left of x after floor division by y; it has the sign of y.
@@ -40,9 +40,9 @@ macro_rules! elementwise_table { ($callback:path) => { $callback! {
     /// x².
     square(x): num { cpu: x.mul(x), wgsl: "x * x", grad(g, out): [g * (x * 2i64)], ulp: 0, domain: [(-10.0, 10.0)] }
     /// 1 / x.
-    reciprocal(x): real { cpu: T::ONE.div(x), wgsl: "1.0 / x", grad(g, out): [-(g * out * out)], ulp: 0, domain: [(0.5, 10.0)] }
+    reciprocal(x): real { cpu: T::of(1.0) / x, wgsl: "1.0 / x", grad(g, out): [-(g * out * out)], ulp: 0, domain: [(0.5, 10.0)] }
     /// √x.
-    sqrt(x): real { cpu: x.sqrt(), wgsl: "sqrt(x)", grad(g, out): [g * 0.5 / out], ulp: 1, domain: [(0.1, 10.0)] }
+    sqrt(x): real { cpu: x.sqrt::<I>(), wgsl: "sqrt(x)", grad(g, out): [g * 0.5 / out], ulp: 1, domain: [(0.1, 10.0)] }
     /// The cube root, also of negative numbers.
     cbrt(x): real { cpu: x.cbrt::<I>(), wgsl: "fx_cbrt(x)", grad(g, out): [g / (out * out * 3.0)], ulp: 4, domain: [(0.1, 10.0)] }
     /// eˣ.
@@ -88,28 +88,28 @@ macro_rules! elementwise_table { ($callback:path) => { $callback! {
     /// The complement of the error function, 1 − erf x, accurate where that is small.
     erfc(x): real { cpu: x.erfc::<I>(), wgsl: "fx_erfc(x)", grad(g, out): [-(g * (-(x * x)).exp() * std::f64::consts::FRAC_2_SQRT_PI)], ulp: 8, domain: [(-2.0, 2.0)] }
     /// The greatest integer not above x.
-    floor(x): round { cpu: x.floor(), wgsl: "floor(x)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0)] }
+    floor(x): round { cpu: x.floor::<I>(), wgsl: "floor(x)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0)] }
     /// The least integer not below x.
-    ceil(x): round { cpu: x.ceil(), wgsl: "ceil(x)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0)] }
+    ceil(x): round { cpu: x.ceil::<I>(), wgsl: "ceil(x)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0)] }
     /// The integer next to x towards 0.
-    trunc(x): round { cpu: x.trunc(), wgsl: "trunc(x)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0)] }
+    trunc(x): round { cpu: x.trunc::<I>(), wgsl: "trunc(x)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0)] }
     /// The nearest integer, the even one of two.
-    rint(x): round { cpu: x.round_even(), wgsl: "fx_round(x)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0)] }
+    rint(x): round { cpu: x.round::<I>(), wgsl: "fx_round(x)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0)] }
 
     /// The logistic function, 1 / (1 + e⁻ˣ).
     sigmoid(x): real { cpu: x.sigmoid::<I>(), wgsl: "fx_sigmoid(x)", grad(g, out): [g * (out * (1.0 - out))], ulp: 4, domain: [(-5.0, 5.0)] }
     /// log(1 + eˣ), for any x.
     softplus(x): real { cpu: x.softplus::<I>(), wgsl: "fx_softplus(x)", grad(g, out): [g * x.sigmoid()], ulp: 4, domain: [(-5.0, 5.0)] }
     /// max(x, 0).
-    relu(x): num { cpu: x.maximum(T::ZERO), wgsl: "fx_relu(x)", grad(g, out): [$crate::ops::elementwise::choose(&x.greater_than(0.0), g, 0.0)], ulp: 0, domain: [(-5.0, 5.0)] }
+    relu(x): num { cpu: x.maximum(T::of(0.0)), wgsl: "fx_relu(x)", grad(g, out): [$crate::ops::elementwise::choose(&x.greater_than(0.0), g, 0.0)], ulp: 0, domain: [(-5.0, 5.0)] }
     /// x where it is positive, else y · x.
-    leakyrelu(x, y): real { cpu: if x > T::ZERO { x } else { y.mul(x) }, wgsl: "select(y * x, x, x > 0.0)", grad(g, out): [$crate::ops::elementwise::choose(&x.greater_than(0.0), g, &(g * y)), $crate::ops::elementwise::choose(&x.greater_than(0.0), 0.0, &(g * x))], ulp: 0, domain: [(-5.0, 5.0), (0.01, 0.5)] }
+    leakyrelu(x, y): real { cpu: if x > T::of(0.0) { x } else { y * x }, wgsl: "select(y * x, x, x > 0.0)", grad(g, out): [$crate::ops::elementwise::choose(&x.greater_than(0.0), g, &(g * y)), $crate::ops::elementwise::choose(&x.greater_than(0.0), 0.0, &(g * x))], ulp: 0, domain: [(-5.0, 5.0), (0.01, 0.5)] }
     /// x where it is positive, else y · (eˣ − 1).
-    elu(x, y): real { cpu: if x > T::ZERO { x } else { y.mul(x.expm1::<I>()) }, wgsl: "select(y * fx_expm1(x), x, x > 0.0)", grad(g, out): [$crate::ops::elementwise::choose(&x.greater_than(0.0), g, &(g * (out + y))), $crate::ops::elementwise::choose(&x.greater_than(0.0), 0.0, &(g * x.minimum_with(0.0).expm1()))], ulp: 4, domain: [(-5.0, 5.0), (0.5, 2.0)] }
+    elu(x, y): real { cpu: if x > T::of(0.0) { x } else { y * x.expm1::<I>() }, wgsl: "select(y * fx_expm1(x), x, x > 0.0)", grad(g, out): [$crate::ops::elementwise::choose(&x.greater_than(0.0), g, &(g * (out + y))), $crate::ops::elementwise::choose(&x.greater_than(0.0), 0.0, &(g * x.minimum_with(0.0).expm1()))], ulp: 4, domain: [(-5.0, 5.0), (0.5, 2.0)] }
     /// x · sigmoid(x).
-    swish(x): real { cpu: x.mul(x.sigmoid::<I>()), wgsl: "x * fx_sigmoid(x)", grad(g, out): [g * (out + x.sigmoid() * (1.0 - out))], ulp: 4, domain: [(-5.0, 5.0)] }
+    swish(x): real { cpu: x * x.sigmoid::<I>(), wgsl: "x * fx_sigmoid(x)", grad(g, out): [g * (out + x.sigmoid() * (1.0 - out))], ulp: 4, domain: [(-5.0, 5.0)] }
     /// x / (1 + |x|).
-    softsign(x): real { cpu: x.div(T::ONE.add(x.abs())), wgsl: "x / (1.0 + abs(x))", grad(g, out): [g / (x.abs() + 1.0).square()], ulp: 2, domain: [(-5.0, 5.0)] }
+    softsign(x): real { cpu: x / (T::of(1.0) + x.abs()), wgsl: "x / (1.0 + abs(x))", grad(g, out): [g / (x.abs() + 1.0).square()], ulp: 2, domain: [(-5.0, 5.0)] }
 
     /// Whether x = y.
     equal(x, y): compare { cpu: x == y, wgsl: "fx_eq(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
@@ -124,11 +124,11 @@ macro_rules! elementwise_table { ($callback:path) => { $callback! {
     /// Whether x ≥ y.
     greater_equal(x, y): compare { cpu: x >= y, wgsl: "fx_le(y, x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
     /// Whether x is not a number.
-    isnan(x): test { cpu: x.is_nan(), wgsl: "fx_isnan(x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0)] }
+    isnan(x): test { cpu: x.isnan(), wgsl: "fx_isnan(x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0)] }
     /// Whether x is +∞ or −∞.
-    isinf(x): test { cpu: x.is_infinite(), wgsl: "fx_isinf(x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0)] }
+    isinf(x): test { cpu: x.isinf(), wgsl: "fx_isinf(x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0)] }
     /// Whether x is neither infinite nor NaN.
-    isfinite(x): test { cpu: x.is_finite(), wgsl: "fx_isfinite(x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0)] }
+    isfinite(x): test { cpu: x.isfinite(), wgsl: "fx_isfinite(x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0)] }
     /// x and y, as truth values.
     logical_and(x, y): logic { cpu: x & y, wgsl: "x && y", grad(g, out): none, ulp: 0, domain: [(-1.0, 1.0), (-1.0, 1.0)] }
     /// x or y, as truth values.

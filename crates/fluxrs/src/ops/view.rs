@@ -125,8 +125,7 @@ impl Tensor {
                 self.size()
             );
         }
-        let shape: Shape =
-            to.iter().map(|&n| if n < 0 { self.size() / known } else { n as usize }).collect();
+        let shape: Shape = to.iter().map(|&n| if n < 0 { self.size() / known } else { n as usize }).collect();
         Ok(self.reshape_to(&shape))
     }
 
@@ -138,8 +137,7 @@ impl Tensor {
             bail!(Value, "transpose: {} axes given for a tensor of shape {}", axes.len(), show(self.shape()));
         }
         shape::axes("transpose", Some(axes), n)?;
-        let perm: SmallVec<[usize; 4]> =
-            axes.iter().map(|&a| shape::axis("transpose", a, n)).collect::<Result<_>>()?;
+        let perm: SmallVec<[usize; 4]> = axes.iter().map(|&a| shape::axis("transpose", a, n)).collect::<Result<_>>()?;
         Ok(self.permute(&perm))
     }
 
@@ -174,8 +172,7 @@ impl Tensor {
         let ndim = self.ndim() + axes.len();
         let new = shape::axes("expand_dims", Some(axes), ndim)?;
         let mut old = self.shape().iter();
-        let shape: Shape =
-            (0..ndim).map(|a| if new.contains(&a) { 1 } else { *old.next().unwrap() }).collect();
+        let shape: Shape = (0..ndim).map(|a| if new.contains(&a) { 1 } else { *old.next().unwrap() }).collect();
         Ok(self.reshape_to(&shape))
     }
 
@@ -187,8 +184,7 @@ impl Tensor {
         if let Some(&a) = gone.iter().find(|&&a| self.shape()[a] != 1) {
             bail!(Shape, "squeeze: axis {a} of shape {} is not of length 1", show(self.shape()));
         }
-        let shape: Shape =
-            (0..self.ndim()).filter(|a| !gone.contains(a)).map(|a| self.shape()[a]).collect();
+        let shape: Shape = (0..self.ndim()).filter(|a| !gone.contains(a)).map(|a| self.shape()[a]).collect();
         Ok(self.reshape_to(&shape))
     }
 

@@ -6,7 +6,8 @@ use super::{Edge, Pending, source_of};
 use crate::dtype::DType;
 use crate::ops::Op;
 use crate::plan::{
-    Argument, Body, Buf, BufferInfo, Call, Code, Inst, Kernel, Load, Loop, Matmul, Mode, OutputInfo, Place, Rank, Reg, Source, Store,
+    Argument, Body, Buf, BufferInfo, Call, Code, Inst, Kernel, Load, Loop, Matmul, Mode, OutputInfo, Place, Rank, Reg, Source,
+    Store,
 };
 use crate::schedule::LocalKind;
 use crate::shape::{self, Map, Shape, Strides, collapse};
@@ -24,7 +25,8 @@ pub(crate) struct Program {
 }
 
 pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Program {
-    let mut program = Program { buffers: vec![], outputs: vec![], kernels: vec![], commit: 0, buffer_of: vec![None; pending.locals.len()] };
+    let mut program =
+        Program { buffers: vec![], outputs: vec![], kernels: vec![], commit: 0, buffer_of: vec![None; pending.locals.len()] };
     for (i, local) in pending.locals.iter().enumerate() {
         if let LocalKind::Slot(k) = local.kind {
             program.add_buffer(pending, i, Place::Slot(k));
@@ -120,7 +122,11 @@ impl Program {
         let shape = Shape::from(pending.shape(i));
         let cost = op.cost(&pending.locals[i].node);
         let label = op.name().into();
-        self.kernels.push(Kernel { body: Body::Structured(Call { op: op.clone(), srcs, out, shape }), label, cost });
+        self.kernels.push(Kernel {
+            body: Body::Structured(Call { op: op.clone(), srcs, out, shape, dtype: pending.dtype(i) }),
+            label,
+            cost,
+        });
     }
 
     fn place(&mut self, pending: &Pending, groups: &Groups, k: usize) {
@@ -133,7 +139,13 @@ impl Program {
             let dims: Shape = smallvec![pending.size(i)];
             let body = crate::plan::Loop {
                 mode: Mode::Map,
-                loads: vec![Load { reg: 0, source: Source::Constant(fill), dtype, rank: Rank::Full, map: Map { offset: 0, strides: smallvec![0] } }],
+                loads: vec![Load {
+                    reg: 0,
+                    source: Source::Constant(fill),
+                    dtype,
+                    rank: Rank::Full,
+                    map: Map { offset: 0, strides: smallvec![0] },
+                }],
                 code: vec![],
                 stores: vec![Store { reg: 0, buffer, dtype, rank: Rank::Full, map: Map::contiguous(&dims) }],
                 dims,
@@ -172,7 +184,20 @@ impl Program {
         let kept = std::mem::replace(&mut self.buffer_of[i], Some(c));
         let epilogue = Emitter::new(pending, groups, self, k).loop_of(stored);
         let label = label(pending, group, stored);
-        let body = Matmul { dtype, batch: shape[..lead].into(), m: shape[lead], k: inner, n, a, a_map, b, b_map, c, epilogue, keeps_c: kept.is_some() };
+        let body = Matmul {
+            dtype,
+            batch: shape[..lead].into(),
+            m: shape[lead],
+            k: inner,
+            n,
+            a,
+            a_map,
+            b,
+            b_map,
+            c,
+            epilogue,
+            keeps_c: kept.is_some(),
+        };
         self.push(Body::Matmul(body), label);
     }
 
@@ -225,7 +250,17 @@ struct Emitter<'a> {
 
 impl<'a> Emitter<'a> {
     fn new(pending: &'a Pending<'a>, groups: &'a Groups, program: &'a Program, k: usize) -> Self {
-        Emitter { pending, groups, program, k, loads: vec![], code: vec![], regs: 0, member: FxHashMap::default(), known: FxHashMap::default() }
+        Emitter {
+            pending,
+            groups,
+            program,
+            k,
+            loads: vec![],
+            code: vec![],
+            regs: 0,
+            member: FxHashMap::default(),
+            known: FxHashMap::default(),
+        }
     }
 
     fn fresh(&mut self) -> Reg {

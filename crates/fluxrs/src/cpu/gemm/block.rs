@@ -27,17 +27,7 @@ pub(super) type Kernel<T> = unsafe fn(&Block<T>);
 /// The matrices are as large as the block says.
 #[inline(always)]
 pub(super) unsafe fn block<S: Simd, const R: usize, const W: usize>(block: &Block<S::T>) {
-    let Block {
-        depth,
-        mut a,
-        a_strides,
-        mut b,
-        b_stride,
-        c,
-        ldc,
-        lanes,
-        add,
-    } = *block;
+    let Block { depth, mut a, a_strides, mut b, b_stride, c, ldc, lanes, add } = *block;
     // SAFETY: pointers stay within what the block describes; they are moved past it, but not read there.
     unsafe {
         let mask = S::mask(lanes);
@@ -46,11 +36,7 @@ pub(super) unsafe fn block<S: Simd, const R: usize, const W: usize>(block: &Bloc
             let mut row = [S::zero(); W];
             for (j, v) in row.iter_mut().enumerate() {
                 let from = b.add(j * S::LANES);
-                *v = if j + 1 == W {
-                    S::load_part(from, mask)
-                } else {
-                    S::load(from)
-                };
+                *v = if j + 1 == W { S::load_part(from, mask) } else { S::load(from) };
             }
             for (i, sums) in sums.iter_mut().enumerate() {
                 let x = S::splat(*a.wrapping_offset(i as isize * a_strides.0));
@@ -65,11 +51,7 @@ pub(super) unsafe fn block<S: Simd, const R: usize, const W: usize>(block: &Bloc
             for (j, &sum) in sums.iter().enumerate() {
                 let to = c.add(i * ldc + j * S::LANES);
                 if j + 1 == W {
-                    let sum = if add {
-                        S::add(S::load_part(to, mask), sum)
-                    } else {
-                        sum
-                    };
+                    let sum = if add { S::add(S::load_part(to, mask), sum) } else { sum };
                     S::store_part(to, sum, mask);
                 } else {
                     S::store(to, if add { S::add(S::load(to), sum) } else { sum });
@@ -107,21 +89,13 @@ pub(super) unsafe fn product<S: Simd>(p: &Product, a: *const S::T, b: *const S::
     let rows_at_most = S::KERNELS[1].len();
     let half = S::KERNELS[3].len();
     // Few rows leave registers for more columns.
-    let wide = if p.m <= half {
-        4 * S::LANES
-    } else {
-        2 * S::LANES
-    };
+    let wide = if p.m <= half { 4 * S::LANES } else { 2 * S::LANES };
     let depth = depth::<S>(p.k);
     // A panel read once, or by few blocks, is not worth packing if its rows are contiguous.
     let direct = p.b_strides.1 == 1 && p.m <= 2 * rows_at_most;
     // SAFETY: as promised; the scratch memory holds the largest panel.
     unsafe {
-        let panel = if direct {
-            std::ptr::null_mut()
-        } else {
-            scratch::of::<S::T>(depth * wide)
-        };
+        let panel = if direct { std::ptr::null_mut() } else { scratch::of::<S::T>(depth * wide) };
         let mut q = 0;
         while q < p.k {
             let depth = depth.min(p.k - q);
@@ -134,14 +108,7 @@ pub(super) unsafe fn product<S: Simd>(p: &Product, a: *const S::T, b: *const S::
                     (from, p.b_strides.0)
                 } else {
                     let stride = vectors * S::LANES;
-                    S::pack(&Panel {
-                        depth,
-                        width,
-                        from,
-                        strides: p.b_strides,
-                        to: panel,
-                        stride,
-                    });
+                    S::pack(&Panel { depth, width, from, strides: p.b_strides, to: panel, stride });
                     (panel.cast_const(), stride as isize)
                 };
                 let kernels = S::KERNELS[vectors - 1];

@@ -53,19 +53,12 @@ impl Grid {
     pub fn tile(&self, i: usize) -> Tile {
         let across = self.n.div_ceil(self.cols);
         let (r, c) = (i / across * self.rows, i % across * self.cols);
-        Tile {
-            rows: r..(r + self.rows).min(self.m),
-            cols: c..(c + self.cols).min(self.n),
-        }
+        Tile { rows: r..(r + self.rows).min(self.m), cols: c..(c + self.cols).min(self.n) }
     }
 }
 
 /// Cuts `length` into equal parts of about `wanted`, each a multiple of `step`.
 fn side(length: usize, wanted: usize, step: usize) -> usize {
     let parts = length.div_ceil(wanted.max(1)).max(1);
-    length
-        .div_ceil(parts)
-        .next_multiple_of(step)
-        .min(length)
-        .max(1)
+    length.div_ceil(parts).next_multiple_of(step).min(length).max(1)
 }

@@ -66,35 +66,12 @@ pub unsafe fn run<T: Element>(p: &Product, a: *const T, b: *const T, c: *mut T, 
 ///
 /// # Safety
 /// As for [`run`].
-unsafe fn narrow<T>(
-    p: &Product,
-    a: *const T,
-    b: *const T,
-    c: *mut T,
-    tile: &Tile,
-) -> (Product, *const T, *const T, *mut T) {
-    let Range {
-        start: i,
-        end: i_end,
-    } = tile.rows;
-    let Range {
-        start: j,
-        end: j_end,
-    } = tile.cols;
-    let product = Product {
-        m: i_end - i,
-        n: j_end - j,
-        ..*p
-    };
+unsafe fn narrow<T>(p: &Product, a: *const T, b: *const T, c: *mut T, tile: &Tile) -> (Product, *const T, *const T, *mut T) {
+    let Range { start: i, end: i_end } = tile.rows;
+    let Range { start: j, end: j_end } = tile.cols;
+    let product = Product { m: i_end - i, n: j_end - j, ..*p };
     // SAFETY: the tile lies within the product.
-    unsafe {
-        (
-            product,
-            a.offset(i as isize * p.a_strides.0),
-            b.offset(j as isize * p.b_strides.1),
-            c.add(i * p.ldc + j),
-        )
-    }
+    unsafe { (product, a.offset(i as isize * p.a_strides.0), b.offset(j as isize * p.b_strides.1), c.add(i * p.ldc + j)) }
 }
 
 /// Computes a tile on one instruction set.

@@ -67,15 +67,7 @@ macro_rules! neon {
 
 // SAFETY, of every block in this file: the caller has good pointers.
 impl Simd for NeonF32 {
-    neon!(
-        f32,
-        float32x4_t,
-        vdupq_n_f32,
-        vld1q_f32,
-        vst1q_f32,
-        vaddq_f32,
-        vfmaq_f32
-    );
+    neon!(f32, float32x4_t, vdupq_n_f32, vld1q_f32, vst1q_f32, vaddq_f32, vfmaq_f32);
 
     #[inline(always)]
     unsafe fn transpose(square: &mut [float32x4_t; MOST_LANES]) {
@@ -95,15 +87,7 @@ impl Simd for NeonF32 {
 }
 
 impl Simd for NeonF64 {
-    neon!(
-        f64,
-        float64x2_t,
-        vdupq_n_f64,
-        vld1q_f64,
-        vst1q_f64,
-        vaddq_f64,
-        vfmaq_f64
-    );
+    neon!(f64, float64x2_t, vdupq_n_f64, vld1q_f64, vst1q_f64, vaddq_f64, vfmaq_f64);
 
     #[inline(always)]
     unsafe fn transpose(square: &mut [float64x2_t; MOST_LANES]) {

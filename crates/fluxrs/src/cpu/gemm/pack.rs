@@ -19,14 +19,7 @@ pub(super) unsafe fn pack<S: Simd>(panel: &Panel<S::T>) {
 /// Rows are contiguous: copies them.
 #[inline(always)]
 unsafe fn rows<S: Simd>(panel: &Panel<S::T>) {
-    let Panel {
-        depth,
-        width,
-        from,
-        strides,
-        to,
-        stride,
-    } = *panel;
+    let Panel { depth, width, from, strides, to, stride } = *panel;
     // SAFETY: the caller's promise.
     unsafe {
         let last = width - width.min(stride - S::LANES);
@@ -46,14 +39,7 @@ unsafe fn rows<S: Simd>(panel: &Panel<S::T>) {
 /// Columns are contiguous: transposes squares of them.
 #[inline(always)]
 unsafe fn columns<S: Simd>(panel: &Panel<S::T>) {
-    let Panel {
-        depth,
-        width,
-        from,
-        strides,
-        to,
-        stride,
-    } = *panel;
+    let Panel { depth, width, from, strides, to, stride } = *panel;
     // SAFETY: the caller's promise.
     unsafe {
         let mut square = [S::zero(); MOST_LANES];
@@ -75,11 +61,7 @@ unsafe fn columns<S: Simd>(panel: &Panel<S::T>) {
                     let mask = S::mask(lanes);
                     for (i, v) in square.iter_mut().enumerate().take(S::LANES) {
                         let column = from.wrapping_offset(p as isize + i as isize * strides.1);
-                        *v = if i < count {
-                            S::load_part(column, mask)
-                        } else {
-                            S::zero()
-                        };
+                        *v = if i < count { S::load_part(column, mask) } else { S::zero() };
                     }
                     S::transpose(&mut square);
                     for (i, &v) in square.iter().enumerate().take(lanes) {
@@ -95,20 +77,12 @@ unsafe fn columns<S: Simd>(panel: &Panel<S::T>) {
 /// Any other strides, element by element.
 #[inline(always)]
 unsafe fn scattered<S: Simd>(panel: &Panel<S::T>) {
-    let Panel {
-        depth,
-        width,
-        from,
-        strides,
-        to,
-        stride,
-    } = *panel;
+    let Panel { depth, width, from, strides, to, stride } = *panel;
     for p in 0..depth {
         for j in 0..width {
             // SAFETY: the caller's promise.
             unsafe {
-                *to.add(p * stride + j) =
-                    *from.offset(p as isize * strides.0 + j as isize * strides.1);
+                *to.add(p * stride + j) = *from.offset(p as isize * strides.0 + j as isize * strides.1);
             }
         }
     }

@@ -32,33 +32,13 @@ pub(super) unsafe fn product<S: Simd>(p: &Product, a: *const S::T, b: *const S::
     unsafe {
         let task = if p.m == 1 {
             let x = contiguous(k, a, p.a_strides.1);
-            Task {
-                k,
-                n: p.n,
-                x,
-                matrix: b,
-                strides: p.b_strides,
-                y: c,
-                y_stride: 1,
-            }
+            Task { k, n: p.n, x, matrix: b, strides: p.b_strides, y: c, y_stride: 1 }
         } else {
             let x = contiguous(k, b, p.b_strides.0);
             let strides = (p.a_strides.1, p.a_strides.0);
-            Task {
-                k,
-                n: p.m,
-                x,
-                matrix: a,
-                strides,
-                y: c,
-                y_stride: p.ldc,
-            }
+            Task { k, n: p.m, x, matrix: a, strides, y: c, y_stride: p.ldc }
         };
-        if task.strides.1 == 1 && task.strides.0 != 1 {
-            S::strips(&task)
-        } else {
-            S::dots(&task)
-        }
+        if task.strides.1 == 1 && task.strides.0 != 1 { S::strips(&task) } else { S::dots(&task) }
     }
 }
 
@@ -111,13 +91,7 @@ unsafe fn put<S: Simd>(task: &Task<S::T>, j: usize, v: S::V, count: usize) {
 #[inline(always)]
 pub(super) unsafe fn dots<S: Simd>(task: &Task<S::T>) {
     // SAFETY: the caller's promise.
-    unsafe {
-        if task.strides.0 == 1 {
-            dots_of::<S, true>(task)
-        } else {
-            dots_of::<S, false>(task)
-        }
-    }
+    unsafe { if task.strides.0 == 1 { dots_of::<S, true>(task) } else { dots_of::<S, false>(task) } }
 }
 
 #[inline(always)]
@@ -153,11 +127,7 @@ unsafe fn dots_of<S: Simd, const UNIT: bool>(task: &Task<S::T>) {
 
 /// The lanes' sums of `N` columns; says how many.
 #[inline(always)]
-unsafe fn few<S: Simd, const N: usize, const UNIT: bool>(
-    task: &Task<S::T>,
-    j: usize,
-    sums: &mut [S::V],
-) -> usize {
+unsafe fn few<S: Simd, const N: usize, const UNIT: bool>(task: &Task<S::T>, j: usize, sums: &mut [S::V]) -> usize {
     // SAFETY: the caller's promise; a part is not read beyond its lanes.
     unsafe {
         let (along, across) = task.strides;
@@ -168,11 +138,7 @@ unsafe fn few<S: Simd, const N: usize, const UNIT: bool>(
             let x = S::load(task.x.add(p));
             for (i, acc) in acc.iter_mut().enumerate() {
                 let from = matrix.offset(p as isize * along + i as isize * across);
-                let v = if UNIT {
-                    S::load(from)
-                } else {
-                    gather::<S>(from, along, S::LANES)
-                };
+                let v = if UNIT { S::load(from) } else { gather::<S>(from, along, S::LANES) };
                 *acc = S::multiply_add(x, v, *acc);
             }
             p += S::LANES;
@@ -182,11 +148,7 @@ unsafe fn few<S: Simd, const N: usize, const UNIT: bool>(
             let x = S::load_part(task.x.add(p), mask);
             for (i, acc) in acc.iter_mut().enumerate() {
                 let from = matrix.offset(p as isize * along + i as isize * across);
-                let v = if UNIT {
-                    S::load_part(from, mask)
-                } else {
-                    gather::<S>(from, along, task.k - p)
-                };
+                let v = if UNIT { S::load_part(from, mask) } else { gather::<S>(from, along, task.k - p) };
                 *acc = S::multiply_add(x, v, *acc);
             }
         }
@@ -244,13 +206,8 @@ unsafe fn strip<S: Simd, const WHOLE: bool>(task: &Task<S::T>, j: usize, width: 
             let mut row = |l: usize| {
                 let x = S::splat(*task.x.add(p + l));
                 for v in 0..vectors::<S>() {
-                    let from =
-                        from.wrapping_offset(l as isize * task.strides.0 + (v * S::LANES) as isize);
-                    let y = if WHOLE {
-                        S::load(from)
-                    } else {
-                        S::load_part(from, S::mask(lanes(v)))
-                    };
+                    let from = from.wrapping_offset(l as isize * task.strides.0 + (v * S::LANES) as isize);
+                    let y = if WHOLE { S::load(from) } else { S::load_part(from, S::mask(lanes(v))) };
                     let sum = &mut sums[v * S::LANES + l];
                     *sum = S::multiply_add(x, y, *sum);
                 }
@@ -275,12 +232,7 @@ unsafe fn strip<S: Simd, const WHOLE: bool>(task: &Task<S::T>, j: usize, width: 
         }
         for v in 0..vectors::<S>() {
             if lanes(v) > 0 {
-                put::<S>(
-                    task,
-                    j + v * S::LANES,
-                    fold::<S>(&sums[v * S::LANES..]),
-                    lanes(v),
-                );
+                put::<S>(task, j + v * S::LANES, fold::<S>(&sums[v * S::LANES..]), lanes(v));
             }
         }
     }

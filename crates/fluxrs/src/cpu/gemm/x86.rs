@@ -80,10 +80,7 @@ macro_rules! mask_vector {
                 signs
             };
             debug_assert!(lanes <= LANES);
-            (
-                unsafe { _mm256_loadu_si256(SIGNS.as_ptr().add(LANES - lanes).cast()) },
-                lanes,
-            )
+            (unsafe { _mm256_loadu_si256(SIGNS.as_ptr().add(LANES - lanes).cast()) }, lanes)
         }
         #[inline(always)]
         unsafe fn load_part(from: *const Self::T, mask: Self::Mask) -> Self::V {
@@ -91,11 +88,7 @@ macro_rules! mask_vector {
         }
         #[inline(always)]
         unsafe fn store_part(to: *mut Self::T, v: Self::V, mask: Self::Mask) {
-            if mask.1 == Self::LANES {
-                unsafe { Self::store(to, v) }
-            } else {
-                unsafe { $store(to, mask.0, v) }
-            }
+            if mask.1 == Self::LANES { unsafe { Self::store(to, v) } } else { unsafe { $store(to, mask.0, v) } }
         }
     };
 }
@@ -221,14 +214,8 @@ impl Simd for Avx2F64 {
     unsafe fn transpose(square: &mut [__m256d; MOST_LANES]) {
         unsafe {
             let x = *square;
-            let (a, b) = (
-                _mm256_unpacklo_pd(x[0], x[1]),
-                _mm256_unpackhi_pd(x[0], x[1]),
-            );
-            let (c, d) = (
-                _mm256_unpacklo_pd(x[2], x[3]),
-                _mm256_unpackhi_pd(x[2], x[3]),
-            );
+            let (a, b) = (_mm256_unpacklo_pd(x[0], x[1]), _mm256_unpackhi_pd(x[0], x[1]));
+            let (c, d) = (_mm256_unpacklo_pd(x[2], x[3]), _mm256_unpackhi_pd(x[2], x[3]));
             square[0] = _mm256_permute2f128_pd::<0x20>(a, c);
             square[1] = _mm256_permute2f128_pd::<0x20>(b, d);
             square[2] = _mm256_permute2f128_pd::<0x31>(a, c);

@@ -6,12 +6,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// `f32` or `f64`, as the functions of this folder see it.
 pub trait Float:
-    Num
-    + Add<Output = Self>
-    + Sub<Output = Self>
-    + Mul<Output = Self>
-    + Div<Output = Self>
-    + Neg<Output = Self>
+    Num + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {
     const INFINITY: Self;
     const NAN: Self;

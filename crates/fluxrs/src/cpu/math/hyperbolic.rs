@@ -17,10 +17,7 @@ pub(super) fn sinh<T: Float, I: Isa>(x: T) -> T {
     let a = x.abs().clamped([T::of(0.0), T::SINH]);
     // With t = eᵃ − 1: sinh a = (t + t/(t + 1))/2; a quarter of t is finite where sinh has overflowed.
     let quarter = quarter_expm1::<T, I>(a);
-    odd(
-        x,
-        T::of(2.0) * (quarter + quarter / (T::of(4.0) * quarter + T::of(1.0))),
-    )
+    odd(x, T::of(2.0) * (quarter + quarter / (T::of(4.0) * quarter + T::of(1.0))))
 }
 
 #[inline(always)]

@@ -37,10 +37,7 @@ fn atan_ratio<T: Float, I: Isa>(y: T, x: T) -> T {
     // Turned by π/4 or π/2 until the tangent is within tan π/8.
     let steep = y > x * T::of(2.414213562373095);
     let middle = y > x * T::of(0.41421356237309503);
-    let (top, bottom) = (
-        if middle { y - x } else { y },
-        if middle { y + x } else { x },
-    );
+    let (top, bottom) = (if middle { y - x } else { y }, if middle { y + x } else { x });
     let (top, bottom) = (if steep { -x } else { top }, if steep { y } else { bottom });
     let turn = |k: usize| {
         let turn = if middle { T::PI_4[k] } else { zero };
@@ -63,25 +60,13 @@ pub(super) fn atan2<T: Float, I: Isa>(y: T, x: T) -> T {
     let (a, b) = (y.abs(), x.abs());
     // y + x must not overflow, and ∞/∞ is taken as 1, 0/0 as 0.
     let huge = T::MAX * T::of(0.25);
-    let scale = if a > huge || b > huge {
-        T::of(0.25)
-    } else {
-        one
-    };
+    let scale = if a > huge || b > huge { T::of(0.25) } else { one };
     let both_infinite = a == T::INFINITY && b == T::INFINITY;
     let both_zero = a == zero && b == zero;
     let top = if both_infinite { one } else { a * scale };
-    let bottom = if both_infinite || both_zero {
-        one
-    } else {
-        b * scale
-    };
+    let bottom = if both_infinite || both_zero { one } else { b * scale };
     let angle = atan_ratio::<T, I>(top, bottom);
     let left = one.signed(x) < zero;
-    let angle = if left {
-        T::PI[0] - (angle - T::PI[1])
-    } else {
-        angle
-    };
+    let angle = if left { T::PI[0] - (angle - T::PI[1]) } else { angle };
     angle.signed(y)
 }

@@ -56,9 +56,5 @@ pub(super) fn log1p_doubled<T: Float, I: Isa>(x: T, d: T) -> T {
     let (scale, quarter) = (T::power_of_two(T::MAGIC + (T::of(2.0) - e)), T::of(0.25));
     let f = (x * quarter).fma::<I>(scale, scale * quarter - one);
     let y = edges(one + x, combined::<T, I>(f, e + d));
-    if x.abs() < T::TINY {
-        x * x.fma::<I>(T::of(-0.5), one)
-    } else {
-        y
-    }
+    if x.abs() < T::TINY { x * x.fma::<I>(T::of(-0.5), one) } else { y }
 }

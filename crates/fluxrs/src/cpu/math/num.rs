@@ -217,20 +217,11 @@ mod tests {
 
     #[test]
     fn integers_follow_numpy() {
-        let cases = [
-            (7, 3, 2, 1),
-            (-7, 3, -3, 2),
-            (7, -3, -3, -2),
-            (-7, -3, 2, -1),
-            (6, -3, -2, 0),
-        ];
+        let cases = [(7, 3, 2, 1), (-7, 3, -3, 2), (7, -3, -3, -2), (-7, -3, 2, -1), (6, -3, -2, 0)];
         for (x, y, q, r) in cases {
             assert_eq!((x.floor_divide(y), x.remainder(y)), (q, r));
             let (x, y) = (f64::from(x), f64::from(y));
-            assert_eq!(
-                (x.floor_divide(y), x.remainder(y)),
-                (f64::from(q), f64::from(r))
-            );
+            assert_eq!((x.floor_divide(y), x.remainder(y)), (f64::from(q), f64::from(r)));
         }
         assert_eq!((5.floor_divide(0), 5.remainder(0)), (0, 0));
         assert_eq!(i32::MIN.floor_divide(-1), i32::MIN);

@@ -12,27 +12,15 @@ fn with_edges<T: Float, I: Isa>(x: T, y: T, magnitude: T) -> T {
     let odd = integral && (y * half).rint::<I>() != y * half;
     let z = if x.abs() == one { one } else { magnitude };
     let z = if odd { z.signed(x) } else { z };
-    let z = if x < zero && x > -T::INFINITY && !integral {
-        T::NAN
-    } else {
-        z
-    };
-    let z = if x.abs() >= zero && y.abs() >= zero {
-        z
-    } else {
-        T::NAN
-    };
+    let z = if x < zero && x > -T::INFINITY && !integral { T::NAN } else { z };
+    let z = if x.abs() >= zero && y.abs() >= zero { z } else { T::NAN };
     if y == zero || x == one { one } else { z }
 }
 
 /// A logarithm outside the positive finite numbers.
 #[inline(always)]
 fn log_edges<T: Float>(a: T, inside: T) -> T {
-    let y = if a == T::of(0.0) {
-        -T::INFINITY
-    } else {
-        inside
-    };
+    let y = if a == T::of(0.0) { -T::INFINITY } else { inside };
     if a == T::INFINITY { a } else { y }
 }
 
@@ -135,11 +123,7 @@ fn cbrt_guess(a: f64) -> f64 {
 #[inline(always)]
 fn cbrt_edges<T: Float>(x: T, root: T) -> T {
     let a = x.abs();
-    if a > T::of(0.0) && a < T::INFINITY {
-        root.signed(x)
-    } else {
-        x
-    }
+    if a > T::of(0.0) && a < T::INFINITY { root.signed(x) } else { x }
 }
 
 #[inline(always)]
@@ -161,20 +145,10 @@ pub(super) fn cbrt_f32<I: Isa>(x: f32) -> f32 {
 
 #[inline(always)]
 pub(super) fn cbrt_f64<I: Isa>(x: f64) -> f64 {
-    const P: &[f64] = &[
-        1.8727621102768162,
-        -1.8723556073917988,
-        1.6027190672719587,
-        -0.746089583726956,
-        0.14296400341609755,
-    ];
+    const P: &[f64] = &[1.8727621102768162, -1.8723556073917988, 1.6027190672719587, -0.746089583726956, 0.14296400341609755];
     let a = x.abs();
     let subnormal = a < f64::MIN_POSITIVE;
-    let a = if subnormal {
-        a * 18014398509481984.0
-    } else {
-        a
-    };
+    let a = if subnormal { a * 18014398509481984.0 } else { a };
     let t = cbrt_guess(a);
     let t = t * (t * t * (t / a)).polynomial::<I>(P);
     // Rounded to 26 bits, so that its square is exact; then one step of Newton's.
@@ -186,11 +160,7 @@ pub(super) fn cbrt_f64<I: Isa>(x: f64) -> f64 {
 
 #[inline(always)]
 fn hypot_edges<T: Float>(x: T, y: T, root: T) -> T {
-    if x.abs() == T::INFINITY || y.abs() == T::INFINITY {
-        T::INFINITY
-    } else {
-        root
-    }
+    if x.abs() == T::INFINITY || y.abs() == T::INFINITY { T::INFINITY } else { root }
 }
 
 #[inline(always)]

@@ -4,13 +4,8 @@ use super::float::Float;
 use crate::cpu::isa::Isa;
 
 /// 1/2π in pieces of 29 bits, whose product with 24 bits is exact, and a last one for the rest.
-const TURNS: [f64; 5] = [
-    0.15915494225919247,
-    8.327028684640414e-10,
-    5.690025151837083e-19,
-    3.0858908155766275e-27,
-    5.595982707708916e-36,
-];
+const TURNS: [f64; 5] =
+    [0.15915494225919247, 8.327028684640414e-10, 5.690025151837083e-19, 3.0858908155766275e-27, 5.595982707708916e-36];
 const TURNS_REST: f64 = 6.551007954373285e-45;
 
 /// x = (n + h)·π/2 with n an integer and |h| ≤ 1/2: h·π/2, and `MAGIC` + n.
