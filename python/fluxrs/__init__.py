@@ -6,8 +6,8 @@ used as `fluxrs.sum`; `from fluxrs import *` leaves them out.
 
 import builtins
 
-from . import optimise, tracker
-from ._core import *  # noqa: F403  (the ops, from their table)
+from . import _core, optimise, tracker
+from ._core import *  # noqa: F403
 from ._core import (
     DeviceError,
     DimensionMismatch,
@@ -100,3 +100,23 @@ from .utils import (
     unsqueeze,
     unstack,
 )
+
+__all__ = [
+    "ADADelta", "ADAGrad", "ADAM", "ADAMW", "AMSGrad", "AdaMax", "Chain", "Dense",
+    "DeviceError", "Diagonal", "DimensionMismatch", "Dropout", "Grads", "LayerNorm", "Momentum",
+    "NADAM", "Nesterov", "OneHotMatrix", "OneHotVector", "Params", "RMSProp", "SGD",
+    "StopException", "Tensor", "TrackedArray", "accuracy", "activations", "anneal", "asarray",
+    "back", "batch", "batches", "batchseq", "binarycrossentropy", "checkpoint", "children",
+    "chunk", "clipnorm", "clipvalue", "collect", "compose", "cosine", "cpu", "crossentropy",
+    "data", "derivative", "devices", "elu", "epochs", "evaluate", "exponential", "forward",
+    "frequencies", "gelu", "glorot_normal", "glorot_uniform", "gpu", "grad", "gradcheck",
+    "gradient", "hessian", "hook", "identity", "initn", "isleaf", "istracked", "jacobian",
+    "leakyrelu", "load", "load_weights", "loadparams", "logitbinarycrossentropy",
+    "logitcrossentropy", "logsigmoid", "logσ", "mapleaves", "mse", "ngradient", "no_grad",
+    "normalise", "onecold", "onehot", "onehotbatch", "param", "params", "prefor", "relu",
+    "save", "save_weights", "selu", "sigmoid", "softplus", "softsign", "stop", "swish", "tanh",
+    "tensor", "testmode", "throttle", "track", "train", "treelike", "unsqueeze", "unstack",
+    "update", "warmup", "withgradient", "σ",
+]  # fmt: skip
+# The ops, from their table.
+__all__ += sorted({n for n in dir(_core) if n[0] != "_"} - {*__all__, *dir(builtins)})

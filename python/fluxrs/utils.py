@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ._core import Tensor, permutation, rand, randn, reshape, stack
+from ._core import Tensor, permutation, rand, randn, reshape, stack, tensor
 from .names import keywords
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ def batch(xs: Sequence[Any]) -> Any:
 
     if all(isinstance(x, OneHotVector) for x in xs):
         return OneHotMatrix(np.stack([np.asarray(x.indices) for x in xs]), xs[0].of)
-    return stack(list(xs))
+    return stack(list(xs)) if any(hasattr(x, "shape") for x in xs) else tensor(list(xs))
 
 
 def batchseq(xs: Sequence[Sequence[Any]], pad: Any = 0, n: int | None = None) -> list[Any]:

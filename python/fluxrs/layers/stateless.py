@@ -52,8 +52,8 @@ def crossentropy(ŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
 def logitcrossentropy(logŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
     """`logitcrossentropy(logŷ, y, weight=1)`: `crossentropy(softmax(logŷ), y)`, and stable.
 
-    >>> round(float(logitcrossentropy([0.0, 1000.0], [0, 1])), 4)
-    0.0
+    >>> round(float(logitcrossentropy([1000.0, 0.0], [0, 1])), 4)
+    1000.0
     """
     logŷ, y = _pair("logitcrossentropy", logŷ, y)
     logp = logsoftmax(logŷ)

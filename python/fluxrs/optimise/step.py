@@ -27,7 +27,7 @@ class Optimiser:
     β1: float
     β2: float
     ϵ: float
-    decay: float
+    decay: float = 0
     couple: bool
 
     def __init__(self, params: Any, **hyper: Any) -> None:
