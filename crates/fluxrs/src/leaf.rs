@@ -204,6 +204,11 @@ pub fn assign(leaf: &Arc<Leaf>, value: &Tensor) -> Result<()> {
     push(leaf, graph::no_grad(|| new.copied()))
 }
 
+/// Queues p ← value, a result made of p for this purpose.
+pub(crate) fn replace(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
+    push(leaf, value)
+}
+
 fn push(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
     let queue = QUEUE.with(Arc::clone);
     queue.0.lock().unwrap_or_else(|e| e.into_inner()).push(Update { leaf: leaf.clone(), value });

@@ -3,6 +3,9 @@
 //! Data goes one way: `ops` and `tape` build a graph; `evaluate` gathers what is pending, `schedule` makes a `plan` of it,
 //! and a device (`cpu`, or one that registered) runs the plan on buffers.
 
+// Update rules are written in the symbols of their papers.
+#![allow(confusable_idents)]
+
 pub mod dtype;
 pub mod error;
 pub mod hash;
@@ -12,6 +15,7 @@ pub mod ops;
 
 pub mod graph;
 pub mod leaf;
+pub mod optim;
 pub mod tape;
 
 pub mod evaluate;

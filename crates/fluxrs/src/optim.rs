@@ -1,0 +1,181 @@
+//! Update rules, in the symbols of their sources and made of ordinary ops: so each exists on every device, and the updates of
+//! all parameters run as one plan, in place.
+
+use crate::bail;
+use crate::error::Result;
+use crate::graph::{Tensor, no_grad};
+use crate::leaf::{self, Leaf};
+use crate::ops::Elementwise;
+use std::sync::Arc;
+
+/// The numbers that a rule may use. δ is a parameter's gradient, t counts the steps from 1.
+#[derive(Clone, Copy, Debug)]
+pub struct Hyper {
+    pub η: f64,
+    pub ρ: f64,
+    pub β1: f64,
+    pub β2: f64,
+    pub ε: f64,
+    pub decay: f64,
+    /// ADAMW: whether `decay` is scaled by η.
+    pub couple: bool,
+    pub t: f64,
+}
+
+/// What is added to the parameter, and the new state.
+type Step = (Tensor, Vec<Tensor>);
+
+pub struct Rule {
+    pub name: &'static str,
+    /// The names of the state tensors, zero at the start.
+    pub slots: &'static [&'static str],
+    /// Flux's inverse decay, 1/(1 + decay·(t−1)), multiplies δ here and the finished step elsewhere.
+    pub decays_gradient: bool,
+    step: fn(&Hyper, &Tensor, &Tensor, &[Tensor]) -> Step,
+}
+
+const fn rule(name: &'static str, slots: &'static [&'static str], step: fn(&Hyper, &Tensor, &Tensor, &[Tensor]) -> Step) -> Rule {
+    Rule { name, slots, decays_gradient: false, step }
+}
+
+pub const RULES: &[Rule] = &[
+    Rule { decays_gradient: true, ..rule("SGD", &[], sgd) },
+    Rule { decays_gradient: true, ..rule("Momentum", &["v"], momentum) },
+    Rule { decays_gradient: true, ..rule("Nesterov", &["v"], nesterov) },
+    rule("RMSProp", &["a"], rmsprop),
+    rule("ADAGrad", &["a"], adagrad),
+    rule("ADADelta", &["a", "u"], adadelta),
+    rule("ADAM", &["m", "v"], adam),
+    rule("ADAMW", &["m", "v"], adamw),
+    rule("AdaMax", &["m", "u"], adamax),
+    rule("AMSGrad", &["m", "v", "v̂"], amsgrad),
+    rule("NADAM", &["m", "v"], nadam),
+];
+
+fn sgd(h: &Hyper, _: &Tensor, δ: &Tensor, _: &[Tensor]) -> Step {
+    (-h.η * δ, vec![])
+}
+
+fn momentum(h: &Hyper, _: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
+    let v = h.ρ * &s[0] - h.η * δ;
+    (v.clone(), vec![v])
+}
+
+/// Momentum's step, seen one step ahead.
+fn nesterov(h: &Hyper, _: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
+    let (η, ρ, v) = (h.η, h.ρ, &s[0]);
+    (ρ * ρ * v - (1.0 + ρ) * η * δ, vec![ρ * v - η * δ])
+}
+
+/// Hinton's lecture 6e, 2012; ε outside the root.
+fn rmsprop(h: &Hyper, _: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
+    let a = h.ρ * &s[0] + (1.0 - h.ρ) * δ.square();
+    (-h.η * δ / (a.sqrt() + h.ε), vec![a])
+}
+
+/// Duchi, Hazan and Singer, JMLR 12 (2011).
+fn adagrad(h: &Hyper, _: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
+    let a = &s[0] + δ.square();
+    (-h.η * δ / (a.sqrt() + h.ε), vec![a])
+}
+
+/// arXiv 1212.5701.
+fn adadelta(h: &Hyper, _: &Tensor, δ: &Tensor, state: &[Tensor]) -> Step {
+    let (ρ, ε, u) = (h.ρ, h.ε, &state[1]);
+    let a = ρ * &state[0] + (1.0 - ρ) * δ.square();
+    let s = δ * (u + ε).sqrt() / (&a + ε).sqrt();
+    let u = ρ * u + (1.0 - ρ) * s.square();
+    (-s, vec![a, u])
+}
+
+/// Running means of δ and of δ².
+fn moments(h: &Hyper, δ: &Tensor, s: &[Tensor]) -> (Tensor, Tensor) {
+    let m = h.β1 * &s[0] + (1.0 - h.β1) * δ;
+    let v = h.β2 * &s[1] + (1.0 - h.β2) * δ.square();
+    (m, v)
+}
+
+/// η · m/(1−β1ᵗ) / (√(v/(1−β2ᵗ)) + ε).
+fn adam_step(h: &Hyper, m: &Tensor, v: &Tensor) -> Tensor {
+    let (c1, c2) = (1.0 - h.β1.powf(h.t), 1.0 - h.β2.powf(h.t));
+    m * (h.η / c1) / ((v / c2).sqrt() + h.ε)
+}
+
+/// arXiv 1412.6980v8.
+fn adam(h: &Hyper, _: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
+    let (m, v) = moments(h, δ, s);
+    (-adam_step(h, &m, &v), vec![m, v])
+}
+
+/// arXiv 1711.05101, Algorithm 2; p as it was before.
+fn adamw(h: &Hyper, p: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
+    let (m, v) = moments(h, δ, s);
+    let decay = if h.couple { h.η * h.decay } else { h.decay };
+    (-(adam_step(h, &m, &v) + decay * p), vec![m, v])
+}
+
+/// ADAM by the ∞-norm: arXiv 1412.6980.
+fn adamax(h: &Hyper, _: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
+    let m = h.β1 * &s[0] + (1.0 - h.β1) * δ;
+    let u = (h.β2 * &s[1]).maximum(&δ.abs());
+    (-(h.η / (1.0 - h.β1.powf(h.t)) * &m / (&u + h.ε)), vec![m, u])
+}
+
+/// Reddi, Kale and Kumar, ICLR 2018: no correction of the bias.
+fn amsgrad(h: &Hyper, _: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
+    let (m, v) = moments(h, δ, s);
+    let v̂ = s[2].maximum(&v);
+    (-h.η * &m / (v̂.sqrt() + h.ε), vec![m, v, v̂])
+}
+
+/// Dozat, 2015: ADAM, one step ahead.
+fn nadam(h: &Hyper, _: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
+    let (m, v) = moments(h, δ, s);
+    let (now, next) = (1.0 - h.β1.powf(h.t), 1.0 - h.β1.powf(h.t + 1.0));
+    let ahead = &m * (h.β1 / next) + δ * ((1.0 - h.β1) / now);
+    (-h.η * ahead / ((&v / (1.0 - h.β2.powf(h.t))).sqrt() + h.ε), vec![m, v])
+}
+
+pub fn by_name(name: &str) -> Option<&'static Rule> {
+    RULES.iter().find(|r| r.name == name)
+}
+
+impl Rule {
+    /// Queues one step for every parameter with its state; the caller flushes. `grads[i]` is None where the loss did not
+    /// reach a parameter: that is stepped with δ = 0.
+    pub fn step(&self, h: &Hyper, params: &[Arc<Leaf>], grads: &[Option<Tensor>], state: &[Vec<Arc<Leaf>>]) -> Result<()> {
+        let mut h = *h;
+        // ADAMW's decay is part of its rule.
+        let shrink = if self.name == "ADAMW" { 1.0 } else { 1.0 / (1.0 + h.decay * (h.t - 1.0)) };
+        if self.decays_gradient || self.name != "ADADelta" {
+            // Every rule but one is linear in η, and those that decay the gradient are linear in δ by η alone.
+            h.η *= shrink;
+        }
+        for ((p, δ), state) in params.iter().zip(grads).zip(state) {
+            let value = p.value()?;
+            if let Some(δ) = δ
+                && δ.shape() != value.shape()
+            {
+                bail!(
+                    Shape,
+                    "{}: a gradient of shape {} for a parameter of shape {}",
+                    self.name,
+                    crate::shape::show(δ.shape()),
+                    crate::shape::show(value.shape())
+                );
+            }
+            let step = no_grad(|| -> Result<()> {
+                let δ = δ.as_ref().map_or_else(|| value.zeros_like(), |δ| δ.cast(value.dtype()));
+                let old: Vec<Tensor> = state.iter().map(|s| s.value()).collect::<Result<_>>()?;
+                let (mut change, new) = (self.step)(&h, &value, &δ, &old);
+                if self.name == "ADADelta" && shrink != 1.0 {
+                    change = change * shrink;
+                }
+                leaf::replace(p, Elementwise::add.apply(&[&value, &change])?)?;
+                state.iter().zip(new).try_for_each(|(s, new)| leaf::replace(s, new))
+            });
+            step?;
+        }
+        Ok(())
+    }
+}
