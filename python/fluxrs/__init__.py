@@ -119,4 +119,4 @@ __all__ = [
     "update", "warmup", "withgradient", "σ",
 ]  # fmt: skip
 # The ops, from their table.
-__all__ += sorted({n for n in dir(_core) if n[0] != "_"} - {*__all__, *dir(builtins)})
+__all__ += [n for n in dir(_core) if n[0] != "_" and n not in {*__all__, *dir(builtins)}]

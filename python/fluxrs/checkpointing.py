@@ -45,7 +45,8 @@ def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
     >>> W.grad.tolist()
     [25.0, 25.0]
     """
-    random, log = _core.random_state(), []
+    random = _core.random_state()
+    log: list[bool] = []
     with _scoped(log=log):
         y = f(*args)
     if not istracked(y):

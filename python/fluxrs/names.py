@@ -53,8 +53,8 @@ def keywords(f: F) -> F:
 
 
 def _decorate_class(cls: type) -> None:
-    init = cls.__init__  # type: ignore[misc]
-    cls.__init__ = keywords(init)
+    init = vars(cls)["__init__"]
+    type.__setattr__(cls, "__init__", keywords(init))
     for greek in {*_keyword_names(init), *cls.__dict__.get("__annotations__", ())}:
         if greek in TWINS:
             setattr(cls, TWINS[greek], _alias(greek))

@@ -35,7 +35,7 @@ class OneHot:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         rows = np.asarray(self.indices)[..., None] == np.arange(self.of)
-        return rows.astype(dtype or bool, copy=False)
+        return np.asarray(rows, dtype=dtype)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -131,13 +131,21 @@ class TransposedOneHot:
         """Sums the rows of `M` by class, which is what a gather's pullback does."""
         _check_product(self.shape[1], M, 0)
         _, back = forward(lambda W: self.T @ W, zeros((self.shape[0], *np.shape(M)[1:])))
-        return back(M)[0]
+        total: Tensor = back(M)[0]
+        return total
 
 
 def _check_product(n: int, W: Any, axis: int) -> None:
     shape = np.shape(W)
     if not shape or shape[axis] != n:
         raise DimensionMismatch(f"a product of one-hot rows of {n} with an array of shape {shape}")
+
+
+def tensor_of(x: Any) -> Tensor:
+    """`x` as a tensor; a one-hot array as its booleans."""
+    if isinstance(x, Tensor):
+        return x
+    return x.dense() if isinstance(x, OneHot) else tensor(x)
 
 
 _missing: Any = object()

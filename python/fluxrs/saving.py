@@ -222,7 +222,12 @@ class Reader:
 
     def leaf(self, tag: str, body: Any) -> Any:
         """An array, a function, or a float that JSON does not have."""
-        make = {"param": param, "tensor": tensor, "state": _core.state, "array": np.array}
+        make: dict[str, Any] = {
+            "param": param,
+            "tensor": tensor,
+            "state": _core.state,
+            "array": np.array,
+        }
         if tag in make:
             return make[tag](self.arrays[body])
         if tag == "function":
@@ -242,7 +247,7 @@ class Reader:
         """An object without its constructor having run."""
         if not isinstance(cls, type):
             raise ValueError(f"{cls!r} is no class")
-        x = cls.__new__(cls)
+        x: Any = object.__new__(cls)
         for n, value in fields.items():
             if not n.isidentifier() or n.startswith("__"):
                 raise ValueError(f"a field called {n!r}")

@@ -86,6 +86,12 @@ def track(f: Callable[..., Any], *args: Any) -> Any:
     """`track(f, *args)`: call `f` with the gradient that `@grad(f)` defined.
 
     Raises TypeError if there is none.
+
+    >>> def double(x): return 2 * x
+    >>> @grad(double)
+    ... def _(x): return double(data(x)), lambda Δ: (2 * Δ,)
+    >>> gradient(lambda x: track(double, x), 5.0)
+    (2.0,)
     """
     if f not in _definitions:
         raise TypeError(f"track: {_name(f)} has no gradient; define one with @grad({_name(f)})")
@@ -131,7 +137,10 @@ def derivative(f: Callable[..., Any], x: Any = None) -> Any:
     >>> derivative(derivative(cube))(2.0)
     12.0
     """
-    df = lambda x: gradient(f, x)[0]  # noqa: E731
+
+    def df(x: Any) -> Any:
+        return gradient(f, x)[0]
+
     return df if x is None else df(x)
 
 
@@ -166,7 +175,7 @@ def ngradient(f: Callable[..., Any], *xs: Any) -> tuple[np.ndarray[Any, Any], ..
 
 
 def _differences(f: Callable[..., Any], xs: Sequence[Any], i: int) -> np.ndarray[Any, Any]:
-    out = np.zeros_like(xs[i])
+    out: np.ndarray[Any, Any] = np.zeros_like(xs[i])
     for at in np.ndindex(out.shape):
         δ = 1e-5 * max(1.0, abs(float(xs[i][at])))
         out[at] = (_moved(f, xs, i, at, δ) - _moved(f, xs, i, at, -δ)) / (2 * δ)

@@ -101,9 +101,9 @@ def activations(c: Chain, x: Any) -> list[Any]:
 
 def like(x: Any, W: Tensor) -> Any:
     """`x` as a tensor in the dtype of the weights `W`."""
+    if isinstance(x, OneHot):
+        return x
     if not isinstance(x, Tensor):
-        if isinstance(x, OneHot):
-            return x
         x = tensor(x)
     if x.dtype != W.dtype:
         return x.astype(W.dtype)
@@ -140,7 +140,7 @@ class Dense:
         initW: Init = glorot_uniform,
         initb: Init = zeros,
     ) -> None:
-        if isinstance(in_or_W, (int, np.integer)):
+        if np.ndim(in_or_W) == 0:
             n_in, n_out = _size("Dense", in_or_W), _size("Dense", out_or_b)
             self.W, self.b = param(initW(n_out, n_in)), param(initb(n_out))
         else:
@@ -182,11 +182,11 @@ class Diagonal:
         self.α, self.β = param(initα(n)), param(initβ(n))
 
     def __call__(self, x: Any) -> Tensor:
-        x = like(x, self.α)
+        t: Tensor = like(x, self.α)
         n = len(self.α)
-        if x.shape and x.shape[-1] not in (1, n):
-            raise _wrong_input(self, n, x.shape)
-        return self.α * x + self.β
+        if t.shape and t.shape[-1] not in (1, n):
+            raise _wrong_input(self, n, t.shape)
+        return self.α * t + self.β
 
     def __repr__(self) -> str:
         return f"Diagonal({len(self.α)})"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from .._core import Tensor, rand, tensor, where
+from .._core import Tensor, rand, where
 from ..checkpointing import mode
 from ..names import keywords
+from ..onehot import tensor_of
 from ..treelike import prefor, treelike
 from .basic import Diagonal, like
 from .stateless import normalise
@@ -32,7 +33,7 @@ def testmode(m: M, val: bool = True) -> M:
     return m
 
 
-testmode.__test__ = False  # pytest would collect it wherever it is imported
+vars(testmode)["__test__"] = False  # pytest would collect it wherever it is imported
 
 
 @treelike
@@ -54,12 +55,12 @@ class Dropout:
         self.active = True
 
     def __call__(self, x: Any) -> Tensor:
-        x = tensor(x) if not isinstance(x, Tensor) else x
+        t = tensor_of(x)
         if not mode(self.active) or self.p == 0:
-            return x
+            return t
         if self.p == 1:
-            return x * 0.0
-        return where(rand(x.shape) < self.p, 0.0, x / (1 - self.p))
+            return t * 0.0
+        return where(rand(t.shape) < self.p, 0.0, t / (1 - self.p))
 
     def __repr__(self) -> str:
         return f"Dropout({self.p})"

@@ -6,19 +6,10 @@ from math import inf
 from typing import Any
 
 from .. import _core
-from .._core import (
-    DimensionMismatch,
-    Tensor,
-    log,
-    logsigmoid,
-    logsoftmax,
-    mean,
-    sqrt,
-    tensor,
-    where,
-)
+from .._core import DimensionMismatch, Tensor, log, logsoftmax, mean, sqrt, where
+from ..activations import logsigmoid
 from ..names import keywords
-from ..onehot import OneHot
+from ..onehot import tensor_of
 
 
 @keywords
@@ -30,8 +21,8 @@ def mse(ŷ: Any, y: Any) -> Tensor:
     >>> float(mse([1.0, 2.0], [1.0, 4.0]))
     2.0
     """
-    ŷ, y = _pair("mse", ŷ, y)
-    return _core.sum((ŷ - y) ** 2) / y.size
+    a, b = _pair("mse", ŷ, y)
+    return _core.sum((a - b) ** 2) / a.size
 
 
 @keywords
@@ -85,8 +76,8 @@ def logitbinarycrossentropy(logŷ: Any, y: Any) -> Tensor:
     >>> [round(l, 4) for l in logitbinarycrossentropy([-1.1491, 0.8619, 0.3127], [1, 1, 0]).tolist()]
     [1.4244, 0.3523, 0.8617]
     """
-    logŷ, y = _pair("logitbinarycrossentropy", logŷ, y)
-    return (1 - y) * logŷ - logsigmoid(logŷ)
+    a, b = _pair("logitbinarycrossentropy", logŷ, y)
+    return (1 - b) * a - logsigmoid(a)
 
 
 @keywords
@@ -98,9 +89,9 @@ def normalise(x: Any, *, ϵ: float = 1e-8) -> Tensor:
     >>> normalise([1.0, 2.0, 3.0]).tolist()
     [-1.0, 0.0, 1.0]
     """
-    x = _tensor(x)
-    d = x - mean(x, axis=-1, keepdims=True)
-    σ2 = _core.sum(d**2, axis=-1, keepdims=True) / max(x.shape[-1] - 1, 1)
+    x_ = tensor_of(x)
+    d = x_ - mean(x_, axis=-1, keepdims=True)
+    σ2 = _core.sum(d**2, axis=-1, keepdims=True) / max(x_.shape[-1] - 1, 1)
     return d / sqrt(σ2 + ϵ)
 
 
@@ -113,18 +104,12 @@ def _samples(y: Tensor) -> int:
     return max(y.size // y.shape[-1], 1) if y.ndim and y.shape[-1] else 1
 
 
-def _tensor(x: Any) -> Tensor:
-    if isinstance(x, Tensor):
-        return x
-    return x.dense() if isinstance(x, OneHot) else tensor(x)
-
-
 def _pair(loss: str, ŷ: Any, y: Any) -> tuple[Tensor, Tensor]:
-    ŷ, y = _tensor(ŷ), _tensor(y)
-    if ŷ.shape != y.shape:
-        labels = y.ndim == ŷ.ndim - 1 and loss.endswith("crossentropy")
+    a, b = tensor_of(ŷ), tensor_of(y)
+    if a.shape != b.shape:
+        labels = b.ndim == a.ndim - 1 and loss.endswith("crossentropy")
         hint = "; for labels, onehotbatch(y, labels) gives what it takes" if labels else ""
         raise DimensionMismatch(
-            f"{loss}: the prediction has shape {ŷ.shape} and the target {y.shape}; they must be equal{hint}"
+            f"{loss}: the prediction has shape {a.shape} and the target {b.shape}; they must be equal{hint}"
         )
-    return ŷ, y
+    return a, b

@@ -1,0 +1,182 @@
+"""Bad input: the type of the error, what its message names, and that nothing has changed."""
+
+import re
+import threading
+
+import numpy as np
+import pytest
+
+import fluxrs
+from fluxrs import (
+    ADAM,
+    SGD,
+    Chain,
+    Dense,
+    DimensionMismatch,
+    Params,
+    back,
+    forward,
+    gradient,
+    onehot,
+    param,
+    params,
+    rand,
+    tensor,
+    train,
+    update,
+)
+
+W = param(np.arange(6.0).reshape(2, 3))
+b = param(np.arange(3.0))
+other = param([1.0])
+x = tensor(np.arange(6.0).reshape(2, 3))
+m = Chain(Dense(3, 2), Dense(2, 1))
+
+
+def isub():
+    p = W
+    p -= 1
+
+
+def write():
+    y = W * 2
+    y[0] = 1
+
+
+ROWS = {
+    "add shapes": (lambda: x + rand(4), DimensionMismatch, r"add.*\(2, 3\).*\(4,?\)"),
+    "where shapes": (lambda: fluxrs.where(x > 0, x, rand(4)), DimensionMismatch, "where"),
+    "matmul shapes": (lambda: x @ rand(2, 3), DimensionMismatch, r"matmul.*\(2, 3\)"),
+    "matmul of a number": (lambda: fluxrs.matmul(x, 2.0), (DimensionMismatch, TypeError), "matmul"),
+    "reshape": (lambda: x.reshape(4, 4), DimensionMismatch, "reshape"),
+    "concatenate": (lambda: fluxrs.concatenate([x, rand(2, 4)], axis=0), DimensionMismatch, "concat"),
+    "stack": (lambda: fluxrs.stack([x, rand(2, 4)]), DimensionMismatch, "stack"),
+    "axis out of range": (lambda: x.sum(axis=2), IndexError, r"sum.*2"),
+    "negative axis": (lambda: x.mean(axis=-3), IndexError, "-3"),
+    "axis twice": (lambda: x.sum(axis=(0, -2)), ValueError, "sum"),
+    "complex": (lambda: tensor(np.array([1j])), TypeError, "complex"),
+    "object": (lambda: tensor(np.array([object()])), TypeError, "object"),
+    "strings": (lambda: tensor(["a"]), TypeError, ""),
+    "ragged": (lambda: tensor([[1, 2], [3]]), (TypeError, ValueError), ""),
+    "index": (lambda: x[5], IndexError, "5"),
+    "index of a list": (lambda: x[[0, 7]].tolist(), IndexError, "7"),
+    "too many indices": (lambda: x[0, 0, 0], IndexError, ""),
+    "bool of many": (lambda: bool(x > 0), (ValueError, TypeError), ""),
+    "len of a number": (lambda: len(tensor(1.0)), TypeError, ""),
+    "xor": (lambda: x ^ 2, TypeError, r"\*\*"),
+    "back of an array": (lambda: back(W * 2), (ValueError, TypeError), "back"),
+    "back of a wrong shape": (lambda: back(W * 2, [1, 2]), DimensionMismatch, ""),
+    "back of untracked": (lambda: back(x.sum()), (TypeError, ValueError), "back"),
+    "gradient of an array": (lambda: gradient(lambda w: w * 2, x), (ValueError, TypeError), ""),
+    "gradient of NumPy": (lambda: gradient(lambda w: np.float64(3.0), x), TypeError, ""),
+    "gradient of None": (lambda: gradient(lambda w: None, x), TypeError, "None"),
+    "gradient of untracked": (
+        lambda: gradient(lambda: x.sum(), Params([W])), (TypeError, ValueError), ""),
+    "gradient of nothing": (lambda: gradient(lambda: W.sum()), TypeError, "gradient"),
+    "gradient of a list": (lambda: gradient(lambda: W.sum(), [W, b]), TypeError, "Params"),
+    "Params among others": (lambda: gradient(lambda w: W.sum(), x, Params([W])), TypeError, "Params"),
+    "Grads key": (lambda: gradient(lambda: W.sum(), Params([W]))[b], KeyError, r"\(3,?\)"),
+    "pullback shape": (lambda: forward(lambda w: w * 2, x)[1]([1.0]), DimensionMismatch, ""),
+    "update shape": (lambda: update(W, b), DimensionMismatch, "update"),
+    "augmented assignment": (isub, TypeError, "update"),
+    "write to a result": (write, TypeError, ""),
+    "opt of a number": (lambda: ADAM(0.001), TypeError, r"ADAM\(params\(m\), …\)"),
+    "opt of one parameter": (lambda: SGD(W), TypeError, r"SGD\(\[p\], …\)"),
+    "opt of untracked": (lambda: SGD([W, x]), TypeError, "item 1"),
+    "opt of a result": (lambda: SGD([W * 2]), TypeError, "item 0"),
+    "opt of a layer": (lambda: SGD([m[0]]), TypeError, "item 0"),
+    "opt twice": (lambda: SGD([W, b, W]), ValueError, "twice"),
+    "opt without gradient": (lambda: SGD([other])(), RuntimeError, r"back\(loss\).*opt\(grads\)"),
+    "both twins": (lambda: SGD([W], η=1, eta=1), TypeError, "one keyword"),
+    "unknown keyword": (lambda: ADAM([W], beta_1=1), TypeError, "did you mean beta1"),
+    "unknown label": (lambda: onehot("d", "abc"), ValueError, "'d'"),
+    "Dense size": (lambda: Dense(2.5, 1), TypeError, "Dense"),
+    "Dense sizes by name": (lambda: Dense(in_=2, out=1), TypeError, "Dense"),
+    "Chain of a number": (lambda: Chain(3), TypeError, "layer 0"),
+    "layer's input": (lambda: m(rand(4)), DimensionMismatch, r"Chain\[0\] Dense\(3, 2\).*\(4,\)"),
+    "layer in a layer": (
+        lambda: Chain(m, Chain(Dense(2, 2)))(rand(3)),
+        DimensionMismatch,
+        r"^Chain\[1\] Chain\[0\] Dense\(2, 2\)",
+    ),
+    "a function as layer": (
+        lambda: Chain(len, fluxrs.relu, lambda x: x.nope)(rand(3)),
+        AttributeError,
+        r"Chain\[2\] <lambda>",
+    ),
+    "memory": (lambda: fluxrs.zeros(10**9, 10**9).sum().item(), (MemoryError, ValueError), ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "message"), ROWS.values(), ids=ROWS.keys())
+def test_bad_input(call, error, message):
+    before = [np.array(p) for p in (W, b, *params(m))]
+    with pytest.raises(error) as caught:
+        call()
+    found = str(caught.value)
+    assert found
+    assert re.search(message, found), found
+    for p, old in zip((W, b, *params(m)), before, strict=True):
+        np.testing.assert_array_equal(p, old)
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_a_bad_loss_changes_nothing(bad):
+    p = param([1.0, 2.0])
+    opt = ADAM([p], 0.1)
+    back((p**2).sum())
+    opt()
+    before, state = np.array(p), [np.array(s) for s in opt.state[0]]
+
+    def step():
+        back((p * bad).sum())
+        opt()
+
+    with pytest.raises(Exception, match=r"(?i)inf|nan|finite"):
+        step()
+    np.testing.assert_array_equal(p, before)
+    np.testing.assert_array_equal(p.grad, [0, 0])
+    for s, old in zip(opt.state[0], state, strict=True):
+        np.testing.assert_array_equal(s, old)
+    assert opt.t == 1
+    back((p**2).sum())
+    opt()
+    assert opt.t == 2
+    assert np.isfinite(np.asarray(p)).all()
+
+
+def test_a_layer_that_raises_in_the_middle_of_train():
+    model = Chain(Dense(3, 2), lambda x: 1 / 0 if calls.append(1) or len(calls) == 3 else x)
+    calls = []
+    opt = SGD(params(model), 0.1)
+    batch = (np.ones((4, 3), "float32"), np.ones((4, 2), "float32"))
+    seen = []
+    with pytest.raises(ZeroDivisionError, match=r"Chain\[1\] <lambda>: division by zero"):
+        train(
+            lambda x, y: fluxrs.mse(model(x), y),
+            [batch] * 5,
+            opt,
+            cb=lambda: seen.append(np.array(model[0].W)),
+        )
+    assert len(seen) == 2
+    np.testing.assert_array_equal(model[0].W, seen[-1])
+    np.testing.assert_array_equal(model[0].W.grad, np.zeros((2, 3)))
+
+
+def test_tensors_used_from_several_threads():
+    p, errors = param(np.ones(50)), []
+
+    def work(k):
+        try:
+            for _ in range(50):
+                (g,) = gradient(lambda w: (w * p * k).sum(), np.ones(50))
+                np.testing.assert_allclose(g, np.full(50, float(k)))
+        except BaseException as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert errors == []
