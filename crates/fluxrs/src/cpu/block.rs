@@ -172,10 +172,7 @@ impl Worker<'_> {
                     }
                     Action::Fold(fold) if part == Part::All => {
                         let src = self.operand(micro.src[0], block);
-                        let width = block.len / block.rows.max(1);
-                        for r in 0..block.rows {
-                            fold.row(src.add(r * width * fold.size), width, dst.add(r * fold.size));
-                        }
+                        (fold.rows)(src, block.rows, block.len / block.rows.max(1), dst);
                     }
                     Action::Fold(_) => {}
                     Action::Spread => {

@@ -1,15 +1,18 @@
 //! Reductions with a fixed tree: what is added to what depends on the length and the type alone, never on the
 //! instruction set, the number of threads or what runs beside it.
+//!
+//! Accumulators stand side by side in lanes, 64 of 4 bytes or 32 of 8, and the upper half of them is joined to the lower half
+//! until one is left. A row no longer than that has one element a lane; of a longer one, up to [`CHUNK`], lane i takes the
+//! elements i, i + lanes, i + 2·lanes, … in order; chunks are joined pairwise. So the error of a sum grows like the logarithm
+//! of its length.
 
-use super::isa::level;
+use super::isa::{Isa, level};
 use super::lanes::Lane;
 use super::math::Num;
 use crate::dtype::DType;
 use crate::ops::reduce::Kind;
 use crate::per_isa;
 
-/// Accumulators side by side: element i goes to accumulator i mod LANES.
-const LANES: usize = 32;
 /// Elements folded in one go; longer rows are folded in pieces of this length, whose results are combined pairwise.
 pub const CHUNK: usize = 2048;
 /// Rows that a column fold adds up in order before the sums are combined pairwise.
@@ -20,6 +23,8 @@ pub const ROWS: usize = 64;
 pub struct Fold {
     /// Up to CHUNK contiguous elements to one; none give the neutral element.
     pub block: unsafe fn(src: *const u8, n: usize, out: *mut u8),
+    /// Contiguous rows of any length, to one element each: the bits of `block` and `combine_all`.
+    pub rows: unsafe fn(src: *const u8, rows: usize, cols: usize, out: *mut u8),
     /// acc\[i\] = acc\[i\] ∘ src\[i\].
     pub combine: unsafe fn(acc: *mut u8, src: *const u8, n: usize),
     /// dst\[i\] = the neutral element.
@@ -43,29 +48,6 @@ impl Fold {
                 }
             }
             step *= 2;
-        }
-    }
-
-    /// A row of any length to one element.
-    ///
-    /// # Safety
-    /// `src` holds `n` elements, `out` has room for one.
-    pub unsafe fn row(&self, src: *const u8, n: usize, out: *mut u8) {
-        if n <= CHUNK {
-            // SAFETY: the caller's promise.
-            return unsafe { (self.block)(src, n, out) };
-        }
-        let count = n.div_ceil(CHUNK);
-        let mut partials = vec![0u64; count];
-        let at = partials.as_mut_ptr().cast::<u8>();
-        // SAFETY: every chunk lies within the row; partials have eight bytes each, at least an element's.
-        unsafe {
-            for c in 0..count {
-                let start = c * CHUNK;
-                (self.block)(src.add(start * self.size), CHUNK.min(n - start), at.add(c * self.size));
-            }
-            self.combine_all(at, count, 1);
-            std::ptr::copy_nonoverlapping(at, out, self.size);
         }
     }
 }
@@ -123,41 +105,110 @@ impl Truth for bool {
     }
 }
 
+/// Joins the upper half of the lanes to the lower one until one is left.
 #[inline(always)]
-unsafe fn block_body<T: Lane, M: Monoid<T>, I: super::isa::Isa>(src: &[T], out: &mut T) {
-    let mut acc = [M::neutral(); LANES];
-    let mut chunks = src.chunks_exact(LANES);
-    for chunk in &mut chunks {
-        for (a, &x) in acc.iter_mut().zip(chunk) {
-            *a = M::join(*a, x);
+fn join_lanes<T: Lane, M: Monoid<T>, const L: usize>(mut lanes: [T; L]) -> T {
+    let mut half = L / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = M::join(lanes[i], lanes[i + half]);
         }
+        half /= 2;
     }
-    for (a, &x) in acc.iter_mut().zip(chunks.remainder()) {
-        *a = M::join(*a, x);
-    }
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for i in 0..width {
-            acc[i] = M::join(acc[i], acc[i + width]);
-        }
-    }
-    *out = acc[0];
+    lanes[0]
 }
 
 #[inline(always)]
-unsafe fn combine_body<T: Lane, M: Monoid<T>, I: super::isa::Isa>(acc: &mut [T], src: &[T]) {
+unsafe fn chunk_body<T: Lane, M: Monoid<T>, const L: usize, I: Isa>(src: &[T], out: &mut T) {
+    let mut lanes = [M::neutral(); L];
+    let (chunks, rest) = src.as_chunks::<L>();
+    for chunk in chunks {
+        for (a, &x) in lanes.iter_mut().zip(chunk) {
+            *a = M::join(*a, x);
+        }
+    }
+    for (a, &x) in lanes.iter_mut().zip(rest) {
+        *a = M::join(*a, x);
+    }
+    *out = join_lanes::<T, M, L>(lanes);
+}
+
+/// Rows of at most `P` elements.
+#[inline(always)]
+unsafe fn short_body<T: Lane, M: Monoid<T>, const P: usize, I: Isa>(src: &[T], cols: usize, out: &mut [T]) {
+    let fold = |x: &[T; P]| join_lanes::<T, M, P>(std::array::from_fn(|i| if i < cols { x[i] } else { M::neutral() }));
+    // All but the last rows may read on into their neighbours, and mask that out.
+    let free = if src.len() < P { 0 } else { ((src.len() - P) / cols + 1).min(out.len()) };
+    for r in 0..free {
+        // SAFETY: r·cols + P ≤ the length, by the bound on r.
+        out[r] = fold(unsafe { &*src.as_ptr().add(r * cols).cast() });
+    }
+    for r in free..out.len() {
+        let mut padded = [M::neutral(); P];
+        padded[..cols].copy_from_slice(&src[r * cols..(r + 1) * cols]);
+        out[r] = fold(&padded);
+    }
+}
+
+#[inline(always)]
+unsafe fn combine_body<T: Lane, M: Monoid<T>, I: Isa>(acc: &mut [T], src: &[T]) {
     for (a, &x) in acc.iter_mut().zip(src) {
         *a = M::join(*a, x);
     }
 }
 
-per_isa! { fn block_loop[T: Lane, M: Monoid<T>](src: &[T], out: &mut T) = block_body }
+per_isa! { fn chunk_loop[T: Lane, M: Monoid<T>; const L: usize](src: &[T], out: &mut T) = chunk_body }
+per_isa! { fn short_loop[T: Lane, M: Monoid<T>; const P: usize](src: &[T], cols: usize, out: &mut [T]) = short_body }
 per_isa! { fn combine_loop[T: Lane, M: Monoid<T>](acc: &mut [T], src: &[T]) = combine_body }
 
 unsafe fn block<T: Lane, M: Monoid<T>>(src: *const u8, n: usize, out: *mut u8) {
     // SAFETY: the contract of `Fold::block`.
-    unsafe { block_loop::<T, M>(level())(std::slice::from_raw_parts(src.cast(), n), &mut *out.cast()) }
+    unsafe { rows::<T, M>(src, 1, n, out) }
+}
+
+unsafe fn rows<T: Lane, M: Monoid<T>>(src: *const u8, rows: usize, cols: usize, out: *mut u8) {
+    // SAFETY: the contract of `Fold::rows`.
+    let (src, out) = unsafe {
+        (std::slice::from_raw_parts(src.cast::<T>(), rows * cols), std::slice::from_raw_parts_mut(out.cast::<T>(), rows))
+    };
+    let wide = size_of::<T>() == 8;
+    let level = level();
+    let short = match cols {
+        0 => return out.fill(M::neutral()),
+        1..=8 => short_loop::<T, M, 8>(level),
+        9..=16 => short_loop::<T, M, 16>(level),
+        17..=32 => short_loop::<T, M, 32>(level),
+        33..=64 if !wide => short_loop::<T, M, 64>(level),
+        _ => {
+            let chunk = if wide { chunk_loop::<T, M, 32>(level) } else { chunk_loop::<T, M, 64>(level) };
+            for (row, out) in src.chunks_exact(cols).zip(out) {
+                *out = pairwise::<T, M>(row.chunks(CHUNK).map(|part| {
+                    let mut sum = M::neutral();
+                    unsafe { chunk(part, &mut sum) };
+                    sum
+                }));
+            }
+            return;
+        }
+    };
+    // SAFETY: the slices were checked, and the machine has the level.
+    unsafe { short(src, cols, out) }
+}
+
+/// The tree of [`Fold::combine_all`] over parts as they come: the binary digits of a part's number say which subtrees it ends.
+fn pairwise<T: Lane, M: Monoid<T>>(parts: impl Iterator<Item = T>) -> T {
+    let mut whole = [M::neutral(); usize::BITS as usize];
+    let mut depth = 0;
+    for (i, part) in parts.enumerate() {
+        let mut sum = part;
+        for _ in 0..i.trailing_ones() {
+            depth -= 1;
+            sum = M::join(whole[depth], sum);
+        }
+        whole[depth] = sum;
+        depth += 1;
+    }
+    whole[..depth].iter().copied().rev().reduce(|sum, part| M::join(part, sum)).unwrap_or_else(M::neutral)
 }
 
 unsafe fn combine<T: Lane, M: Monoid<T>>(acc: *mut u8, src: *const u8, n: usize) {
@@ -175,7 +226,13 @@ unsafe fn clear<T: Lane, M: Monoid<T>>(dst: *mut u8, n: usize) {
 pub fn of(kind: Kind, dtype: DType) -> Option<Fold> {
     macro_rules! fold {
         ($T:ty, $M:ty) => {
-            Some(Fold { block: block::<$T, $M>, combine: combine::<$T, $M>, clear: clear::<$T, $M>, size: size_of::<$T>() })
+            Some(Fold {
+                block: block::<$T, $M>,
+                rows: rows::<$T, $M>,
+                combine: combine::<$T, $M>,
+                clear: clear::<$T, $M>,
+                size: size_of::<$T>(),
+            })
         };
     }
     macro_rules! numbers {

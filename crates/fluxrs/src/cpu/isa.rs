@@ -79,11 +79,7 @@ pub fn levels() -> Vec<Level> {
     let known: &[Level] =
         if cfg!(target_arch = "aarch64") { &[Level::Plain, Level::Neon] } else { &[Level::Plain, Level::Avx2, Level::Avx512] };
     let best = detect();
-    known
-        .iter()
-        .copied()
-        .filter(|&level| level <= best)
-        .collect()
+    known.iter().copied().filter(|&level| level <= best).collect()
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -116,44 +112,44 @@ fn detect() -> Level {
 
 /// Compiles one generic body for every instruction set; see the head of `isa.rs`.
 ///
-/// The generated function takes a [`Level`], which must be one that the machine has, and gives a function pointer.
+/// A constant may follow the types: `[T: Real; const N: usize]`. The generated function takes a [`Level`], which must be one that the machine has, and gives a function pointer.
 #[macro_export]
 macro_rules! per_isa {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident[$($g:ident: $bound:path),* $(,)?]($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident[$($g:ident: $bound:path),* $(,)? $(; const $c:ident: $number:ty)?]($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
         $(#[$meta])*
         #[inline]
-        $vis fn $name<$($g: $bound),*>(level: $crate::cpu::isa::Level) -> unsafe fn($($ty),*) {
+        $vis fn $name<$($g: $bound,)* $(const $c: $number)?>(level: $crate::cpu::isa::Level) -> unsafe fn($($ty),*) {
             use $crate::cpu::isa;
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,bmi1,bmi2")]
-            unsafe fn avx512<$($g: $bound),*>($($arg: $ty),*) {
-                unsafe { $body::<$($g,)* isa::Avx512>($($arg),*) }
+            unsafe fn avx512<$($g: $bound,)* $(const $c: $number)?>($($arg: $ty),*) {
+                unsafe { $body::<$($g,)* $($c,)? isa::Avx512>($($arg),*) }
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,bmi1,bmi2")]
-            unsafe fn avx2<$($g: $bound),*>($($arg: $ty),*) {
-                unsafe { $body::<$($g,)* isa::Avx2>($($arg),*) }
+            unsafe fn avx2<$($g: $bound,)* $(const $c: $number)?>($($arg: $ty),*) {
+                unsafe { $body::<$($g,)* $($c,)? isa::Avx2>($($arg),*) }
             }
 
             #[cfg(target_arch = "aarch64")]
-            unsafe fn neon<$($g: $bound),*>($($arg: $ty),*) {
-                unsafe { $body::<$($g,)* isa::Neon>($($arg),*) }
+            unsafe fn neon<$($g: $bound,)* $(const $c: $number)?>($($arg: $ty),*) {
+                unsafe { $body::<$($g,)* $($c,)? isa::Neon>($($arg),*) }
             }
 
-            unsafe fn plain<$($g: $bound),*>($($arg: $ty),*) {
-                unsafe { $body::<$($g,)* isa::Plain>($($arg),*) }
+            unsafe fn plain<$($g: $bound,)* $(const $c: $number)?>($($arg: $ty),*) {
+                unsafe { $body::<$($g,)* $($c,)? isa::Plain>($($arg),*) }
             }
 
             match level {
                 #[cfg(target_arch = "x86_64")]
-                isa::Level::Avx512 => avx512::<$($g),*>,
+                isa::Level::Avx512 => avx512::<$($g,)* $($c)?>,
                 #[cfg(target_arch = "x86_64")]
-                isa::Level::Avx2 => avx2::<$($g),*>,
+                isa::Level::Avx2 => avx2::<$($g,)* $($c)?>,
                 #[cfg(target_arch = "aarch64")]
-                isa::Level::Neon => neon::<$($g),*>,
-                _ => plain::<$($g),*>,
+                isa::Level::Neon => neon::<$($g,)* $($c)?>,
+                _ => plain::<$($g,)* $($c)?>,
             }
         }
     };

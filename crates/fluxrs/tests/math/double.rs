@@ -21,11 +21,7 @@ fn double_precision() {
     let mut failures = 0;
     for level in levels() {
         for &(name, operands) in NAMES {
-            let rows: Vec<&Vec<f64>> = lines
-                .iter()
-                .filter(|(of, _)| *of == name)
-                .map(|(_, row)| row)
-                .collect();
+            let rows: Vec<&Vec<f64>> = lines.iter().filter(|(of, _)| *of == name).map(|(_, row)| row).collect();
             let column = |k: usize| rows.iter().map(|row| row[k]).collect::<Vec<f64>>();
             let y = if operands == 2 { column(1) } else { Vec::new() };
             let got = apply(name, level, &column(0), &y);
@@ -35,10 +31,7 @@ fn double_precision() {
             if rows.is_empty() {
                 continue;
             }
-            println!(
-                "{level:?} f64 {name}: {} ulp at {:?}, got {:e}",
-                worst.0, rows[worst.1], got[worst.1]
-            );
+            println!("{level:?} f64 {name}: {} ulp at {:?}, got {:e}", worst.0, rows[worst.1], got[worst.1]);
             failures += usize::from(worst.0 > 4.0);
         }
     }

@@ -10,18 +10,10 @@ mod special;
 /// Distance in units in the last place, as steps between representable numbers; 0 for two NaN.
 fn steps(x: f64, y: f64) -> f64 {
     if x.is_nan() || y.is_nan() {
-        return if x.is_nan() && y.is_nan() {
-            0.0
-        } else {
-            f64::INFINITY
-        };
+        return if x.is_nan() && y.is_nan() { 0.0 } else { f64::INFINITY };
     }
     let order = |x: f64| {
-        if x < 0.0 {
-            -((x.to_bits() << 1 >> 1) as i64)
-        } else {
-            x.to_bits() as i64
-        }
+        if x < 0.0 { -((x.to_bits() << 1 >> 1) as i64) } else { x.to_bits() as i64 }
     };
     (i128::from(order(x)) - i128::from(order(y))).unsigned_abs() as f64
 }

@@ -8,11 +8,7 @@ use fluxrs::cpu::isa::{Level, levels};
 fn ulps(got: f32, exact: f64) -> f64 {
     let nearest = exact as f32;
     if nearest.is_nan() || got.is_nan() {
-        return if nearest.is_nan() && got.is_nan() {
-            0.0
-        } else {
-            f64::INFINITY
-        };
+        return if nearest.is_nan() && got.is_nan() { 0.0 } else { f64::INFINITY };
     }
     if nearest.is_infinite() || got.is_infinite() {
         // One step beyond the greatest number is as good as that number.
@@ -83,9 +79,7 @@ fn single_precision() {
         let want = exact(name, &x, y);
         for level in levels() {
             let got = apply(name, level, &x, y);
-            let worst = (0..x.len())
-                .map(|i| (ulps(got[i], want[i]), i))
-                .fold((0.0, 0), |a, b| if b.0 > a.0 { b } else { a });
+            let worst = (0..x.len()).map(|i| (ulps(got[i], want[i]), i)).fold((0.0, 0), |a, b| if b.0 > a.0 { b } else { a });
             let i = worst.1;
             println!(
                 "{level:?} f32 {name}: {:.2} ulp at {:e} {:e}, got {:e} want {:e}",

@@ -141,17 +141,11 @@ fn check<T: Real>() {
     for level in levels() {
         for &(name, x, want) in UNARY {
             let got = apply(name, level, &[T::of(x)], &[])[0];
-            assert!(
-                same(got, want),
-                "{level:?} {name}({x}) = {got:?}, not {want}"
-            );
+            assert!(same(got, want), "{level:?} {name}({x}) = {got:?}, not {want}");
         }
         for &(name, x, y, want) in BINARY {
             let got = apply(name, level, &[T::of(x)], &[T::of(y)])[0];
-            assert!(
-                same(got, want),
-                "{level:?} {name}({x}, {y}) = {got:?}, not {want}"
-            );
+            assert!(same(got, want), "{level:?} {name}({x}, {y}) = {got:?}, not {want}");
         }
         for &(name, operands) in NAMES {
             let y = [T::of(2.0)];
@@ -174,9 +168,6 @@ fn double_precision() {
 #[test]
 fn classification() {
     for x in [NAN, INF, -INF, 0.0, f64::MAX] {
-        assert_eq!(
-            (x.isnan(), x.isinf(), x.isfinite()),
-            (x.is_nan(), x.is_infinite(), x.is_finite())
-        );
+        assert_eq!((x.isnan(), x.isinf(), x.isfinite()), (x.is_nan(), x.is_infinite(), x.is_finite()));
     }
 }

@@ -238,8 +238,11 @@ mod tests {
         assert_eq!(1f32.remainder(inf), 1.0);
         assert_eq!((-1f32).remainder(inf), inf);
         assert_eq!(1f32.floor_divide(0.1), 9.0);
-        assert!(2f32.maximum(f32::NAN).is_nan() && f32::NAN.minimum(2.0).is_nan());
-        assert_eq!((3f32.maximum(2.0), 3f32.minimum(2.0)), (3.0, 2.0));
+        let bounds = |x: f32, y: f32| (Num::minimum(x, y), Num::maximum(x, y));
+        assert_eq!(bounds(3.0, 2.0), (2.0, 3.0));
+        for (low, high) in [bounds(2.0, f32::NAN), bounds(f32::NAN, 2.0)] {
+            assert!(low.is_nan() && high.is_nan());
+        }
         assert_eq!([-2f32, 0.0, 5.0].map(Num::sign), [-1.0, 0.0, 1.0]);
         assert!(f64::NAN.sign().is_nan());
     }
