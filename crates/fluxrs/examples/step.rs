@@ -17,7 +17,11 @@ fn param(shape: &[usize]) -> Arc<Leaf> {
     Leaf::of(&random(shape), true).unwrap()
 }
 
+/// Only the case named on the command line, if one is.
 fn time(name: &str, mut step: impl FnMut()) {
+    if std::env::args().nth(1).is_some_and(|wanted| wanted != name) {
+        return;
+    }
     for _ in 0..1000 {
         step();
     }

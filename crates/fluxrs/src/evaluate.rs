@@ -11,6 +11,7 @@ use crate::hash::Hasher128;
 use crate::leaf::{self, Queue, Update};
 use crate::ops::Op;
 use crate::plan::{Bindings, Plan};
+use crate::profile::span;
 use crate::schedule::{Local, LocalKind, Request, schedule};
 use crate::shape::Map;
 use std::cell::{Cell, RefCell};
@@ -278,6 +279,7 @@ fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
         return Ok(());
     }
     MADE.set(0);
+    let looking = span("plan", || "gather and look up".into());
     let (gathered, requests, publish, losses) = collect(g, roots, &updates)?;
     if requests.is_empty() {
         return Ok(());
@@ -287,10 +289,17 @@ fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
     let prepared = match plans.get(&key) {
         Some(p) => p.clone(),
         None => {
+            let _span = span("plan", || "compile".into());
             let guards: Vec<u32> = losses.iter().map(|l| l.1).collect();
             let plan = Arc::new(schedule(g, device, &gathered.locals, &requests, &guards));
             let executable = backend(device).compile(&plan)?;
             COUNTERS.plans_made.fetch_add(1, Ordering::Relaxed);
+            let mut kinds = KINDS.lock().unwrap_or_else(|e| e.into_inner());
+            if kinds.len() > 16 * MAX_PLANS {
+                kinds.clear();
+            }
+            kinds.insert(kind(g, &gathered));
+            drop(kinds);
             let prepared = Arc::new(Prepared { plan, executable });
             plans.insert(key, prepared.clone());
             prepared
@@ -309,12 +318,15 @@ fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
         });
     }
     drop(guard);
+    drop(looking);
     let stop = AtomicBool::new(false);
     let mut bindings =
         Bindings { slots: &gathered.slots, numbers: &gathered.numbers, outputs: &outputs, stop: &stop, bad_losses: vec![] };
     COUNTERS.runs.fetch_add(1, Ordering::Relaxed);
     COUNTERS.kernels.fetch_add(plan.kernels.len() as u64, Ordering::Relaxed);
+    let running = span("run", || "run".into());
     execute(&prepared, &mut bindings)?;
+    drop(running);
     let bad: Vec<Tensor> = bindings.bad_losses.iter().map(|&i| losses[i].0.clone()).collect();
 
     let mut guard = graph::lock();
@@ -531,16 +543,39 @@ fn execute(prepared: &Prepared, bindings: &mut Bindings<'_>) -> Result<()> {
     result
 }
 
-/// The plan that evaluating these tensors would run, for `explain`; nothing is computed.
-pub fn plan_of(roots: &[Tensor]) -> Result<Option<Arc<Plan>>> {
+/// The plan that evaluating these tensors would run, in words; nothing is computed.
+pub fn explain(roots: &[Tensor]) -> Result<String> {
+    let mut plans = RUN.lock().unwrap_or_else(|e| e.into_inner());
     let mut guard = graph::lock();
     let g = &mut *guard;
     let (gathered, requests, _, _) = collect(g, roots, &[])?;
     if requests.is_empty() {
-        return Ok(None);
+        return Ok("nothing to compute: the values are there\n".into());
     }
+    if let Some(known) = plans.get(&gathered.key.finish()) {
+        return Ok(crate::explain::describe(&known.plan, "replayed"));
+    }
+    let state = match KINDS.lock().unwrap_or_else(|e| e.into_inner()).contains(&kind(g, &gathered)) {
+        true => "compiled again (the same ops with other shapes, strides, types or results)",
+        false => "compiled (a graph not seen before)",
+    };
     let device = gathered.device.unwrap_or(Device::CPU);
-    Ok(Some(Arc::new(schedule(g, device, &gathered.locals, &requests, &[]))))
+    Ok(crate::explain::describe(&schedule(g, device, &gathered.locals, &requests, &[]), state))
+}
+
+/// Graphs by their ops and wiring alone, to tell why a plan is made.
+static KINDS: Mutex<rustc_hash::FxHashSet<u128>> = Mutex::new(rustc_hash::FxHashSet::with_hasher(rustc_hash::FxBuildHasher));
+
+fn kind(g: &Graph, gathered: &Gathered) -> u128 {
+    let mut h = Hasher128::default();
+    for local in &gathered.locals {
+        h.add(matches!(local.kind, LocalKind::Compute) as u64);
+        local.node.op().name().bytes().for_each(|b| h.add(b as u64));
+        if local.kind == LocalKind::Compute {
+            local.node.0.srcs.get(g).iter().for_each(|s| h.add(base_node(s).mark.get(g).1 as u64));
+        }
+    }
+    h.finish()
 }
 
 /// Whether a node's value is in memory.

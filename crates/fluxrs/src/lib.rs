@@ -19,6 +19,8 @@ pub mod optim;
 pub mod tape;
 
 pub mod evaluate;
+pub mod explain;
+pub mod profile;
 pub mod schedule;
 
 pub mod plan;

@@ -10,6 +10,7 @@ use crate::dtype::{DType, Number};
 use crate::error::{Error, Result};
 use crate::ops::{Operand, OperandMut};
 use crate::plan::{Bindings, Body, Call, Matmul, Mode, Place, Plan, Source};
+use crate::profile::span;
 use crate::shape;
 use rayon::prelude::*;
 use smallvec::SmallVec;
@@ -81,6 +82,7 @@ impl CpuPlan {
             if context.stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
+            let _span = span("kernel", || kernel.label.clone().into());
             let context = Context { parallel: kernel.cost > PARALLEL, ..*context };
             match (&self.steps[k], &kernel.body) {
                 (Step::Loop(l), _) => run_loop(l, &context)?,

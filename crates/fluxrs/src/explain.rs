@@ -1,0 +1,97 @@
+//! A plan in words: its kernels, what each fuses, and the memory it moves.
+
+use crate::plan::{Body, Kernel, Loop, Mode, Place, Plan, Source};
+use crate::shape;
+use std::fmt::Write;
+
+/// The plan as text, a line a kernel.
+pub fn describe(plan: &Plan, state: &str) -> String {
+    let mut out = String::new();
+    let slots = plan.buffers.iter().filter(|b| matches!(b.place, Place::Slot(_))).count();
+    let in_place = plan.outputs.iter().filter(|o| o.donor.is_some()).count();
+    let _ = writeln!(
+        out,
+        "plan on {}, {state}: {} kernels, {slots} inputs, {} results ({in_place} in place), workspace {}",
+        plan.device,
+        plan.kernels.len(),
+        plan.outputs.len(),
+        bytes(plan.workspace),
+    );
+    for (i, kernel) in plan.kernels.iter().enumerate() {
+        if i == plan.commit {
+            let _ = writeln!(out, "  -- from here on parameters are written --");
+        }
+        let (read, written) = traffic(plan, kernel);
+        let _ = writeln!(
+            out,
+            "  {:>2} {:<34} {:<40} reads {}, writes {}",
+            i + 1,
+            form(&kernel.body),
+            kernel.label,
+            bytes(read),
+            bytes(written)
+        );
+    }
+    out
+}
+
+fn bytes(n: usize) -> String {
+    match n {
+        0..10_000 => format!("{n} B"),
+        10_000..10_000_000 => format!("{:.1} kB", n as f64 / 1e3),
+        _ => format!("{:.1} MB", n as f64 / 1e6),
+    }
+}
+
+fn dims(shape: &[usize]) -> String {
+    if shape.is_empty() {
+        return "1".into();
+    }
+    shape.iter().map(|n| n.to_string()).collect::<Vec<_>>().join("×")
+}
+
+/// The kind of kernel and its sizes.
+fn form(body: &Body) -> String {
+    match body {
+        Body::Loop(l) => match l.mode {
+            Mode::Map => format!("elementwise {}", dims(&l.dims)),
+            Mode::Rows => format!("rows {} of {}", dims(&l.dims[..l.fence]), dims(&l.dims[l.fence..])),
+            Mode::Columns => format!("columns {} over {}", dims(&l.dims[l.fence..]), dims(&l.dims[..l.fence])),
+        },
+        Body::Matmul(m) => {
+            let batch = if m.batch.is_empty() { String::new() } else { format!("{} × ", dims(&m.batch)) };
+            format!("product {batch}{}×{} · {}×{}", m.m, m.k, m.k, m.n)
+        }
+        Body::Structured(c) => format!("{} {}", c.op.name(), dims(&c.shape)),
+    }
+}
+
+/// Bytes that a kernel reads and writes, every buffer once.
+fn traffic(plan: &Plan, kernel: &Kernel) -> (usize, usize) {
+    let size = |b: u32| plan.buffers[b as usize].len * plan.buffers[b as usize].dtype.bytes();
+    let of_loop = |l: &Loop| {
+        let mut seen = Vec::new();
+        for load in &l.loads {
+            if let Source::Buffer(b) = load.source
+                && !seen.contains(&b)
+            {
+                seen.push(b);
+            }
+        }
+        let read: usize = seen.into_iter().map(size).sum();
+        (read, l.stores.iter().map(|s| size(s.buffer)).sum::<usize>())
+    };
+    match &kernel.body {
+        Body::Loop(l) => of_loop(l),
+        Body::Matmul(m) => {
+            let (read, written) = m.epilogue.as_ref().map_or((0, 0), of_loop);
+            let c = size(m.c);
+            let own = size(m.a) + size(m.b);
+            (own + read.saturating_sub(c), written + if m.keeps_c { c } else { 0 })
+        }
+        Body::Structured(c) => {
+            let read = c.srcs.iter().map(|s| shape::size(&s.shape) * s.dtype.bytes()).sum();
+            (read, size(c.out))
+        }
+    }
+}
