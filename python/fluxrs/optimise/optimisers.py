@@ -1,15 +1,13 @@
-"""Update rules, each in the symbols of its source.
+"""The optimisers and their hyperparameters; the rules are in the core, in the same symbols.
 
-δ is a parameter's gradient, t counts the steps from 1. A rule returns what is added to the
-parameter, then its new state. It is made of ordinary ops, so it runs on every device, and
-the engine fuses the updates of all parameters into one plan.
+δ is a parameter's gradient, t counts the steps from 1, state starts at 0. Every `decay` but
+ADAMW's is Flux's inverse decay 1 / (1 + decay · (t − 1)).
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from .._core import Tensor, abs, maximum, sqrt
 from ..names import keywords
 from .step import Optimiser
 
@@ -17,8 +15,6 @@ __all__ = [
     "ADADelta", "ADAGrad", "ADAM", "ADAMW", "AMSGrad", "AdaMax", "Momentum", "NADAM", "Nesterov",
     "Optimiser", "RMSProp", "SGD",
 ]  # fmt: skip
-
-Rule = tuple[Any, ...]
 
 
 @keywords
@@ -34,13 +30,10 @@ class SGD(Optimiser):
     0.5 (tracked)
     """
 
-    decays_gradient = True
+    core = "SGD"
 
     def __init__(self, params: Any, η: float = 0.1, *, decay: float = 0) -> None:
         super().__init__(params, η=η, decay=decay)
-
-    def rule(self, p: Tensor, δ: Any) -> Rule:
-        return (-self.η * δ,)
 
 
 @keywords
@@ -52,15 +45,10 @@ class Momentum(Optimiser):
     0.8
     """
 
-    slots = ("v",)
-    decays_gradient = True
+    core = "Momentum"
 
     def __init__(self, params: Any, η: float = 0.01, *, ρ: float = 0.9, decay: float = 0) -> None:
         super().__init__(params, η=η, ρ=ρ, decay=decay)
-
-    def rule(self, p: Tensor, δ: Any, v: Any) -> Rule:
-        v = self.ρ * v - self.η * δ
-        return v, v
 
 
 @keywords
@@ -74,16 +62,10 @@ class Nesterov(Optimiser):
     0.05
     """
 
-    slots = ("v",)
-    decays_gradient = True
+    core = "Nesterov"
 
     def __init__(self, params: Any, η: float = 0.01, *, ρ: float = 0.9, decay: float = 0) -> None:
         super().__init__(params, η=η, ρ=ρ, decay=decay)
-
-    def rule(self, p: Tensor, δ: Any, v: Any) -> Rule:
-        η, ρ = self.η, self.ρ
-        d = ρ**2 * v - (1 + ρ) * η * δ
-        return d, ρ * v - η * δ
 
 
 @keywords
@@ -97,16 +79,12 @@ class RMSProp(Optimiser):
     0
     """
 
-    slots = ("a",)
+    core = "RMSProp"
 
     def __init__(
         self, params: Any, η: float = 0.001, *, ρ: float = 0.9, ϵ: float = 1e-8, decay: float = 0
     ) -> None:
         super().__init__(params, η=η, ρ=ρ, ϵ=ϵ, decay=decay)
-
-    def rule(self, p: Tensor, δ: Any, a: Any) -> Rule:
-        a = self.ρ * a + (1 - self.ρ) * δ**2
-        return -self.η * δ / (sqrt(a) + self.ϵ), a
 
 
 @keywords
@@ -120,14 +98,10 @@ class ADAGrad(Optimiser):
     0.01
     """
 
-    slots = ("a",)
+    core = "ADAGrad"
 
     def __init__(self, params: Any, η: float = 0.01, *, ϵ: float = 1e-8, decay: float = 0) -> None:
         super().__init__(params, η=η, ϵ=ϵ, decay=decay)
-
-    def rule(self, p: Tensor, δ: Any, a: Any) -> Rule:
-        a = a + δ**2
-        return -self.η * δ / (sqrt(a) + self.ϵ), a
 
 
 @keywords
@@ -142,36 +116,14 @@ class ADADelta(Optimiser):
     0.9
     """
 
-    slots = ("a", "u")
+    core = "ADADelta"
 
     def __init__(self, params: Any, *, ρ: float = 0.9, ϵ: float = 1e-8, decay: float = 0) -> None:
         super().__init__(params, ρ=ρ, ϵ=ϵ, decay=decay)
 
-    def rule(self, p: Tensor, δ: Any, a: Any, u: Any) -> Rule:
-        ρ, ϵ = self.ρ, self.ϵ
-        a = ρ * a + (1 - ρ) * δ**2
-        s = δ * sqrt(u + ϵ) / sqrt(a + ϵ)
-        return -s, a, ρ * u + (1 - ρ) * s**2
-
-
-class Adaptive(Optimiser):
-    """Base of the ADAM family: running means of δ and of δ²."""
-
-    slots: ClassVar[tuple[str, ...]] = ("m", "v")
-
-    def moments(self, δ: Any, m: Any, v: Any) -> tuple[Any, Any]:
-        """m = β1 m + (1−β1) δ; v = β2 v + (1−β2) δ²."""
-        β1, β2 = self.β1, self.β2
-        return β1 * m + (1 - β1) * δ, β2 * v + (1 - β2) * δ**2
-
-    def adam(self, m: Any, v: Any) -> Any:
-        """ADAM's step: η · m/(1−β1ᵗ) / (√(v/(1−β2ᵗ)) + ϵ)."""
-        β1ᵗ, β2ᵗ = self.β1**self.t, self.β2**self.t
-        return self.η * (m / (1 - β1ᵗ)) / (sqrt(v / (1 - β2ᵗ)) + self.ϵ)
-
 
 @keywords
-class ADAM(Adaptive):
+class ADAM(Optimiser):
     """`ADAM(params, η=0.001, *, β1=0.9, β2=0.999, ϵ=1e-8, decay=0)`.
 
     m = β1 m + (1−β1) δ; v = β2 v + (1−β2) δ²; p −= η · m/(1−β1ᵗ) / (√(v/(1−β2ᵗ)) + ϵ).
@@ -183,6 +135,8 @@ class ADAM(Adaptive):
     >>> opt
     ADAM(2 parameters, η=0.01, β1=0.8, β2=0.999, ε=1e-08, decay=0)
     """
+
+    core = "ADAM"
 
     def __init__(
         self,
@@ -196,13 +150,9 @@ class ADAM(Adaptive):
     ) -> None:
         super().__init__(params, η=η, β1=β1, β2=β2, ϵ=ϵ, decay=decay)
 
-    def rule(self, p: Tensor, δ: Any, m: Any, v: Any) -> Rule:
-        m, v = self.moments(δ, m, v)
-        return -self.adam(m, v), m, v
-
 
 @keywords
-class ADAMW(Adaptive):
+class ADAMW(Optimiser):
     """`ADAMW(params, η=0.001, *, β1=0.9, β2=0.999, ϵ=1e-8, decay=0, couple=False)`.
 
     p −= ADAM's step + decay · p, with p as it was before. With `couple` the decay is scaled
@@ -212,6 +162,8 @@ class ADAMW(Adaptive):
     >>> ADAMW(fluxrs.params(fluxrs.Dense(3, 2)), decay=1e-4).decay
     0.0001
     """
+
+    core = "ADAMW"
 
     def __init__(
         self,
@@ -226,18 +178,9 @@ class ADAMW(Adaptive):
     ) -> None:
         super().__init__(params, η=η, β1=β1, β2=β2, ϵ=ϵ, decay=decay, couple=couple)
 
-    def shrinkage(self) -> float:
-        """The decay is part of the rule, and not Flux's inverse decay."""
-        return 1.0
-
-    def rule(self, p: Tensor, δ: Any, m: Any, v: Any) -> Rule:
-        m, v = self.moments(δ, m, v)
-        decay = self.η * self.decay if self.couple else self.decay
-        return -(self.adam(m, v) + decay * p), m, v
-
 
 @keywords
-class AdaMax(Adaptive):
+class AdaMax(Optimiser):
     """`AdaMax(params, η=0.002, *, β1=0.9, β2=0.999, ϵ=1e-8, decay=0)`: ADAM by the ∞-norm.
 
     m = β1 m + (1−β1) δ; u = max(β2 u, |δ|); p −= η/(1−β1ᵗ) · m/(u + ϵ).
@@ -248,7 +191,7 @@ class AdaMax(Adaptive):
     0.002
     """
 
-    slots = ("m", "u")
+    core = "AdaMax"
 
     def __init__(
         self,
@@ -262,25 +205,20 @@ class AdaMax(Adaptive):
     ) -> None:
         super().__init__(params, η=η, β1=β1, β2=β2, ϵ=ϵ, decay=decay)
 
-    def rule(self, p: Tensor, δ: Any, m: Any, u: Any) -> Rule:
-        m = self.β1 * m + (1 - self.β1) * δ
-        u = maximum(self.β2 * u, abs(δ))
-        return -(self.η / (1 - self.β1**self.t)) * m / (u + self.ϵ), m, u
-
 
 @keywords
-class AMSGrad(Adaptive):
+class AMSGrad(Optimiser):
     """`AMSGrad(params, η=0.001, *, β1=0.9, β2=0.999, ϵ=1e-8, decay=0)`.
 
     m, v as ADAM; v̂ = max(v̂, v); p −= η m / (√v̂ + ϵ). No correction of the bias.
     Source: Reddi, Kale and Kumar, "On the Convergence of Adam and Beyond", ICLR 2018.
 
     >>> import fluxrs
-    >>> AMSGrad(fluxrs.params(fluxrs.Dense(3, 2))).slots
-    ('m', 'v', 'v̂')
+    >>> AMSGrad(fluxrs.params(fluxrs.Dense(3, 2))).beta2
+    0.999
     """
 
-    slots = ("m", "v", "v̂")
+    core = "AMSGrad"
 
     def __init__(
         self,
@@ -294,14 +232,9 @@ class AMSGrad(Adaptive):
     ) -> None:
         super().__init__(params, η=η, β1=β1, β2=β2, ϵ=ϵ, decay=decay)
 
-    def rule(self, p: Tensor, δ: Any, m: Any, v: Any, v̂: Any) -> Rule:
-        m, v = self.moments(δ, m, v)
-        v̂ = maximum(v̂, v)
-        return -self.η * m / (sqrt(v̂) + self.ϵ), m, v, v̂
-
 
 @keywords
-class NADAM(Adaptive):
+class NADAM(Optimiser):
     """`NADAM(params, η=0.001, *, β1=0.9, β2=0.999, ϵ=1e-8, decay=0)`: ADAM, one step ahead.
 
     m, v as ADAM; p −= η (β1 m/(1−β1ᵗ⁺¹) + (1−β1) δ/(1−β1ᵗ)) / (√(v/(1−β2ᵗ)) + ϵ).
@@ -312,6 +245,8 @@ class NADAM(Adaptive):
     0.999
     """
 
+    core = "NADAM"
+
     def __init__(
         self,
         params: Any,
@@ -323,9 +258,3 @@ class NADAM(Adaptive):
         decay: float = 0,
     ) -> None:
         super().__init__(params, η=η, β1=β1, β2=β2, ϵ=ϵ, decay=decay)
-
-    def rule(self, p: Tensor, δ: Any, m: Any, v: Any) -> Rule:
-        β1, β2, t = self.β1, self.β2, self.t
-        m, v = self.moments(δ, m, v)
-        ahead = β1 * m / (1 - β1 ** (t + 1)) + (1 - β1) * δ / (1 - β1**t)
-        return -self.η * ahead / (sqrt(v / (1 - β2**t)) + self.ϵ), m, v

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import _core
-from .._core import DimensionMismatch, Params, Tensor, isleaf, istracked, update
+from .._core import DimensionMismatch, Params, Tensor, data, isleaf, istracked, tensor, update
 from ..treelike import treelike
 
 
@@ -16,34 +16,28 @@ from ..treelike import treelike
 class Optimiser:
     """Base of all optimisers: `opt()` takes a step with the gradients that `back` accumulated.
 
-    A subclass has its hyperparameters in `__init__`, names its state in `slots`, and says
-    its `rule(p, δ, *state)`. Hyperparameters are attributes, to be read and set at any time.
+    A subclass has its hyperparameters in `__init__`; they are attributes, to be read and set at
+    any time. One that is not in the core names its state in `slots`, and has a method
+    `rule(p, δ, *state)` that returns what is added to `p` and then the new state.
     """
 
+    core: ClassVar[str] = ""
     slots: ClassVar[tuple[str, ...]] = ()
-    decays_gradient: ClassVar[bool] = False
-    η: float
-    ρ: float
-    β1: float
-    β2: float
-    ϵ: float
+    η: float = 1.0
+    ρ: float = 0.9
+    β1: float = 0.9
+    β2: float = 0.999
+    ϵ: float = 1e-8
     decay: float = 0
-    couple: bool
+    couple: bool = False
 
     def __init__(self, params: Any, **hyper: Any) -> None:
         self.params = _checked(type(self).__name__, params)
         for name, value in hyper.items():
             setattr(self, name, value)
         self.t = 0
-        self.state = [tuple(_core.state(p) for _ in self.slots) for p in self.params]
-
-    def rule(self, p: Tensor, δ: Any, *state: Any) -> tuple[Any, ...]:
-        """What is added to `p`, then the new state."""
-        raise NotImplementedError(f"{type(self).__name__} has no rule(p, δ, *state)")
-
-    def shrinkage(self) -> float:
-        """Flux's inverse decay, 1 / (1 + decay · (t − 1))."""
-        return 1 / (1 + self.decay * (self.t - 1))
+        slots = _core.rules()[self.core] if self.core else self.slots
+        self.state = [tuple(_core.state(p) for _ in slots) for p in self.params]
 
     def __call__(self, grads: Any = None) -> None:
         """One step, with `grads` or the accumulated `.grad`s; these are zero afterwards.
@@ -53,23 +47,30 @@ class Optimiser:
         δs = _accumulated(self) if grads is None else _given(self, grads)
         self.t += 1
         try:
-            for p, δ, state in zip(self.params, δs, self.state, strict=True):
-                self._queue(p, δ, state)
+            self.queue(δs)
             _core.commit()
         except BaseException:
             self.t -= 1
             raise
 
-    def _queue(self, p: Tensor, δ: Any, state: tuple[Tensor, ...]) -> None:
-        shrinkage = self.shrinkage()
-        if self.decays_gradient and shrinkage != 1:
-            δ = shrinkage * δ
-        Δ, *new = self.rule(p, δ, *state)
-        if not self.decays_gradient and shrinkage != 1:
-            Δ = shrinkage * Δ
-        for s, value in zip(state, new, strict=True):
-            s.data = value
-        update(p, Δ)
+    def queue(self, δs: list[Any]) -> None:
+        """Queue the updates of all parameters, by the rule of the core or one's own."""
+        if self.core:
+            hyper = (self.η, self.ρ, self.β1, self.β2, self.ϵ, self.decay, self.couple, self.t)
+            return _core.step(self.core, hyper, self.params, δs, self.state)
+        steps = [self.rule(*args) for args in self._arguments(δs)]
+        for p, state, (Δ, *new) in zip(self.params, self.state, steps, strict=True):
+            for s, value in zip(state, new, strict=True):
+                s.data = value
+            update(p, Δ)
+
+    def _arguments(self, δs: list[Any]) -> Iterator[tuple[Any, ...]]:
+        for p, δ, state in zip(self.params, δs, self.state, strict=True):
+            yield data(p), tensor(δ), *map(data, state)
+
+    def rule(self, p: Tensor, δ: Tensor, *state: Tensor) -> tuple[Any, ...]:
+        """What is added to `p`, then the new state; the numbers of a step are `self.η`, `self.t`, …"""
+        raise NotImplementedError(f"{type(self).__name__} has no rule(p, δ, *state)")
 
     def __repr__(self) -> str:
         own = ("params", "state", "t")
