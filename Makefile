@@ -63,12 +63,12 @@ fuzz: $(BUILT) ## random programs against the reference; SECONDS=600 for ten min
 
 wheel: $(TOOLS) ## one abi3 wheel in dist/; prints its size and its import time
 	rm -rf dist
-	$(BIN)/maturin build --release --out dist
+	$(BIN)/maturin build --profile dist --out dist
 	$(BIN)/python tools/wheel.py dist
 
 bench: $(TOOLS) ## speed beside PyTorch and JAX, in an environment of its own (some 6 GB on Linux)
 	$(BIN)/python tools/bench_env.py .venv-bench
-	$(BIN)/maturin build --release --out .venv-bench/wheel
+	$(BIN)/maturin build --profile dist --out .venv-bench/wheel
 	.venv-bench/bin/python -m pip install -q --force-reinstall --no-deps .venv-bench/wheel/*.whl
 	.venv-bench/bin/python benchmarks/run.py
 
