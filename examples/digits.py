@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
 import fluxrs
@@ -38,6 +36,15 @@ from fluxrs import (
     testmode,
     train,
 )
+
+try:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+except ImportError:
+    raise SystemExit(
+        "the digits come with scikit-learn, the picture is made by matplotlib:\n"
+        "    pip install scikit-learn matplotlib"
+    ) from None
 
 
 def data(seed: int) -> tuple[Any, ...]:
