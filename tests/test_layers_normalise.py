@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 import fluxrs
-from fluxrs import Chain, Dense, Dropout, LayerNorm, normalise, testmode
+from fluxrs import (
+    BatchNorm,
+    Chain,
+    Dense,
+    DimensionMismatch,
+    Dropout,
+    LayerNorm,
+    normalise,
+    testmode,
+)
 
 
 def zeros_in(y):
@@ -72,3 +81,51 @@ def test_layer_norm_parameters_and_gradient():
     assert n.eps == n.ϵ == 1e-5
     assert [p.shape for p in fluxrs.params(n)] == [(3,), (3,)]
     assert fluxrs.gradcheck(lambda x: (normalise(x, eps=1e-3) ** 3).sum(), [[1.0, 2.0, 4.0]])
+
+
+x6 = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], dtype="float32")
+
+
+def test_batch_norm_follows_the_batches_statistics():
+    m = BatchNorm(2)
+    assert m.active
+    np.testing.assert_allclose(m(x6), (x6 - [3, 4]) / np.sqrt(8 / 3), rtol=1e-5)
+    np.testing.assert_allclose(m.μ.data, [0.3, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(m.var.data, 0.9 + 0.1 * np.array([4, 4]), rtol=1e-6)
+
+
+def test_batch_norm_uses_the_running_ones_in_testing_mode():
+    m = BatchNorm(2, fluxrs.σ, momentum=0.5)
+    m(x6)
+    testmode(m)
+    z = (x6 - np.asarray(m.μ.data)) / np.sqrt(np.asarray(m.var.data) + 1e-8)
+    np.testing.assert_allclose(m(x6), 1 / (1 + np.exp(-z)), rtol=1e-5)
+    before = np.array(m.μ.data)
+    m(x6)
+    np.testing.assert_array_equal(m.μ.data, before)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 5), (4, 3, 5, 6)])
+def test_batch_norm_normalises_axis_one(shape):
+    y = np.asarray(BatchNorm(3)(np.random.default_rng(0).normal(2, 3, size=shape)))
+    axes = (0, *range(2, len(shape)))
+    np.testing.assert_allclose(y.mean(axes), np.zeros(3), atol=1e-5)
+    np.testing.assert_allclose(y.var(axes), np.ones(3), rtol=1e-4)
+
+
+def test_batch_norm_of_one_sample_divides_by_nothing():
+    m = BatchNorm(2)
+    np.testing.assert_array_equal(m(x6[:1]), [[0, 0]])
+    assert np.isfinite(np.asarray(m.var.data)).all()
+
+
+def test_batch_norm_of_another_number_of_channels():
+    with pytest.raises(DimensionMismatch, match=r"BatchNorm\(2, λ = relu\) takes 2 channels"):
+        BatchNorm(2, fluxrs.relu)(np.ones((3, 4)))
+
+
+def test_batch_norm_has_two_parameters_and_learns():
+    m = Chain(Dense(2, 3), BatchNorm(3), Dense(3, 1))
+    assert len(fluxrs.params(m)) == 6
+    fluxrs.back((m(x6) ** 2).sum())
+    assert np.abs(np.asarray(m[1].γ.grad)).sum() > 0

@@ -37,7 +37,7 @@ from .activations import (
 )
 from .devices import cpu, gpu
 from .layers.basic import Chain, Dense, Diagonal, activations, compose
-from .layers.normalise import Dropout, LayerNorm, testmode
+from .layers.normalise import BatchNorm, Dropout, LayerNorm, testmode
 from .layers.stateless import (
     binarycrossentropy,
     crossentropy,
@@ -102,7 +102,7 @@ from .utils import (
 )
 
 __all__ = [
-    "ADADelta", "ADAGrad", "ADAM", "ADAMW", "AMSGrad", "AdaMax", "Chain", "Dense",
+    "ADADelta", "ADAGrad", "ADAM", "ADAMW", "AMSGrad", "AdaMax", "BatchNorm", "Chain", "Dense",
     "DeviceError", "Diagonal", "DimensionMismatch", "Dropout", "Grads", "LayerNorm", "Momentum",
     "NADAM", "Nesterov", "OneHotMatrix", "OneHotVector", "Params", "RMSProp", "SGD",
     "StopException", "Tensor", "TrackedArray", "accuracy", "activations", "anneal", "asarray",
@@ -118,5 +118,10 @@ __all__ = [
     "tensor", "testmode", "throttle", "track", "train", "treelike", "unsqueeze", "unstack",
     "update", "warmup", "withgradient", "σ",
 ]  # fmt: skip
-# The ops, from their table.
-__all__ += [n for n in dir(_core) if n[0] != "_" and n not in {*__all__, *dir(builtins)}]
+# The ops, from their table; what else the core has is for the modules here.
+_PLUMBING = {
+    "commit", "custom", "drop_gradients", "has_gpu", "leaves", "op_table", "random_state", "replay",
+    "rules", "state", "step", "take_gradients", "vjp",
+}  # fmt: skip
+_TAKEN = {*__all__, *_PLUMBING, *dir(builtins)}
+__all__ += [n for n in dir(_core) if n[0] != "_" and n not in _TAKEN]

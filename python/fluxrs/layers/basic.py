@@ -141,7 +141,7 @@ class Dense:
         initb: Init = zeros,
     ) -> None:
         if np.ndim(in_or_W) == 0:
-            n_in, n_out = _size("Dense", in_or_W), _size("Dense", out_or_b)
+            n_in, n_out = whole("Dense", in_or_W), whole("Dense", out_or_b)
             self.W, self.b = param(initW(n_out, n_in)), param(initb(n_out))
         else:
             self.W, self.b = _kept(in_or_W), _kept(out_or_b)
@@ -178,7 +178,7 @@ class Diagonal:
     β: Tensor
 
     def __init__(self, n: int, /, *, initα: Init = ones, initβ: Init = zeros) -> None:
-        n = _size("Diagonal", n)
+        n = whole("Diagonal", n)
         self.α, self.β = param(initα(n)), param(initβ(n))
 
     def __call__(self, x: Any) -> Tensor:
@@ -192,7 +192,8 @@ class Diagonal:
         return f"Diagonal({len(self.α)})"
 
 
-def _size(layer: str, n: Any) -> int:
+def whole(layer: str, n: Any) -> int:
+    """A layer's size, checked."""
     if isinstance(n, (bool, float)) or not hasattr(n, "__index__"):
         raise TypeError(f"{layer}: a size is a whole number, got {n!r}")
     if n < 0:

@@ -1,15 +1,28 @@
-"""Dropout and layer normalisation, and the switch between training and testing."""
+"""Dropout, layer and batch normalisation, and the switch between training and testing."""
 
 from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from .._core import Tensor, rand, where
+from .._core import (
+    DimensionMismatch,
+    Tensor,
+    data,
+    mean,
+    ones,
+    param,
+    rand,
+    sqrt,
+    state,
+    where,
+    zeros,
+)
+from ..activations import identity, name_of
 from ..checkpointing import mode
 from ..names import keywords
 from ..onehot import tensor_of
 from ..treelike import prefor, treelike
-from .basic import Diagonal, like
+from .basic import Diagonal, Init, Layer, like, whole
 from .stateless import normalise
 
 M = TypeVar("M")
@@ -18,7 +31,7 @@ M = TypeVar("M")
 def testmode(m: M, val: bool = True) -> M:
     """`testmode(m, val=True)`: put the layers of `m` that have a mode into testing mode.
 
-    `Dropout` then passes its input on. `testmode(m, False)` goes back to training. Returns `m`.
+    `Dropout` then passes its input on, `BatchNorm` uses its running statistics. `testmode(m, False)` goes back to training. Returns `m`.
 
     >>> d = Dropout(0.5)
     >>> testmode(d)([1.0, 2.0]).tolist()
@@ -87,3 +100,67 @@ class LayerNorm:
 
     def __repr__(self) -> str:
         return f"LayerNorm({len(self.diag.α)})"
+
+
+@treelike
+@keywords
+class BatchNorm:
+    """`BatchNorm(channels, σ=identity)`: normalise each channel, on axis 1, over all other axes.
+
+    y = σ(γ · (x − mean) / √(var + ϵ) + β). While training, mean and variance are the batch's, and
+    the running ones, `.μ` and `.var`, go towards them by `momentum`; in testing mode they are the
+    running ones. Source: arXiv 1502.03167.
+
+    >>> import fluxrs
+    >>> m = fluxrs.Chain(fluxrs.Dense(784, 64), BatchNorm(64, fluxrs.relu), fluxrs.Dense(64, 10))
+    >>> m(fluxrs.rand(8, 784)).shape
+    (8, 10)
+    """
+
+    β: Tensor
+    γ: Tensor
+    μ: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        /,
+        σ: Layer = identity,
+        *,
+        initβ: Init = zeros,
+        initγ: Init = ones,
+        ϵ: float = 1e-8,
+        momentum: float = 0.1,
+    ) -> None:
+        n = whole("BatchNorm", channels)
+        self.σ = σ
+        self.β, self.γ = param(initβ(n)), param(initγ(n))
+        self.μ, self.var = state(zeros(n)), state(zeros(n))
+        self.var.data = ones(n)
+        self.ϵ, self.momentum = ϵ, momentum
+        self.active = True
+
+    def __call__(self, x: Any) -> Tensor:
+        x = like(x, self.β)
+        n = len(self.β)
+        if x.ndim < 2 or x.shape[1] != n:
+            raise DimensionMismatch(f"{self!r} takes {n} channels on axis 1, got shape {x.shape}")
+        shape = (n, *[1] * (x.ndim - 2))
+        μ, var = self._statistics(x) if mode(self.active) else (data(self.μ), data(self.var))
+        y = (x - μ.reshape(shape)) / sqrt(var.reshape(shape) + self.ϵ)
+        out: Tensor = self.σ(self.γ.reshape(shape) * y + self.β.reshape(shape))
+        return out
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch's mean and variance; the running ones follow, the variance without its bias."""
+        axes = (0, *range(2, x.ndim))
+        μ = mean(x, axis=axes, keepdims=True)
+        var = mean((x - μ) ** 2, axis=axes)
+        m, a = x.size // len(self.β), self.momentum
+        self.μ.data = (1 - a) * data(self.μ) + a * data(μ).reshape(-1)
+        self.var.data = (1 - a) * data(self.var) + a * data(var) * (m / max(m - 1, 1))
+        return μ.reshape(-1), var
+
+    def __repr__(self) -> str:
+        σ = "" if self.σ is identity else f", λ = {name_of(self.σ)}"
+        return f"BatchNorm({len(self.β)}{σ})"
