@@ -148,8 +148,11 @@ fn fx_rem(x: f32, y: f32) -> f32 {
 
 // Python's //.
 fn fx_floordiv(x: f32, y: f32) -> f32 {
-    if (y == 0.0 || !fx_isfinite(x) || fx_isnan(y)) {
+    if (y == 0.0) {
         return x / y;
+    }
+    if (!fx_isfinite(x) || fx_isnan(y)) {
+        return fx_nan();
     }
     let r = fx_fmod(x, y);
     let q = (x - r) / y - select(0.0, 1.0, r != 0.0 && fx_signbit(r) != fx_signbit(y));
@@ -211,4 +214,47 @@ fn fx_mulhi(a: u32, b: u32) -> u32 {
     let mid = ah * bl + ((al * bl) >> 16u);
     let mid2 = al * bh + (mid & 0xffffu);
     return ah * bh + (mid >> 16u) + (mid2 >> 16u);
+}
+
+fn fx_eq(x: f32, y: f32) -> bool {
+    return x == y && !fx_isnan(x);
+}
+
+fn fx_lt(x: f32, y: f32) -> bool {
+    return x < y;
+}
+
+fn fx_le(x: f32, y: f32) -> bool {
+    return x <= y;
+}
+
+fn fx_eq_i(x: i32, y: i32) -> bool {
+    return x == y;
+}
+
+fn fx_lt_i(x: i32, y: i32) -> bool {
+    return x < y;
+}
+
+fn fx_le_i(x: i32, y: i32) -> bool {
+    return x <= y;
+}
+
+fn fx_max_i(x: i32, y: i32) -> i32 {
+    return max(x, y);
+}
+
+fn fx_min_i(x: i32, y: i32) -> i32 {
+    return min(x, y);
+}
+
+fn fx_relu_i(x: i32) -> i32 {
+    return max(x, 0);
+}
+
+// Towards zero; NaN gives the least integer, as on most processors.
+fn fx_to_int(x: f32) -> i32 {
+    let least = bitcast<i32>(0x80000000u);
+    let y = select(i32(clamp(x, -2147483520.0, 2147483520.0)), 0x7fffffff, x >= 2147483648.0);
+    return select(y, least, fx_isnan(x) || x <= -2147483648.0);
 }

@@ -1,46 +1,48 @@
 // A product of batches of matrices: 8x8 threads, 4x4 results a thread, K in steps of 8 through workgroup memory.
 // Every tile adds K in ascending order, so a result does not depend on the tile. The generator replaces what stands
 // between `<` and `>` markers: loads that read through an index map, a store that runs the fused epilogue.
-// args[0] = rows m, inner k, columns n, first batch; args[1] = first tile row.
+// args[0] = rows m, inner k, columns n, first batch; args[1] = first tile row, first tile column.
 
 //<declarations
+alias Scalar = f32;
+
 @group(0) @binding(0) var<uniform> args: array<vec4<u32>, 16>;
 @group(0) @binding(1) var<storage, read> in0: array<f32>;
 @group(0) @binding(2) var<storage, read> in1: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out0: array<f32>;
 
-fn load_a(batch: u32, row: u32, col: u32) -> f32 {
+fn load_a(batch: u32, row: u32, col: u32) -> Scalar {
     return in0[(batch * args[0].x + row) * args[0].y + col];
 }
 
-fn load_b(batch: u32, row: u32, col: u32) -> f32 {
+fn load_b(batch: u32, row: u32, col: u32) -> Scalar {
     return in1[(batch * args[0].y + row) * args[0].z + col];
 }
 
-fn store(batch: u32, row: u32, col: u32, value: f32) {
+fn store(batch: u32, row: u32, col: u32, value: Scalar) {
     out0[(batch * args[0].x + row) * args[0].z + col] = value;
 }
 //>
 
 // Rows of A and columns of B come as vectors of four neighbours.
-var<workgroup> tile_a: array<vec4<f32>, 64>;
-var<workgroup> tile_b: array<vec4<f32>, 64>;
+var<workgroup> tile_a: array<vec4<Scalar>, 64>;
+var<workgroup> tile_b: array<vec4<Scalar>, 64>;
 
-fn guarded_a(batch: u32, row: u32, col: u32) -> f32 {
+fn guarded_a(batch: u32, row: u32, col: u32) -> Scalar {
     if (row < args[0].x && col < args[0].y) {
         return load_a(batch, row, col);
     }
-    return 0.0;
+    return Scalar();
 }
 
-fn guarded_b(batch: u32, row: u32, col: u32) -> f32 {
+fn guarded_b(batch: u32, row: u32, col: u32) -> Scalar {
     if (row < args[0].y && col < args[0].z) {
         return load_b(batch, row, col);
     }
-    return 0.0;
+    return Scalar();
 }
 
-fn store_row(batch: u32, row: u32, col: u32, v: vec4<f32>) {
+fn store_row(batch: u32, row: u32, col: u32, v: vec4<Scalar>) {
     if (row >= args[0].x) {
         return;
     }
@@ -62,22 +64,22 @@ fn store_row(batch: u32, row: u32, col: u32, v: vec4<f32>) {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let batch = group.z + args[0].w;
     let row0 = (group.y + args[1].x) * 32u;
-    let col0 = group.x * 32u;
+    let col0 = (group.x + args[1].y) * 32u;
     let ty = local >> 3u;
     let tx = local & 7u;
-    var c0 = vec4<f32>();
-    var c1 = vec4<f32>();
-    var c2 = vec4<f32>();
-    var c3 = vec4<f32>();
+    var c0 = vec4<Scalar>();
+    var c1 = vec4<Scalar>();
+    var c2 = vec4<Scalar>();
+    var c3 = vec4<Scalar>();
     for (var k0 = 0u; k0 < args[0].y; k0 += 8u) {
         // Of A: thread (ty, tx) brings rows 4 ty … 4 ty + 3 at k0 + tx; of B: row k0 + ty, columns 4 tx … 4 tx + 3.
         let ra = row0 + 4u * ty;
         let ka = k0 + tx;
-        tile_a[tx * 8u + ty] = vec4<f32>(guarded_a(batch, ra, ka), guarded_a(batch, ra + 1u, ka),
+        tile_a[tx * 8u + ty] = vec4<Scalar>(guarded_a(batch, ra, ka), guarded_a(batch, ra + 1u, ka),
             guarded_a(batch, ra + 2u, ka), guarded_a(batch, ra + 3u, ka));
         let kb = k0 + ty;
         let cb = col0 + 4u * tx;
-        tile_b[local] = vec4<f32>(guarded_b(batch, kb, cb), guarded_b(batch, kb, cb + 1u),
+        tile_b[local] = vec4<Scalar>(guarded_b(batch, kb, cb), guarded_b(batch, kb, cb + 1u),
             guarded_b(batch, kb, cb + 2u), guarded_b(batch, kb, cb + 3u));
         workgroupBarrier();
         //<unroll step 8

@@ -4,6 +4,7 @@ use crate::adapter::{self, Adapter, ready};
 use crate::fault::{Fault, Result};
 use crate::pipeline::Pipelines;
 use crate::pool::Pool;
+use crate::steps::Steps;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What the driver reported since it was last asked.
@@ -40,8 +41,10 @@ pub struct Limits {
     pub shared: u32,
     /// Alignment of a slot in the argument buffer.
     pub align: u32,
-    /// A software adapter: kernels are not unrolled, one step is in flight.
+    /// A software adapter: kernels are not unrolled.
     pub software: bool,
+    /// Steps submitted and not yet done: a second submit to a software adapter would block.
+    pub flights: usize,
 }
 
 /// An open device with its queue, pools and caches.
@@ -50,6 +53,7 @@ pub struct Gpu {
     pub(crate) queue: wgpu::Queue,
     pub(crate) pool: Pool,
     pub(crate) pipelines: Pipelines,
+    pub(crate) steps: Mutex<Steps>,
     pub adapter: Adapter,
     pub limits: Limits,
     reports: Arc<Reports>,
@@ -71,6 +75,7 @@ fn limits(adapter: &wgpu::Adapter, software: bool) -> (wgpu::Limits, Limits) {
         shared: all.max_compute_workgroup_storage_size,
         align: all.min_uniform_buffer_offset_alignment.max(256),
         software,
+        flights: if software { 1 } else { 2 },
     };
     (all, ours)
 }
@@ -100,6 +105,7 @@ impl Gpu {
         Ok(Gpu {
             pool: Pool::new(limits.bytes),
             pipelines: Pipelines::new(&device),
+            steps: Mutex::new(Steps::new(&device)),
             adapter: description,
             limits,
             reports,

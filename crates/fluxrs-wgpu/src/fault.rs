@@ -1,5 +1,6 @@
 //! What can go wrong on the device.
 
+use crate::steps::Raised;
 use std::fmt;
 
 pub type Result<T> = std::result::Result<T, Fault>;
@@ -21,6 +22,8 @@ pub enum Fault {
     Unsupported(String),
     /// The stop flag was raised while waiting.
     Interrupted,
+    /// A kernel raised a flag.
+    Raised(Raised),
 }
 
 impl fmt::Display for Fault {
@@ -38,6 +41,13 @@ impl fmt::Display for Fault {
             ),
             Fault::Driver(why) => write!(f, "the GPU driver reported an error: {why}"),
             Fault::Unsupported(what) => write!(f, "the GPU does not do {what} yet; move the tensor with cpu(x)"),
+            Fault::Raised(Raised::Loss { .. }) => f.write_str(
+                "the loss is Inf or NaN: no parameter was changed. Look for a log or a division of 0, a learning rate \
+                 that is too large, or NaN in the data",
+            ),
+            Fault::Raised(Raised::Index { op, index, rows }) => {
+                write!(f, "{op}: index {index} is out of range for an axis of length {rows}")
+            }
             Fault::Interrupted => f.write_str("interrupted while waiting for the GPU"),
         }
     }

@@ -1,17 +1,24 @@
 //! The GPU device of fluxrs: runs plans through wgpu.
 
 mod adapter;
+mod backend;
+mod codegen;
+mod compile;
 mod device;
 mod fault;
 pub mod library;
 mod pipeline;
 mod pool;
+mod run;
+mod steps;
 mod template;
 #[cfg(test)]
 mod tests;
 mod transfer;
 
 pub use adapter::{Adapter, VARIABLE, devices};
+pub use backend::GpuBackend;
 pub use device::{Gpu, Limits, gpu};
 pub use fault::{Fault, Result};
 pub use pool::Storage;
+pub use steps::Raised;

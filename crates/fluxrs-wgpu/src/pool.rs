@@ -16,7 +16,7 @@ const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
 
 #[derive(Default)]
 struct Free {
-    by_class: FxHashMap<u64, Vec<wgpu::Buffer>>,
+    by_class: FxHashMap<u64, Vec<(u64, wgpu::Buffer)>>,
     bytes: u64,
 }
 
@@ -31,6 +31,8 @@ pub(crate) struct Pool {
 /// in order, so its next user comes after.
 pub struct Storage {
     buffer: Option<wgpu::Buffer>,
+    /// Distinguishes buffers in keys of bind groups; stays with the memory through the pool.
+    id: u64,
     class: u64,
     gpu: &'static Gpu,
 }
@@ -60,7 +62,7 @@ impl Pool {
         )
     }
 
-    fn take(&self, class: u64) -> Option<wgpu::Buffer> {
+    fn take(&self, class: u64) -> Option<(u64, wgpu::Buffer)> {
         let mut free = lock(&self.free);
         let buffer = free.by_class.get_mut(&class)?.pop()?;
         free.bytes -= class;
@@ -71,7 +73,7 @@ impl Pool {
         *lock(&self.free) = Free::default();
     }
 
-    fn give(&self, class: u64, buffer: wgpu::Buffer) {
+    fn give(&self, class: u64, buffer: (u64, wgpu::Buffer)) {
         let mut free = lock(&self.free);
         if free.bytes + class <= IDLE {
             free.bytes += class;
@@ -88,7 +90,7 @@ impl Gpu {
         if bytes > self.pool.limit {
             return Err(Fault::Memory(bytes));
         }
-        let buffer = match self.pool.take(class) {
+        let (id, buffer) = match self.pool.take(class) {
             Some(buffer) => buffer,
             None => match self.make(class) {
                 Some(buffer) => buffer,
@@ -103,12 +105,13 @@ impl Gpu {
         self.pool.used.fetch_add(class, Ordering::Relaxed);
         Ok(Storage {
             buffer: Some(buffer),
+            id,
             class,
             gpu: self,
         })
     }
 
-    fn make(&self, size: u64) -> Option<wgpu::Buffer> {
+    fn make(&self, size: u64) -> Option<(u64, wgpu::Buffer)> {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
@@ -117,13 +120,19 @@ impl Gpu {
             mapped_at_creation: false,
         });
         let error = crate::adapter::ready(scope.pop());
-        self.pool.made.fetch_add(1, Ordering::Relaxed);
-        error.is_none().then_some(buffer)
+        let id = self.pool.made.fetch_add(1, Ordering::Relaxed);
+        error.is_none().then_some((id, buffer))
     }
 
     /// Bytes of storage in use and the number of buffers made since the device was opened.
     pub fn memory(&self) -> (u64, u64) {
         self.pool.counts()
+    }
+}
+
+impl Storage {
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 }
 
@@ -139,7 +148,7 @@ impl Drop for Storage {
     fn drop(&mut self) {
         self.gpu.pool.used.fetch_sub(self.class, Ordering::Relaxed);
         if let Some(buffer) = self.buffer.take() {
-            self.gpu.pool.give(self.class, buffer);
+            self.gpu.pool.give(self.class, (self.id, buffer));
         }
     }
 }

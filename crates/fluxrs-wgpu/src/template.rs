@@ -5,6 +5,12 @@
 
 /// Products of matrices.
 pub const MATMUL: &str = include_str!("../../../shaders/matmul.wgsl");
+/// Rows by number.
+pub const GATHER: &str = include_str!("../../../shaders/gather.wgsl");
+/// The adjoint of gather.
+pub const SCATTER_ADD: &str = include_str!("../../../shaders/scatter_add.wgsl");
+/// The look at a loss before the commit.
+pub const GUARD: &str = include_str!("../../../shaders/guard.wgsl");
 
 /// `template` with each named part replaced; with `unroll`, marked loops are written out.
 pub(crate) fn fill(template: &str, parts: &[(&str, &str)], unroll: bool) -> String {

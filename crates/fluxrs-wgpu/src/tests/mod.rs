@@ -2,6 +2,7 @@
 
 mod math;
 mod matmul;
+mod parity;
 mod shaders;
 
 use crate::device::{Gpu, gpu};

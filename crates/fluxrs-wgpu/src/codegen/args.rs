@@ -1,0 +1,104 @@
+//! The arguments of a kernel: sizes, strides, offsets and numbers, in one uniform, so that its text depends on none.
+
+use fluxrs::dtype::{DType, Number};
+
+/// How a Python number stands in the argument words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One word, as an element of this type.
+    Element(DType),
+    /// Two words, low first, of its 64-bit integer: a counter or a seed.
+    Wide,
+}
+
+/// A word that is filled in at every run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patch {
+    pub word: usize,
+    /// Index into the run's numbers.
+    pub number: u32,
+    pub form: Form,
+}
+
+#[derive(Default, Debug)]
+pub(crate) struct Args {
+    pub words: Vec<u32>,
+    pub patches: Vec<Patch>,
+}
+
+/// Integers are kept in 32 bits on the device; what does not fit is as far out as can be.
+fn narrow(x: i64) -> i32 {
+    x.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+}
+
+/// A number as a word of the device.
+pub(crate) fn element(number: Number, dtype: DType) -> u32 {
+    match dtype {
+        DType::Bool => u32::from(number.as_f64() != 0.0),
+        DType::I32 | DType::I64 => narrow(number.as_i64()) as u32,
+        DType::F32 | DType::F64 => (number.as_f64() as f32).to_bits(),
+    }
+}
+
+impl Args {
+    fn name(word: usize) -> String {
+        format!("args[{}].{}", word / 4, ["x", "y", "z", "w"][word % 4])
+    }
+
+    /// Adds a word and gives the expression that reads it.
+    pub fn word(&mut self, value: u32) -> String {
+        self.words.push(value);
+        Args::name(self.words.len() - 1)
+    }
+
+    /// A size that must fit 32 bits, which buffers of at most 2 GiB ensure.
+    pub fn size(&mut self, value: usize) -> String {
+        self.word(u32::try_from(value).unwrap_or(u32::MAX))
+    }
+
+    /// An offset or a stride. Negative ones wrap, and the sum of an index wraps back.
+    pub fn step(&mut self, value: i64) -> String {
+        self.word(value as u32)
+    }
+
+    /// A word that each run fills with one of its numbers.
+    pub fn number(&mut self, number: u32, dtype: DType) -> String {
+        let word = self.words.len();
+        self.patches.push(Patch { word, number, form: Form::Element(dtype) });
+        self.word(0)
+    }
+
+    /// Two words for a 64-bit number, low first.
+    pub fn wide(&mut self, number: u32) -> (String, String) {
+        let word = self.words.len();
+        self.patches.push(Patch { word, number, form: Form::Wide });
+        (self.word(0), self.word(0))
+    }
+
+    /// The declaration of the uniform.
+    pub fn declaration(&self) -> String {
+        let vectors = self.words.len().div_ceil(4).max(1);
+        format!("@group(0) @binding(0) var<uniform> args: array<vec4<u32>, {vectors}>;\n")
+    }
+
+    /// Writes this run's numbers into a copy of the words; says whether anything changed.
+    pub fn fill(patches: &[Patch], numbers: &[Number], words: &mut [u32]) -> bool {
+        let mut changed = false;
+        let mut set = |word: usize, value: u32| {
+            changed |= words[word] != value;
+            words[word] = value;
+        };
+        for patch in patches {
+            let number = numbers[patch.number as usize];
+            match patch.form {
+                Form::Element(dtype) => set(patch.word, element(number, dtype)),
+                Form::Wide => {
+                    let wide = number.as_i64() as u64;
+                    set(patch.word, wide as u32);
+                    set(patch.word + 1, (wide >> 32) as u32);
+                }
+            }
+        }
+        changed
+    }
+}

@@ -1,0 +1,128 @@
+//! Elementwise kernels: one thread an element, every load before every store.
+
+use super::builder::{Builder, Launch, Target, grid};
+use super::index::Segment;
+use super::program::{Program, name, place};
+use crate::device::Limits;
+use crate::fault::{Fault, Result};
+use fluxrs::plan::{Buf, Load, Loop, Reg, Source, Store};
+use rustc_hash::FxHashSet;
+
+/// Buffers that one kernel binds where that can be chosen; a group of stores that hangs together may take more.
+const BINDINGS: usize = 8;
+
+const THREADS: usize = 256;
+
+/// The statements for one element at the linear index `i`: loads, instructions, stores. `value` is a buffer whose element
+/// is at hand in the variable of that name.
+pub(crate) fn element(
+    program: &Program,
+    stores: &[&Store],
+    builder: &mut Builder,
+    value: Option<(Buf, &str)>,
+) -> Result<String> {
+    let mut segment = Segment::new("i", &program.body.dims);
+    let cone = program.cone(stores.iter().map(|store| store.reg));
+    let known = |load: &Load| match (value, load.source) {
+        (Some((buffer, name)), Source::Buffer(b)) if b == buffer => Some(name.to_owned()),
+        _ => None,
+    };
+    let mut text = {
+        let segment = &mut segment;
+        program.full(&cone, builder, &mut |map, builder| place(map, &mut [&mut *segment], builder), &known)?
+    };
+    for store in stores {
+        let position = place(&store.map, &mut [&mut segment], builder);
+        text += &builder.write(store.buffer, store.dtype, &position, &name(store.reg))?;
+    }
+    Ok(segment.coordinates(&mut builder.args) + &text)
+}
+
+/// Which targets a set of stores reads and writes.
+fn touched(program: &Program, stores: &[&Store], targets: &[Target]) -> (FxHashSet<Target>, FxHashSet<Target>) {
+    let cone: FxHashSet<Reg> = program.cone(stores.iter().map(|store| store.reg));
+    let read = program.body.loads.iter().filter(|load| cone.contains(&load.reg)).filter_map(|load| match load.source {
+        Source::Buffer(b) => Some(targets[b as usize]),
+        _ => None,
+    });
+    (read.collect(), stores.iter().map(|store| targets[store.buffer as usize]).collect())
+}
+
+/// Stores in groups such that none reads what another writes: each group may be a dispatch of its own.
+fn components<'a>(program: &Program<'a>, targets: &[Target]) -> Vec<Vec<&'a Store>> {
+    let mut groups: Vec<(Vec<&Store>, FxHashSet<Target>, FxHashSet<Target>)> = Vec::new();
+    for store in &program.body.stores {
+        let (mut read, mut written) = touched(program, &[store], targets);
+        let mut stores = vec![store];
+        let mut apart = Vec::new();
+        for group in groups.drain(..) {
+            if group.1.is_disjoint(&written) && group.2.is_disjoint(&read) && group.2.is_disjoint(&written) {
+                apart.push(group);
+            } else {
+                stores.splice(0..0, group.0);
+                read.extend(group.1);
+                written.extend(group.2);
+            }
+        }
+        apart.push((stores, read, written));
+        groups = apart;
+    }
+    groups.into_iter().map(|group| group.0).collect()
+}
+
+/// Packs the components into dispatches of at most as many bindings as one may have.
+fn dispatches<'a>(program: &Program<'a>, targets: &[Target], limit: usize) -> Result<Vec<Vec<&'a Store>>> {
+    let count = |stores: &[&Store]| {
+        let (read, written) = touched(program, stores, targets);
+        read.union(&written).count()
+    };
+    let all: Vec<&Store> = program.body.stores.iter().collect();
+    if count(&all) <= BINDINGS.min(limit) {
+        return Ok(vec![all]);
+    }
+    let mut packed: Vec<Vec<&Store>> = Vec::new();
+    for component in components(program, targets) {
+        let needed = count(&component);
+        if needed > limit {
+            let what = format!("one kernel over {needed} tensors (the driver binds {limit})");
+            return Err(Fault::Unsupported(what));
+        }
+        match packed.last_mut() {
+            Some(last) if count(&[last.as_slice(), &component].concat()) <= BINDINGS.min(limit) => last.extend(component),
+            _ => packed.push(component),
+        }
+    }
+    Ok(packed)
+}
+
+pub(crate) fn launches(
+    body: &Loop,
+    targets: &[Target],
+    guarded: bool,
+    cost: usize,
+    limits: &Limits,
+) -> Result<Vec<Launch>> {
+    let program = Program::new(body)?;
+    let n: usize = body.dims.iter().product();
+    if n == 0 {
+        return Ok(Vec::new());
+    }
+    let room = limits.storage - usize::from(guarded);
+    let mut launches = Vec::new();
+    for stores in dispatches(&program, targets, room)? {
+        let mut builder = Builder::new(targets, guarded);
+        let [x, y] = grid(n.div_ceil(THREADS), limits.groups);
+        let length = builder.args.size(n);
+        let width = builder.args.word(x);
+        let element = element(&program, &stores, &mut builder, None)?;
+        let live = if guarded { format!("    if (!({})) {{ return; }}\n", Builder::LIVE) } else { String::new() };
+        let text = format!(
+            "@compute @workgroup_size({THREADS})\n\
+             fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {{\n\
+             let i = (group.y * {width} + group.x) * {THREADS}u + local;\n\
+             if (i >= {length}) {{ return; }}\n{live}{element}}}\n"
+        );
+        launches.push(builder.finish(&text, [x, y, 1], cost));
+    }
+    Ok(launches)
+}

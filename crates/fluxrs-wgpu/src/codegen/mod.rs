@@ -1,0 +1,36 @@
+//! From a plan's kernels to WGSL: text that depends on wiring alone, and arguments that hold the sizes.
+
+pub(crate) mod args;
+pub(crate) mod builder;
+mod index;
+mod map;
+mod matmul;
+mod ops;
+mod program;
+mod reduce;
+mod structured;
+
+pub(crate) use builder::{Launch, Target};
+
+use crate::device::Limits;
+use crate::fault::Result;
+use fluxrs::plan::{Body, Kernel, Mode};
+
+pub(crate) use structured::guard;
+
+/// The dispatches of one kernel. `temporary` makes a temporary of that many words.
+pub(crate) fn launches(
+    kernel: &Kernel,
+    targets: &[Target],
+    guarded: bool,
+    limits: &Limits,
+    temporary: &mut dyn FnMut(usize) -> u32,
+) -> Result<Vec<Launch>> {
+    let cost = kernel.cost;
+    match &kernel.body {
+        Body::Loop(body) if body.mode == Mode::Map => map::launches(body, targets, guarded, cost, limits),
+        Body::Loop(body) => reduce::launches(body, targets, guarded, cost, limits, temporary),
+        Body::Matmul(m) => matmul::launches(m, targets, guarded, cost, limits),
+        Body::Structured(call) => structured::launches(call, targets, cost, limits),
+    }
+}

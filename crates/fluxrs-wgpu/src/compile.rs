@@ -1,0 +1,199 @@
+//! A plan made ready: every kernel compiled, temporaries assigned, arguments laid out in one uniform buffer.
+
+use crate::codegen::{self, Launch, Target};
+use crate::device::Gpu;
+use crate::fault::{Fault, Result};
+use crate::pipeline::Kernel;
+use fluxrs::plan::{Body, Buf, Loop, Place, Plan, Source};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// One dispatch.
+pub(crate) struct Dispatch {
+    pub kernel: Arc<Kernel>,
+    pub targets: Vec<Target>,
+    pub groups: [u32; 3],
+    /// Where its arguments begin in the uniform, and how long they are, in bytes.
+    pub args: (u32, u64),
+    pub cost: usize,
+}
+
+/// What a plan becomes on the device.
+pub(crate) struct Compiled {
+    pub dispatches: Vec<Dispatch>,
+    /// The first dispatch that looks at a loss, and the first that commits.
+    pub commit: usize,
+    /// Bytes of each temporary.
+    pub temporaries: Vec<u64>,
+    /// All arguments, and the words that a run fills in.
+    pub words: Vec<u32>,
+    pub patches: Vec<codegen::args::Patch>,
+    /// Whether a result of the commit goes to memory of its own, so that the host must know at once whether it did.
+    pub fresh_commit: bool,
+    /// Whether a kernel may raise the index flag.
+    pub indexes: bool,
+}
+
+/// Bytes of an element on the device: a word each.
+pub(crate) const WORD: u64 = 4;
+
+fn loop_buffers(l: &Loop, out: &mut Vec<Buf>) {
+    out.extend(l.loads.iter().filter_map(|load| match load.source {
+        Source::Buffer(buffer) => Some(buffer),
+        _ => None,
+    }));
+    out.extend(l.stores.iter().map(|store| store.buffer));
+}
+
+fn buffers_of(body: &Body) -> Vec<Buf> {
+    let mut out = Vec::new();
+    match body {
+        Body::Loop(l) => loop_buffers(l, &mut out),
+        Body::Matmul(m) => {
+            out.extend([m.a, m.b, m.c]);
+            m.epilogue.iter().for_each(|l| loop_buffers(l, &mut out));
+        }
+        Body::Structured(call) => {
+            out.extend(call.srcs.iter().filter_map(|argument| match argument.source {
+                Source::Buffer(buffer) => Some(buffer),
+                _ => None,
+            }));
+            out.push(call.out);
+        }
+    }
+    out
+}
+
+/// Temporaries, each used again once its last reader has run.
+#[derive(Default)]
+struct Temporaries {
+    bytes: Vec<u64>,
+    free: FxHashMap<u64, Vec<u32>>,
+}
+
+impl Temporaries {
+    fn take(&mut self, len: usize) -> u32 {
+        let bytes = (len as u64 * WORD).next_power_of_two().max(256);
+        let exact = len as u64 * WORD;
+        if let Some(found) = self.free.get_mut(&bytes).and_then(Vec::pop) {
+            let kept = &mut self.bytes[found as usize];
+            *kept = exact.max(*kept);
+            return found;
+        }
+        self.bytes.push(exact);
+        self.bytes.len() as u32 - 1
+    }
+
+    fn give(&mut self, index: u32) {
+        let bytes = self.bytes[index as usize].next_power_of_two().max(256);
+        self.free.entry(bytes).or_default().push(index);
+    }
+}
+
+/// What each buffer of the plan is on the device. A result that takes over a slot's memory is that slot.
+fn fixed_targets(plan: &Plan) -> Vec<Option<Target>> {
+    let place = |(i, info): (usize, &fluxrs::plan::BufferInfo)| match info.place {
+        Place::Slot(slot) => Some(Target::Slot(slot)),
+        Place::Output(output) => {
+            let donor = plan.outputs.iter().find(|out| out.buffer as usize == i).and_then(|out| out.donor);
+            Some(donor.map_or(Target::Output(output), Target::Slot))
+        }
+        Place::Workspace(_) => None,
+    };
+    plan.buffers.iter().enumerate().map(place).collect()
+}
+
+pub(crate) fn compile(gpu: &'static Gpu, plan: &Plan) -> Result<Compiled> {
+    let fixed = fixed_targets(plan);
+    let mut last_use: FxHashMap<Buf, usize> = FxHashMap::default();
+    for (k, kernel) in plan.kernels.iter().enumerate() {
+        for buffer in buffers_of(&kernel.body) {
+            last_use.insert(buffer, k);
+        }
+    }
+    let mut temporaries = Temporaries::default();
+    let mut targets: Vec<Target> = fixed.iter().map(|target| target.unwrap_or(Target::Status)).collect();
+    let mut placed: Vec<bool> = fixed.iter().map(Option::is_some).collect();
+    let mut launches: Vec<Launch> = Vec::new();
+    let mut commit = None;
+    let mut fresh_commit = false;
+    let mut indexes = false;
+    let guarded = !plan.guards.is_empty();
+    for (k, kernel) in plan.kernels.iter().enumerate() {
+        if k == plan.commit {
+            commit = Some(launches.len());
+            launches.extend(guards(plan, &targets));
+        }
+        let used = buffers_of(&kernel.body);
+        for &buffer in &used {
+            if !std::mem::replace(&mut placed[buffer as usize], true) {
+                targets[buffer as usize] = Target::Temp(temporaries.take(plan.buffers[buffer as usize].len));
+            }
+        }
+        let late = k >= plan.commit;
+        let mut scratch = Vec::new();
+        let mut temporary = |len| {
+            scratch.push(temporaries.take(len));
+            scratch[scratch.len() - 1]
+        };
+        let made = codegen::launches(kernel, &targets, late && guarded, &gpu.limits, &mut temporary);
+        launches.extend(made.map_err(|fault| name_kernel(fault, &kernel.label))?);
+        scratch.into_iter().for_each(|temp| temporaries.give(temp));
+        indexes |= matches!(kernel.body, Body::Structured(_));
+        for buffer in used {
+            let target = targets[buffer as usize];
+            fresh_commit |= late && matches!(target, Target::Output(_));
+            if let (Target::Temp(temp), Some(&last)) = (target, last_use.get(&buffer))
+                && last == k
+            {
+                temporaries.give(temp);
+                last_use.remove(&buffer);
+            }
+        }
+    }
+    assemble(gpu, launches, commit, temporaries.bytes, fresh_commit && guarded, indexes)
+}
+
+fn name_kernel(fault: Fault, label: &str) -> Fault {
+    match fault {
+        Fault::Driver(why) => Fault::Driver(format!("{why} (in the kernel: {label})")),
+        other => other,
+    }
+}
+
+fn guards(plan: &Plan, targets: &[Target]) -> Vec<Launch> {
+    let look = |(i, &buffer): (usize, &Buf)| {
+        codegen::guard(targets[buffer as usize], plan.buffers[buffer as usize].len, i)
+    };
+    plan.guards.iter().enumerate().map(look).collect()
+}
+
+fn assemble(
+    gpu: &'static Gpu,
+    launches: Vec<Launch>,
+    commit: Option<usize>,
+    temporaries: Vec<u64>,
+    fresh_commit: bool,
+    indexes: bool,
+) -> Result<Compiled> {
+    let commit = commit.unwrap_or(launches.len());
+    let (mut words, mut patches, mut dispatches) = (Vec::new(), Vec::new(), Vec::new());
+    let align = gpu.limits.align as usize / 4;
+    for launch in launches {
+        let access: Vec<_> = launch.bindings.iter().map(|(_, access)| *access).collect();
+        let kernel = gpu.kernel(&launch.source, &access)?;
+        words.resize(words.len().next_multiple_of(align), 0);
+        let start = words.len();
+        patches.extend(launch.args.patches.iter().map(|patch| codegen::args::Patch { word: patch.word + start, ..*patch }));
+        words.extend(&launch.args.words);
+        words.resize(start + launch.args.words.len().max(1).next_multiple_of(4), 0);
+        dispatches.push(Dispatch {
+            kernel,
+            targets: launch.bindings.iter().map(|(target, _)| *target).collect(),
+            groups: launch.groups,
+            args: (4 * start as u32, 4 * (words.len() - start) as u64),
+            cost: launch.cost,
+        });
+    }
+    Ok(Compiled { dispatches, commit, temporaries, words, patches, fresh_commit, indexes })
+}

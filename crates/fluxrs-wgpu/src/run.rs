@@ -1,0 +1,212 @@
+//! Runs a compiled plan: one encoder and one submit a step, arguments written once, bind groups kept.
+
+use crate::backend::storage;
+use crate::codegen::Target;
+use crate::codegen::args::Args;
+use crate::compile::{Compiled, Dispatch, WORD, compile};
+use crate::device::{Gpu, lock};
+use crate::fault::{Fault, Result};
+use crate::pool::Storage;
+use crate::steps::{Raised, Steps};
+use fluxrs::device::Executable;
+use fluxrs::plan::{Bindings, Plan};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+/// Bind groups kept for each dispatch: buffers of a training loop alternate between few sets.
+const GROUPS: usize = 4;
+/// Work handed over in one submit while it may still be stopped, in nanoseconds of a CPU core.
+const SOFTWARE_SUBMIT: usize = 200_000_000;
+const HARDWARE_SUBMIT: usize = 20_000_000_000;
+
+/// Bind groups of one dispatch by the buffers in them.
+type Groups = Vec<(Vec<u64>, wgpu::BindGroup)>;
+
+struct State {
+    words: Vec<u32>,
+    /// Whether the uniform holds these words.
+    written: bool,
+    groups: Vec<Groups>,
+}
+
+pub(crate) struct GpuPlan {
+    gpu: &'static Gpu,
+    compiled: Compiled,
+    losses: usize,
+    args: wgpu::Buffer,
+    state: Mutex<State>,
+}
+
+impl GpuPlan {
+    pub fn new(gpu: &'static Gpu, plan: &Plan) -> Result<GpuPlan> {
+        let compiled = compile(gpu, plan)?;
+        let args = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: (4 * compiled.words.len() as u64).max(256),
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        gpu.check()?;
+        let groups = compiled.dispatches.iter().map(|_| Groups::new()).collect();
+        let state = State { words: compiled.words.clone(), written: false, groups };
+        Ok(GpuPlan { gpu, compiled, losses: plan.guards.len(), args, state: Mutex::new(state) })
+    }
+
+    /// Whether the host must know how a run ended before it goes on: on a software device always where something can go
+    /// wrong, elsewhere where a commit that did not happen would leave a result without a value.
+    fn is_awaited(&self) -> bool {
+        let flags = self.losses > 0 || self.compiled.indexes;
+        if self.gpu.limits.software { flags } else { self.losses > 0 && self.compiled.fresh_commit }
+    }
+
+    fn write_args(&self, state: &mut State, bindings: &Bindings<'_>) {
+        let changed = Args::fill(&self.compiled.patches, bindings.numbers, &mut state.words);
+        if (changed || !state.written) && !state.words.is_empty() {
+            let bytes: Vec<u8> = state.words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            self.gpu.queue.write_buffer(&self.args, 0, &bytes);
+            state.written = true;
+        }
+    }
+
+    /// The bind group of a dispatch for the buffers of this run.
+    fn group(&self, groups: &mut Groups, dispatch: &Dispatch, run: &Run<'_>) -> Result<wgpu::BindGroup> {
+        let mut ids = Vec::with_capacity(dispatch.targets.len());
+        for target in &dispatch.targets {
+            ids.push(run.id(*target)?);
+        }
+        if let Some((_, group)) = groups.iter().find(|(known, _)| *known == ids) {
+            return Ok(group.clone());
+        }
+        let size = std::num::NonZeroU64::new(dispatch.args.1);
+        let args = wgpu::BufferBinding { buffer: &self.args, offset: 0, size };
+        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(args) }];
+        for (i, target) in dispatch.targets.iter().enumerate() {
+            let resource = run.buffer(*target)?.as_entire_binding();
+            entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource });
+        }
+        let descriptor =
+            wgpu::BindGroupDescriptor { label: None, layout: &dispatch.kernel.layout, entries: &entries };
+        let group = self.gpu.device.create_bind_group(&descriptor);
+        if groups.len() == GROUPS {
+            groups.remove(0);
+        }
+        groups.push((ids, group.clone()));
+        Ok(group)
+    }
+
+    /// Encodes dispatches from `at` on until a submit's worth of work; the commit is never cut. Returns where it stopped.
+    fn encode(&self, state: &mut State, at: usize, run: &Run<'_>, encoder: &mut wgpu::CommandEncoder) -> Result<usize> {
+        let budget = if self.gpu.limits.software { SOFTWARE_SUBMIT } else { HARDWARE_SUBMIT };
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        let mut cost = 0;
+        let mut last = None;
+        for (i, dispatch) in self.compiled.dispatches.iter().enumerate().skip(at) {
+            if i > at && i <= self.compiled.commit && cost + dispatch.cost > budget {
+                return Ok(i);
+            }
+            cost += dispatch.cost;
+            if last != Some(dispatch.kernel.id) {
+                pass.set_pipeline(&dispatch.kernel.pipeline);
+                last = Some(dispatch.kernel.id);
+            }
+            let group = self.group(&mut state.groups[i], dispatch, run)?;
+            pass.set_bind_group(0, &group, &[dispatch.args.0]);
+            let [x, y, z] = dispatch.groups;
+            pass.dispatch_workgroups(x, y, z);
+        }
+        Ok(self.compiled.dispatches.len())
+    }
+
+    fn run_steps(&self, bindings: &mut Bindings<'_>) -> Result<()> {
+        let gpu = self.gpu;
+        gpu.check()?;
+        let mut state = lock(&self.state);
+        let steps = &mut *lock(&gpu.steps);
+        steps.wait(gpu, gpu.limits.flights - 1, bindings.stop)?;
+        // What an earlier step raised is told now, before anything of this one has happened.
+        if let Some(raised) = steps.take_raised(gpu)? {
+            return Err(Fault::Raised(raised));
+        }
+        if self.compiled.dispatches.is_empty() {
+            return Ok(());
+        }
+        let run = Run::new(self, bindings, steps)?;
+        self.write_args(&mut state, bindings);
+        let mut at = 0;
+        loop {
+            let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            steps.begin(gpu, &mut encoder);
+            at = self.encode(&mut state, at, &run, &mut encoder)?;
+            steps.submit(gpu, encoder)?;
+            if at == self.compiled.dispatches.len() {
+                break;
+            }
+            // A plan in pieces may be stopped between them.
+            steps.wait(gpu, 0, bindings.stop)?;
+        }
+        if self.is_awaited() {
+            // The commit is under way: it is awaited to its end, whatever the stop flag says.
+            steps.wait(gpu, 0, &AtomicBool::new(false))?;
+            match steps.take_raised(gpu)? {
+                Some(Raised::Loss { losses, .. }) => {
+                    bindings.bad_losses = (0..self.losses).filter(|&i| losses >> i.min(31) & 1 == 1).collect();
+                }
+                Some(raised) => return Err(Fault::Raised(raised)),
+                None => (),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Executable for GpuPlan {
+    fn run(&self, bindings: &mut Bindings<'_>) -> fluxrs::error::Result<()> {
+        Ok(self.run_steps(bindings)?)
+    }
+}
+
+/// The buffers of one run.
+struct Run<'a> {
+    slots: Vec<&'a Storage>,
+    outputs: Vec<&'a Storage>,
+    temporaries: Vec<Storage>,
+    status: wgpu::Buffer,
+}
+
+impl<'a> Run<'a> {
+    fn new(plan: &GpuPlan, bindings: &Bindings<'a>, steps: &Steps) -> Result<Run<'a>> {
+        let temporaries: Result<Vec<Storage>> =
+            plan.compiled.temporaries.iter().map(|&bytes| plan.gpu.storage(bytes.max(WORD))).collect();
+        Ok(Run {
+            slots: bindings.slots.iter().map(storage).collect::<Result<_>>()?,
+            outputs: bindings.outputs.iter().map(storage).collect::<Result<_>>()?,
+            temporaries: temporaries?,
+            status: steps.status.clone(),
+        })
+    }
+
+    fn storage(&self, target: Target) -> Option<&Storage> {
+        match target {
+            Target::Slot(i) => self.slots.get(i as usize).copied(),
+            Target::Output(i) => self.outputs.get(i as usize).copied(),
+            Target::Temp(i) => self.temporaries.get(i as usize),
+            Target::Status => None,
+        }
+    }
+
+    fn id(&self, target: Target) -> Result<u64> {
+        match (target, self.storage(target)) {
+            (Target::Status, _) => Ok(u64::MAX),
+            (_, Some(storage)) => Ok(storage.id()),
+            _ => Err(Fault::Driver(format!("a plan names {target:?}, which it was not given"))),
+        }
+    }
+
+    fn buffer(&self, target: Target) -> Result<&wgpu::Buffer> {
+        match (target, self.storage(target)) {
+            (Target::Status, _) => Ok(&self.status),
+            (_, Some(storage)) => Ok(storage),
+            _ => Err(Fault::Driver(format!("a plan names {target:?}, which it was not given"))),
+        }
+    }
+}

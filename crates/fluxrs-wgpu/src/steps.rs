@@ -1,0 +1,155 @@
+//! Steps on their way: how many are in flight, and the flags they raise.
+//!
+//! The device keeps one status buffer. A bad loss or an index out of range raises a flag there, which stays up until the
+//! host has seen it; kernels that commit look at it first. Every submit ends by writing its number as a canary and
+//! copying the status to a buffer that the host maps without waiting.
+
+use crate::device::Gpu;
+use crate::fault::{Fault, Result};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+const BYTES: u64 = 32;
+/// Words of the status: a loss was bad, in which step, which losses; the canary; an index was out of range (1 gather,
+/// 2 scatter), which one, of how many; the number of the running step.
+const BAD: usize = 0;
+const BAD_STEP: usize = 1;
+const BAD_LOSSES: usize = 2;
+const CANARY: usize = 3;
+const INDEX: usize = 4;
+const STEP: usize = 7;
+
+const WAITING: u8 = 0;
+const MAPPED: u8 = 1;
+
+struct Flight {
+    step: u32,
+    submission: wgpu::SubmissionIndex,
+    readback: wgpu::Buffer,
+    mapped: Arc<AtomicU8>,
+}
+
+/// What the flags said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Raised {
+    Loss { step: u32, losses: u32 },
+    Index { op: &'static str, index: i32, rows: u32 },
+}
+
+pub(crate) struct Steps {
+    pub status: wgpu::Buffer,
+    ticket: wgpu::Buffer,
+    step: u32,
+    flights: VecDeque<Flight>,
+    idle: Vec<wgpu::Buffer>,
+    /// What was seen and not yet told.
+    raised: Option<Raised>,
+}
+
+fn buffer(device: &wgpu::Device, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor { label: None, size: BYTES, usage, mapped_at_creation: false })
+}
+
+impl Steps {
+    pub fn new(device: &wgpu::Device) -> Steps {
+        use wgpu::BufferUsages as Usage;
+        Steps {
+            status: buffer(device, Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST),
+            ticket: buffer(device, Usage::COPY_SRC | Usage::COPY_DST),
+            step: 0,
+            flights: VecDeque::new(),
+            idle: Vec::new(),
+            raised: None,
+        }
+    }
+
+    /// Looks at what has come back, without waiting.
+    fn collect(&mut self, gpu: &Gpu) -> Result<()> {
+        while let Some(flight) = self.flights.front() {
+            match flight.mapped.load(Ordering::Acquire) {
+                WAITING => return Ok(()),
+                MAPPED => (),
+                _ => {
+                    self.flights.pop_front();
+                    gpu.check()?;
+                    return Err(Fault::Lost("its status could not be read".to_owned()));
+                }
+            }
+            let flight = self.flights.pop_front().expect("looked at above");
+            let mut words = [0u32; BYTES as usize / 4];
+            {
+                let view = flight.readback.get_mapped_range(..).map_err(|error| Fault::Driver(error.to_string()))?;
+                for (word, bytes) in words.iter_mut().zip(view.chunks_exact(4)) {
+                    *word = u32::from_le_bytes(bytes.try_into().expect("four bytes"));
+                }
+            }
+            flight.readback.unmap();
+            self.idle.push(flight.readback);
+            if words[CANARY] != flight.step {
+                return Err(Fault::Lost("a step did not run to its end".to_owned()));
+            }
+            if words[BAD] != 0 {
+                self.raised.get_or_insert(Raised::Loss { step: words[BAD_STEP], losses: words[BAD_LOSSES] });
+            } else if words[INDEX] != 0 {
+                let op = if words[INDEX] == 1 { "take" } else { "scatter_add" };
+                self.raised.get_or_insert(Raised::Index { op, index: words[INDEX + 1] as i32, rows: words[INDEX + 2] });
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until at most `most` steps are in flight.
+    pub fn wait(&mut self, gpu: &Gpu, most: usize, stop: &AtomicBool) -> Result<()> {
+        let _ = gpu.device.poll(wgpu::PollType::Poll);
+        self.collect(gpu)?;
+        while self.flights.len() > most {
+            let flight = &self.flights[0];
+            gpu.wait(&flight.submission, stop)?;
+            while flight.mapped.load(Ordering::Acquire) == WAITING {
+                let _ = gpu.device.poll(wgpu::PollType::Poll);
+                gpu.check()?;
+            }
+            self.collect(gpu)?;
+        }
+        Ok(())
+    }
+
+    /// A flag that was raised, lowered again: waits for the steps behind it, which committed nothing.
+    pub fn take_raised(&mut self, gpu: &Gpu) -> Result<Option<Raised>> {
+        if self.raised.is_some() {
+            self.wait(gpu, 0, &AtomicBool::new(false))?;
+            gpu.queue.write_buffer(&self.status, 0, &[0; BYTES as usize]);
+        }
+        Ok(self.raised.take())
+    }
+
+    /// Gives the step its number, before its first kernel.
+    pub fn begin(&mut self, gpu: &Gpu, encoder: &mut wgpu::CommandEncoder) {
+        self.step = self.step.wrapping_add(1);
+        gpu.queue.write_buffer(&self.ticket, 0, &self.step.to_le_bytes());
+        encoder.copy_buffer_to_buffer(&self.ticket, 0, &self.status, 4 * STEP as u64, 4);
+    }
+
+    /// Ends and submits a step.
+    pub fn submit(&mut self, gpu: &Gpu, mut encoder: wgpu::CommandEncoder) -> Result<()> {
+        use wgpu::BufferUsages as Usage;
+        let fresh = || buffer(&gpu.device, Usage::MAP_READ | Usage::COPY_DST);
+        let readback = self.idle.pop().unwrap_or_else(fresh);
+        encoder.copy_buffer_to_buffer(&self.ticket, 0, &self.status, 4 * CANARY as u64, 4);
+        encoder.copy_buffer_to_buffer(&self.status, 0, &readback, 0, BYTES);
+        let submission = gpu.queue.submit([encoder.finish()]);
+        let mapped = Arc::new(AtomicU8::new(WAITING));
+        let seen = mapped.clone();
+        readback.map_async(wgpu::MapMode::Read, .., move |result| {
+            seen.store(if result.is_ok() { MAPPED } else { 2 }, Ordering::Release);
+        });
+        self.flights.push_back(Flight { step: self.step, submission, readback, mapped });
+        gpu.check()
+    }
+
+    /// How many steps were submitted so far.
+    pub fn count(&self) -> u32 {
+        self.step
+    }
+}

@@ -1,0 +1,150 @@
+//! The device against the CPU, op by op and in small programs.
+
+use crate::GpuBackend;
+use fluxrs::buffer::Buffer;
+use fluxrs::device::{Backend, Device, backend, register};
+use fluxrs::dtype::{DType, Element};
+use fluxrs::evaluate::{evaluate, read};
+use fluxrs::graph::Tensor;
+use fluxrs::ops::{Class, Elementwise};
+use std::sync::{Arc, OnceLock};
+
+/// The device as the core knows it, or None where there is none.
+pub(crate) fn registered() -> Option<Device> {
+    static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
+    *DEVICE.get_or_init(|| {
+        super::device()?;
+        Some(register(Arc::new(GpuBackend::open().unwrap())))
+    })
+}
+
+fn host_bytes(x: &Tensor) -> Vec<u8> {
+    let (buffer, map) = read(x).unwrap();
+    let size = x.dtype().bytes();
+    let (low, high) = match map.extent(x.shape()) {
+        Some(extent) => extent,
+        None => return Vec::new(),
+    };
+    assert!(low >= 0);
+    let mut all = vec![0u8; (high as usize + 1) * size];
+    backend(x.device()).download(&buffer, x.dtype(), &mut all).unwrap();
+    let n: usize = x.shape().iter().product();
+    let mut out = Vec::with_capacity(n * size);
+    for i in 0..n {
+        let (mut rest, mut at) = (i, map.offset);
+        for (&dim, &stride) in x.shape().iter().zip(&map.strides).rev() {
+            at += (rest % dim) as i64 * stride;
+            rest /= dim;
+        }
+        out.extend(&all[at as usize * size..][..size]);
+    }
+    out
+}
+
+/// The elements as f64, wherever they are.
+pub(crate) fn values(x: &Tensor) -> Vec<f64> {
+    let bytes = host_bytes(x);
+    let each = bytes.chunks_exact(x.dtype().bytes());
+    match x.dtype() {
+        DType::Bool => each.map(|b| f64::from(b[0])).collect(),
+        DType::I32 => each.map(|b| f64::from(i32::from_ne_bytes(b.try_into().unwrap()))).collect(),
+        DType::I64 => each.map(|b| i64::from_ne_bytes(b.try_into().unwrap()) as f64).collect(),
+        DType::F32 => each.map(|b| f64::from(f32::from_ne_bytes(b.try_into().unwrap()))).collect(),
+        DType::F64 => each.map(|b| f64::from_ne_bytes(b.try_into().unwrap())).collect(),
+    }
+}
+
+/// A copy of a CPU tensor on the device.
+pub(crate) fn to_gpu(x: &Tensor, device: Device) -> Tensor {
+    let buffer: Buffer = backend(device).upload(&host_bytes(x), x.dtype()).unwrap();
+    Tensor::from_buffer(buffer, x.shape(), x.dtype(), device)
+}
+
+pub(crate) fn tensor<T: Element>(data: &[T], shape: &[usize]) -> Tensor {
+    Tensor::from_slice(data, shape).unwrap()
+}
+
+/// Pseudo-random numbers of a range.
+pub(crate) fn uniform(n: usize, seed: u64, low: f64, high: f64) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1);
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    };
+    (0..n).map(|_| low + (high - low) * next()).collect()
+}
+
+/// The largest difference in units of the last place of f32, NaN and infinities being equal to themselves.
+pub(crate) fn ulps(got: &[f64], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let one = |(&g, &w): (&f64, &f64)| {
+        if g == w || g.is_nan() && w.is_nan() {
+            return 0.0;
+        }
+        let tiny = f64::from(f32::MIN_POSITIVE);
+        if g.abs() <= tiny && w.abs() <= tiny {
+            return 0.0;
+        }
+        let exponent = w.abs().max(tiny).log2().floor();
+        let error = (g - w).abs() / (exponent - 23.0).exp2();
+        if error.is_nan() { f64::INFINITY } else { error }
+    };
+    got.iter().zip(want).map(one).fold(0.0, f64::max)
+}
+
+fn operand(class: Class, dtype: DType, i: usize, n: usize, domain: (f64, f64)) -> Tensor {
+    let mut x = uniform(n, i as u64 + 7, domain.0, domain.1);
+    if dtype.is_float() {
+        let specials = [0.0, -0.0, 1.0, -1.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 0.5, 2.0];
+        // Every pair of special values, each operand going through them at its own pace.
+        for k in 0..81 {
+            x.push(specials[if i == 0 { k % 9 } else { k / 9 }]);
+        }
+    } else {
+        x.extend([0.0; 81].iter().enumerate().map(|(k, _)| if i == 0 { k as f64 - 40.0 } else { (k % 7) as f64 - 3.0 }));
+    }
+    let shape = [x.len()];
+    if class == Class::Logic || class == Class::Select && i == 0 {
+        return tensor(&x.iter().map(|&x| u8::from(x > 0.0)).collect::<Vec<_>>(), &shape);
+    }
+    match dtype {
+        DType::I32 => tensor(&x.iter().map(|&x| x as i32).collect::<Vec<_>>(), &shape),
+        DType::I64 => tensor(&x.iter().map(|&x| x as i64).collect::<Vec<_>>(), &shape),
+        _ => tensor(&x.iter().map(|&x| x as f32).collect::<Vec<_>>(), &shape),
+    }
+}
+
+#[test]
+fn every_op_of_the_table_agrees_with_the_cpu() {
+    let Some(device) = registered() else { return };
+    let mut failures = Vec::new();
+    for &op in Elementwise::ALL {
+        let record = op.record();
+        let dtypes: &[DType] = match record.class {
+            Class::Real | Class::Test | Class::Round | Class::Logic => &[DType::F32],
+            _ => &[DType::F32, DType::I32, DType::I64],
+        };
+        for &dtype in dtypes {
+            let xs: Vec<Tensor> =
+                record.domain.iter().enumerate().map(|(i, &d)| operand(record.class, dtype, i, 2000, d)).collect();
+            let moved: Vec<Tensor> = xs.iter().map(|x| to_gpu(x, device)).collect();
+            let want = op.apply(&xs.iter().collect::<Vec<_>>()).unwrap();
+            let got = op.apply(&moved.iter().collect::<Vec<_>>()).unwrap();
+            match evaluate(std::slice::from_ref(&got)) {
+                Err(error) => failures.push(format!("{} {dtype}: {error}", record.name)),
+                Ok(()) => {
+                    let (g, w) = (values(&got), values(&want));
+                    let error = ulps(&g, &w);
+                    println!("{:14} {dtype:8} {error:.1} ulp", record.name);
+                    let limit = if dtype == DType::F32 { 2.0 * f64::from(record.ulp) + 4.0 } else { 0.0 };
+                    if error > limit {
+                        let k = (0..g.len()).max_by(|&a, &b| ulps(&g[a..=a], &w[a..=a]).total_cmp(&ulps(&g[b..=b], &w[b..=b]))).unwrap();
+                        let at: Vec<f64> = xs.iter().map(|x| values(x)[k]).collect();
+                        failures.push(format!("{} {dtype}: {} instead of {} at {at:?}, {error:.1} ulp", record.name, g[k], w[k]));
+                    }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
