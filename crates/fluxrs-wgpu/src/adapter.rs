@@ -67,9 +67,7 @@ fn backend(info: &wgpu::AdapterInfo) -> &'static str {
 }
 
 fn driver(info: &wgpu::AdapterInfo) -> String {
-    let mut text = format!("{} {}", info.driver, info.driver_info)
-        .trim()
-        .to_owned();
+    let mut text = format!("{} {}", info.driver, info.driver_info).trim().to_owned();
     if info.backend == wgpu::Backend::Dx12 {
         // Neither static DXC nor dxcompiler.dll travels with the wheel, so wgpu takes FXC.
         text.push_str(" (shader compiler FXC)");
@@ -108,17 +106,13 @@ fn rank(info: &wgpu::AdapterInfo) -> u32 {
 }
 
 fn setting() -> String {
-    std::env::var(VARIABLE)
-        .unwrap_or_default()
-        .trim()
-        .to_lowercase()
+    std::env::var(VARIABLE).unwrap_or_default().trim().to_lowercase()
 }
 
 fn describe(adapter: &wgpu::Adapter, setting: &str) -> Adapter {
     let info = adapter.get_info();
     let software = info.device_type == wgpu::DeviceType::Cpu;
-    let named =
-        !matches!(setting, "" | "cpu" | "off" | "0") && !info.name.to_lowercase().contains(setting);
+    let named = !matches!(setting, "" | "cpu" | "off" | "0") && !info.name.to_lowercase().contains(setting);
     let refused = if matches!(setting, "off" | "0") {
         Some("FLUXRS_GPU turns the GPU off")
     } else if setting == "cpu" && !software {
@@ -158,10 +152,7 @@ fn adapters(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
 /// What `devices()` lists beside the CPU; opens no device.
 pub fn devices() -> Vec<Adapter> {
     let setting = setting();
-    adapters(&instance())
-        .iter()
-        .map(|adapter| describe(adapter, &setting))
-        .collect()
+    adapters(&instance()).iter().map(|adapter| describe(adapter, &setting)).collect()
 }
 
 /// The adapter to use, or a message that names everything that was found and why it was refused.
@@ -176,8 +167,7 @@ pub(crate) fn choose(instance: &wgpu::Instance) -> Result<(wgpu::Adapter, Adapte
         }
     }
     Err(Fault::Missing(if refused.is_empty() {
-        "no Vulkan, Metal or DX12 driver was found; install the driver of your graphics card"
-            .to_owned()
+        "no Vulkan, Metal or DX12 driver was found; install the driver of your graphics card".to_owned()
     } else {
         format!("found only {}", refused.join(", "))
     }))

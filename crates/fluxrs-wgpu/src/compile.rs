@@ -162,9 +162,7 @@ fn name_kernel(fault: Fault, label: &str) -> Fault {
 }
 
 fn guards(plan: &Plan, targets: &[Target]) -> Vec<Launch> {
-    let look = |(i, &buffer): (usize, &Buf)| {
-        codegen::guard(targets[buffer as usize], plan.buffers[buffer as usize].len, i)
-    };
+    let look = |(i, &buffer): (usize, &Buf)| codegen::guard(targets[buffer as usize], plan.buffers[buffer as usize].len, i);
     plan.guards.iter().enumerate().map(look).collect()
 }
 

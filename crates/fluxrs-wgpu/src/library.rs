@@ -18,8 +18,7 @@ struct Function {
 }
 
 fn identifiers(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-        .filter(|word| !word.is_empty())
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|word| !word.is_empty())
 }
 
 /// Every function of the library. A function begins with `fn` in the first column and ends at the next `}` there.
@@ -31,21 +30,14 @@ fn functions() -> &'static (Vec<Function>, FxHashMap<&'static str, usize>) {
             let mut at = 0;
             while let Some(found) = source[at..].find("\nfn ") {
                 let start = at + found + 1;
-                let end = source[start..]
-                    .find("\n}\n")
-                    .map_or(source.len(), |length| start + length + 3);
+                let end = source[start..].find("\n}\n").map_or(source.len(), |length| start + length + 3);
                 let text = &source[start..end];
                 let name = identifiers(&text[3..]).next().unwrap_or_default();
-                all.push(Function {
-                    name,
-                    text,
-                    calls: Vec::new(),
-                });
+                all.push(Function { name, text, calls: Vec::new() });
                 at = end - 1;
             }
         }
-        let index: FxHashMap<&str, usize> =
-            all.iter().enumerate().map(|(i, f)| (f.name, i)).collect();
+        let index: FxHashMap<&str, usize> = all.iter().enumerate().map(|(i, f)| (f.name, i)).collect();
         for (i, function) in all.iter_mut().enumerate() {
             let called = identifiers(function.text).filter_map(|word| index.get(word).copied());
             function.calls = called.filter(|&j| j != i).collect();
@@ -58,19 +50,14 @@ fn functions() -> &'static (Vec<Function>, FxHashMap<&'static str, usize>) {
 pub fn used_by(code: &str) -> String {
     let (all, index) = functions();
     let mut wanted = vec![false; all.len()];
-    let mut pending: Vec<usize> = identifiers(code)
-        .filter_map(|word| index.get(word).copied())
-        .collect();
+    let mut pending: Vec<usize> = identifiers(code).filter_map(|word| index.get(word).copied()).collect();
     while let Some(i) = pending.pop() {
         if !std::mem::replace(&mut wanted[i], true) {
             pending.extend(&all[i].calls);
         }
     }
     let chosen = all.iter().zip(wanted).filter(|(_, wanted)| *wanted);
-    chosen
-        .map(|(function, _)| function.text)
-        .collect::<Vec<_>>()
-        .join("\n")
+    chosen.map(|(function, _)| function.text).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether the library has a function of this name.
@@ -90,15 +77,7 @@ mod tests {
     #[test]
     fn only_what_is_called_is_taken() {
         let text = used_by("let y = fx_softplus(x);");
-        for name in [
-            "fx_softplus",
-            "fx_relu",
-            "fx_log1p",
-            "fx_log_split",
-            "fx_exp",
-            "fx_scale",
-            "fx_two",
-        ] {
+        for name in ["fx_softplus", "fx_relu", "fx_log1p", "fx_log_split", "fx_exp", "fx_scale", "fx_two"] {
             assert!(text.contains(&format!("fn {name}(")), "{name} missing");
         }
         for name in ["fx_sin", "fx_pow", "fx_erf"] {
@@ -111,11 +90,7 @@ mod tests {
     fn functions_are_whole() {
         assert!(names().len() > 60);
         for (function, name) in functions().0.iter().zip(names()) {
-            assert_eq!(
-                function.text.matches('{').count(),
-                function.text.matches('}').count(),
-                "{name}"
-            );
+            assert_eq!(function.text.matches('{').count(), function.text.matches('}').count(), "{name}");
         }
     }
 }

@@ -30,11 +30,7 @@ pub(crate) struct Pipelines {
 
 impl Pipelines {
     pub(crate) fn new(_: &wgpu::Device) -> Pipelines {
-        Pipelines {
-            layouts: Mutex::default(),
-            kernels: Mutex::default(),
-            compiled: AtomicU64::new(0),
-        }
+        Pipelines { layouts: Mutex::default(), kernels: Mutex::default(), compiled: AtomicU64::new(0) }
     }
 }
 
@@ -42,11 +38,7 @@ fn entry(binding: u32, ty: wgpu::BufferBindingType, dynamic: bool) -> wgpu::Bind
     wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer {
-            ty,
-            has_dynamic_offset: dynamic,
-            min_binding_size: None,
-        },
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: dynamic, min_binding_size: None },
         count: None,
     }
 }
@@ -60,24 +52,15 @@ impl Gpu {
         let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
         for (i, &access) in access.iter().enumerate() {
             let read_only = access == Access::Read;
-            entries.push(entry(
-                i as u32 + 1,
-                wgpu::BufferBindingType::Storage { read_only },
-                false,
-            ));
+            entries.push(entry(i as u32 + 1, wgpu::BufferBindingType::Storage { read_only }, false));
         }
-        let descriptor = wgpu::BindGroupLayoutDescriptor {
-            label: None,
-            entries: &entries,
-        };
+        let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
         let group = self.device.create_bind_group_layout(&descriptor);
-        let pipeline = self
-            .device
-            .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label: None,
-                bind_group_layouts: &[Some(&group)],
-                immediate_size: 0,
-            });
+        let pipeline = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: None,
+            bind_group_layouts: &[Some(&group)],
+            immediate_size: 0,
+        });
         layouts.insert(access.to_vec(), (group.clone(), pipeline.clone()));
         (group, pipeline)
     }
@@ -88,19 +71,12 @@ impl Gpu {
             return Ok(kernel.clone());
         }
         if access.len() > self.limits.storage {
-            let what = format!(
-                "a kernel of {} buffers (the driver allows {})",
-                access.len(),
-                self.limits.storage
-            );
+            let what = format!("a kernel of {} buffers (the driver allows {})", access.len(), self.limits.storage);
             return Err(Fault::Unsupported(what));
         }
         self.check()?;
         let (layout, pipeline_layout) = self.layout(access);
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label: None,
-            source: wgpu::ShaderSource::Wgsl(source.into()),
-        };
+        let descriptor = wgpu::ShaderModuleDescriptor { label: None, source: wgpu::ShaderSource::Wgsl(source.into()) };
         // Under test the kernels are compiled with every check, so that a bad index shows.
         let checked = cfg!(debug_assertions);
         let mut checks = wgpu::ShaderRuntimeChecks::checked();
@@ -108,26 +84,20 @@ impl Gpu {
         checks.force_loop_bounding = checked;
         // SAFETY: kernels are ours: every index is guarded by the kernel itself and every loop has a bound.
         let module = unsafe { self.device.create_shader_module_trusted(descriptor, checks) };
-        let pipeline = self
-            .device
-            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: None,
-                layout: Some(&pipeline_layout),
-                module: &module,
-                entry_point: Some("main"),
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    zero_initialize_workgroup_memory: false,
-                    ..Default::default()
-                },
-                cache: None,
-            });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: None,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
         self.check()?;
         let id = self.pipelines.compiled.fetch_add(1, Ordering::Relaxed);
-        let kernel = Arc::new(Kernel {
-            pipeline,
-            layout,
-            id,
-        });
+        let kernel = Arc::new(Kernel { pipeline, layout, id });
         lock(&self.pipelines.kernels).insert(source.into(), kernel.clone());
         Ok(kernel)
     }

@@ -10,9 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Freed bytes kept at most; what exceeds them is given back to the driver.
 const IDLE: u64 = 2 << 30;
 
-const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
-    .union(wgpu::BufferUsages::COPY_SRC)
-    .union(wgpu::BufferUsages::COPY_DST);
+const USAGE: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
 #[derive(Default)]
 struct Free {
@@ -46,20 +45,12 @@ fn class(bytes: u64) -> u64 {
 
 impl Pool {
     pub(crate) fn new(limit: u64) -> Pool {
-        Pool {
-            free: Mutex::default(),
-            limit,
-            used: AtomicU64::new(0),
-            made: AtomicU64::new(0),
-        }
+        Pool { free: Mutex::default(), limit, used: AtomicU64::new(0), made: AtomicU64::new(0) }
     }
 
     /// Bytes in use, and buffers made so far.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        (
-            self.used.load(Ordering::Relaxed),
-            self.made.load(Ordering::Relaxed),
-        )
+        (self.used.load(Ordering::Relaxed), self.made.load(Ordering::Relaxed))
     }
 
     fn take(&self, class: u64) -> Option<(u64, wgpu::Buffer)> {
@@ -103,22 +94,13 @@ impl Gpu {
             },
         };
         self.pool.used.fetch_add(class, Ordering::Relaxed);
-        Ok(Storage {
-            buffer: Some(buffer),
-            id,
-            class,
-            gpu: self,
-        })
+        Ok(Storage { buffer: Some(buffer), id, class, gpu: self })
     }
 
     fn make(&self, size: u64) -> Option<(u64, wgpu::Buffer)> {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size,
-            usage: USAGE,
-            mapped_at_creation: false,
-        });
+        let buffer =
+            self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage: USAGE, mapped_at_creation: false });
         let error = crate::adapter::ready(scope.pop());
         let id = self.pool.made.fetch_add(1, Ordering::Relaxed);
         error.is_none().then_some((id, buffer))
@@ -162,10 +144,7 @@ mod tests {
         for bytes in (1..100_000u64).chain([1 << 30, (1 << 30) + 1, 3 << 29]) {
             let size = class(bytes);
             assert!(size >= bytes && size % 64 == 0);
-            assert!(
-                bytes < 256 || size <= bytes + bytes / 4 + 64,
-                "{bytes} -> {size}"
-            );
+            assert!(bytes < 256 || size <= bytes + bytes / 4 + 64, "{bytes} -> {size}");
             assert_eq!(class(size), size);
         }
     }

@@ -84,8 +84,7 @@ impl GpuPlan {
             let resource = run.buffer(*target)?.as_entire_binding();
             entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource });
         }
-        let descriptor =
-            wgpu::BindGroupDescriptor { label: None, layout: &dispatch.kernel.layout, entries: &entries };
+        let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &dispatch.kernel.layout, entries: &entries };
         let group = self.gpu.device.create_bind_group(&descriptor);
         if groups.len() == GROUPS {
             groups.remove(0);

@@ -22,10 +22,7 @@ pub(crate) fn fill(template: &str, parts: &[(&str, &str)], unroll: bool) -> Stri
             text.push('\n');
             continue;
         };
-        let body: Vec<&str> = lines
-            .by_ref()
-            .take_while(|line| line.trim_start() != "//>")
-            .collect();
+        let body: Vec<&str> = lines.by_ref().take_while(|line| line.trim_start() != "//>").collect();
         if let Some((_, part)) = parts.iter().find(|(name, _)| *name == marker) {
             text.push_str(part);
         } else {
@@ -56,16 +53,9 @@ mod tests {
 
     #[test]
     fn parts_are_replaced_and_loops_written_out() {
-        let template =
-            "a\n//<part\nold\n//>\n  //<unroll i 2\n  for (i) {\n    use(i);\n  }\n  //>\nz\n";
-        assert_eq!(
-            fill(template, &[("part", "new\n")], false),
-            "a\nnew\n  for (i) {\n    use(i);\n  }\nz\n"
-        );
+        let template = "a\n//<part\nold\n//>\n  //<unroll i 2\n  for (i) {\n    use(i);\n  }\n  //>\nz\n";
+        assert_eq!(fill(template, &[("part", "new\n")], false), "a\nnew\n  for (i) {\n    use(i);\n  }\nz\n");
         let out = fill(template, &[], true);
-        assert_eq!(
-            out,
-            "a\nold\n{ const i = 0u;\n    use(i);\n}\n{ const i = 1u;\n    use(i);\n}\nz\n"
-        );
+        assert_eq!(out, "a\nold\n{ const i = 0u;\n    use(i);\n}\n{ const i = 1u;\n    use(i);\n}\nz\n");
     }
 }

@@ -31,10 +31,8 @@ impl Gpu {
     /// Waits until a submission is done, in slices, until the stop flag is raised.
     pub fn wait(&self, submission: &wgpu::SubmissionIndex, stop: &AtomicBool) -> Result<()> {
         loop {
-            let waited = self.device.poll(wgpu::PollType::Wait {
-                submission_index: Some(submission.clone()),
-                timeout: Some(SLICE),
-            });
+            let waited =
+                self.device.poll(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: Some(SLICE) });
             self.check()?;
             match waited {
                 Ok(_) => return Ok(()),
@@ -56,13 +54,7 @@ impl Gpu {
         Ok(())
     }
 
-    fn download_piece(
-        &self,
-        buffer: &wgpu::Buffer,
-        at: u64,
-        out: &mut [u8],
-        stop: &AtomicBool,
-    ) -> Result<()> {
+    fn download_piece(&self, buffer: &wgpu::Buffer, at: u64, out: &mut [u8], stop: &AtomicBool) -> Result<()> {
         let size = out.len() as u64;
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
@@ -80,10 +72,7 @@ impl Gpu {
         let state = Arc::new(AtomicU8::new(WAITING));
         let seen = state.clone();
         staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            seen.store(
-                if result.is_ok() { MAPPED } else { FAILED },
-                Ordering::Release,
-            );
+            seen.store(if result.is_ok() { MAPPED } else { FAILED }, Ordering::Release);
         });
         self.wait(&submission, stop)?;
         while state.load(Ordering::Acquire) == WAITING {
@@ -95,9 +84,7 @@ impl Gpu {
             self.check()?;
             return Err(Fault::Driver("a buffer could not be mapped".to_owned()));
         }
-        let view = staging
-            .get_mapped_range(..)
-            .map_err(|error| Fault::Driver(error.to_string()))?;
+        let view = staging.get_mapped_range(..).map_err(|error| Fault::Driver(error.to_string()))?;
         out.copy_from_slice(&view);
         Ok(())
     }

@@ -35,10 +35,12 @@ pub trait Backend: Send + Sync {
     fn name(&self) -> String;
     /// Whether the device can hold and compute with this type.
     fn supports(&self, dtype: DType) -> bool;
-    fn allocate(&self, bytes: usize) -> Result<Buffer>;
-    fn upload(&self, host: &[u8]) -> Result<Buffer>;
-    /// Copies the first `out.len()` bytes back, waiting for what is under way.
-    fn download(&self, buffer: &Buffer, out: &mut [u8]) -> Result<()>;
+    /// Memory for `len` elements; a device may hold a type in another width than the host.
+    fn allocate(&self, len: usize, dtype: DType) -> Result<Buffer>;
+    /// A copy of host elements of this type.
+    fn upload(&self, host: &[u8], dtype: DType) -> Result<Buffer>;
+    /// Copies the first elements back, as many as fill `out`, waiting for what is under way.
+    fn download(&self, buffer: &Buffer, dtype: DType, out: &mut [u8]) -> Result<()>;
     fn compile(&self, plan: &Arc<Plan>) -> Result<Box<dyn Executable>>;
     /// Waits until all that was submitted is done, and raises what went wrong there.
     fn synchronize(&self) -> Result<()>;

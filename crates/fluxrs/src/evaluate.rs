@@ -312,8 +312,7 @@ fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
             Some(slot) => gathered.slots[slot as usize].clone(),
             None => {
                 let b = &plan.buffers[info.buffer as usize];
-                let bytes = byte_len(b.len, b.dtype)?;
-                if device.is_cpu() { Buffer::host(bytes)? } else { backend(device).allocate(bytes)? }
+                if device.is_cpu() { Buffer::host(byte_len(b.len, b.dtype)?)? } else { backend(device).allocate(b.len, b.dtype)? }
             }
         });
     }

@@ -29,6 +29,7 @@ pub mod buffer;
 pub mod cache;
 pub mod cpu;
 pub mod device;
+pub mod transfer;
 
 pub use dtype::{DType, Number};
 pub use error::{Error, Result};

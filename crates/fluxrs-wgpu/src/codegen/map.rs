@@ -15,12 +15,7 @@ const THREADS: usize = 256;
 
 /// The statements for one element at the linear index `i`: loads, instructions, stores. `value` is a buffer whose element
 /// is at hand in the variable of that name.
-pub(crate) fn element(
-    program: &Program,
-    stores: &[&Store],
-    builder: &mut Builder,
-    value: Option<(Buf, &str)>,
-) -> Result<String> {
+pub(crate) fn element(program: &Program, stores: &[&Store], builder: &mut Builder, value: Option<(Buf, &str)>) -> Result<String> {
     let mut segment = Segment::new("i", &program.body.dims);
     let cone = program.cone(stores.iter().map(|store| store.reg));
     let known = |load: &Load| match (value, load.source) {
@@ -95,13 +90,7 @@ fn dispatches<'a>(program: &Program<'a>, targets: &[Target], limit: usize) -> Re
     Ok(packed)
 }
 
-pub(crate) fn launches(
-    body: &Loop,
-    targets: &[Target],
-    guarded: bool,
-    cost: usize,
-    limits: &Limits,
-) -> Result<Vec<Launch>> {
+pub(crate) fn launches(body: &Loop, targets: &[Target], guarded: bool, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
     let program = Program::new(body)?;
     let n: usize = body.dims.iter().product();
     if n == 0 {

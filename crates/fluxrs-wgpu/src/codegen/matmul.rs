@@ -25,9 +25,7 @@ fn load(builder: &mut Builder, m: &Matmul, name: &str, buffer: Buf, map: &Map, a
     let coordinates = batch.coordinates(&mut builder.args);
     let variable = builder.buffer(buffer, Access::Read);
     let value = decode(m.dtype, &format!("{variable}[{position}]"));
-    format!(
-        "fn {name}(batch: u32, row: u32, col: u32) -> Scalar {{\n{coordinates}return {value};\n}}\n"
-    )
+    format!("fn {name}(batch: u32, row: u32, col: u32) -> Scalar {{\n{coordinates}return {value};\n}}\n")
 }
 
 /// Where one dispatch of several begins.

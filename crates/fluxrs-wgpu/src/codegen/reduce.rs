@@ -24,9 +24,15 @@ enum Walk {
 enum Stage {
     Whole,
     /// One chunk of a row, its folds to a temporary.
-    Partial { temp: u32, chunks: usize },
+    Partial {
+        temp: u32,
+        chunks: usize,
+    },
     /// The chunks' folds, and what is made of the results.
-    Finish { temp: u32, chunks: usize },
+    Finish {
+        temp: u32,
+        chunks: usize,
+    },
 }
 
 /// Rows in a workgroup where a thread walks a row.

@@ -6,18 +6,11 @@ use crate::library;
 fn kernel(expression: &str, inputs: usize) -> String {
     let mut text = String::from("@group(0) @binding(0) var<uniform> args: array<vec4<u32>, 16>;\n");
     for i in 0..inputs {
-        text += &format!(
-            "@group(0) @binding({}) var<storage, read> in{i}: array<f32>;\n",
-            i + 1
-        );
+        text += &format!("@group(0) @binding({}) var<storage, read> in{i}: array<f32>;\n", i + 1);
     }
-    text += &format!(
-        "@group(0) @binding({}) var<storage, read_write> out: array<u32>;\n",
-        inputs + 1
-    );
+    text += &format!("@group(0) @binding({}) var<storage, read_write> out: array<u32>;\n", inputs + 1);
     text += &library::used_by(expression);
-    text +=
-        "@compute @workgroup_size(64)\nfn main(@builtin(global_invocation_id) id: vec3<u32>) {\n";
+    text += "@compute @workgroup_size(64)\nfn main(@builtin(global_invocation_id) id: vec3<u32>) {\n";
     text += "    if (id.x >= args[0].x) { return; }\n    let x = in0[id.x];\n";
     if inputs > 1 {
         text += "    let y = in1[id.x];\n";
@@ -31,14 +24,7 @@ fn evaluate(expression: &str, inputs: &[Vec<f32>]) -> Option<Vec<f32>> {
     let data: Vec<Vec<u32>> = inputs.iter().map(|input| words(input)).collect();
     let data: Vec<&[u32]> = data.iter().map(Vec::as_slice).collect();
     let source = kernel(expression, inputs.len());
-    let out = run(
-        gpu,
-        &source,
-        &[n as u32],
-        &data,
-        n,
-        [n.div_ceil(64) as u32, 1, 1],
-    );
+    let out = run(gpu, &source, &[n as u32], &data, n, [n.div_ceil(64) as u32, 1, 1]);
     Some(out.into_iter().map(f32::from_bits).collect())
 }
 
@@ -46,11 +32,7 @@ fn evaluate(expression: &str, inputs: &[Vec<f32>]) -> Option<Vec<f32>> {
 fn ulps(got: f32, want: f64) -> f64 {
     let rounded = want as f32;
     if rounded.is_nan() || got.is_nan() {
-        return if rounded.is_nan() && got.is_nan() {
-            0.0
-        } else {
-            f64::INFINITY
-        };
+        return if rounded.is_nan() && got.is_nan() { 0.0 } else { f64::INFINITY };
     }
     if got == rounded || (rounded.abs() < f32::MIN_POSITIVE && got == 0.0) {
         return 0.0;
@@ -65,36 +47,8 @@ fn ulps(got: f32, want: f64) -> f64 {
 }
 
 fn specials() -> Vec<f32> {
-    let mut all = vec![
-        0.0,
-        1e-45,
-        1e-40,
-        f32::MIN_POSITIVE,
-        1e-30,
-        1e-10,
-        0.25,
-        0.5,
-        1.0,
-        1.5,
-        2.0,
-        2.5,
-        3.0,
-        4.0,
-        88.0,
-        89.0,
-    ];
-    all.extend([
-        127.0,
-        128.0,
-        1e10,
-        16777216.0,
-        16777215.0,
-        8388609.0,
-        1e30,
-        f32::MAX,
-        f32::INFINITY,
-        f32::NAN,
-    ]);
+    let mut all = vec![0.0, 1e-45, 1e-40, f32::MIN_POSITIVE, 1e-30, 1e-10, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 88.0, 89.0];
+    all.extend([127.0, 128.0, 1e10, 16777216.0, 16777215.0, 8388609.0, 1e30, f32::MAX, f32::INFINITY, f32::NAN]);
     let negative: Vec<f32> = all.iter().map(|value| -value).collect();
     all.extend(negative);
     all
@@ -107,11 +61,7 @@ fn spread(low: f32, high: f32, n: usize) -> Vec<f32> {
     all.extend((0..n).map(|i| (f64::from(low) + width * (i as f64 + 0.37) / n as f64) as f32));
     for i in 0..n {
         let value = f32::from_bits((i as f64 / n as f64 * f64::from(0x7f80_0000u32)) as u32);
-        all.extend(
-            [value, -value]
-                .into_iter()
-                .filter(|value| (low..=high).contains(value)),
-        );
+        all.extend([value, -value].into_iter().filter(|value| (low..=high).contains(value)));
     }
     all
 }
@@ -162,24 +112,12 @@ const UNARY: &[Row] = &[
     ("fx_relu(x)", |x| if x > 0.0 { x } else if x.is_nan() { x } else { 0.0 }, -20.0, 20.0, 0.0),
 ];
 
-fn worst(
-    expression: &str,
-    got: &[f32],
-    want: impl Fn(usize) -> f64,
-    at: impl Fn(usize) -> String,
-) -> (f64, String) {
+fn worst(expression: &str, got: &[f32], want: impl Fn(usize) -> f64, at: impl Fn(usize) -> String) -> (f64, String) {
     let mut worst = (0.0, String::new());
     for (i, &got) in got.iter().enumerate() {
         let error = ulps(got, want(i));
         if error > worst.0 {
-            worst = (
-                error,
-                format!(
-                    "{expression} at {}: {got:e} instead of {:e}, {error:.1} ulp",
-                    at(i),
-                    want(i)
-                ),
-            );
+            worst = (error, format!("{expression} at {}: {got:e} instead of {:e}, {error:.1} ulp", at(i), want(i)));
         }
     }
     worst
@@ -193,12 +131,7 @@ fn functions_of_one_number_are_accurate_over_the_whole_range() {
         let Some(got) = evaluate(expression, std::slice::from_ref(&x)) else {
             return;
         };
-        let (error, text) = worst(
-            expression,
-            &got,
-            |i| want(f64::from(x[i])),
-            |i| format!("{:e}", x[i]),
-        );
+        let (error, text) = worst(expression, &got, |i| want(f64::from(x[i])), |i| format!("{:e}", x[i]));
         println!("{expression:16} [{low:e}, {high:e}] {error:.2} ulp");
         if error > limit {
             failures.push(text);
@@ -218,9 +151,7 @@ fn pairs(values: &[f32], extra: usize, scale: f32) -> (Vec<f32>, Vec<f32>) {
     }
     let mut state = 1u64;
     let mut random = || {
-        state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (state >> 40) as f32 / (1u64 << 24) as f32
     };
     for _ in 0..extra {
@@ -249,20 +180,12 @@ fn python_rem(x: f64, y: f64) -> f64 {
 type Pair = (&'static str, fn(f64, f64) -> f64, f64);
 
 const BINARY: &[Pair] = &[
-    (
-        "fx_pow(x, y)",
-        |x, y| if y == 0.0 || x == 1.0 { 1.0 } else { x.powf(y) },
-        4.0,
-    ),
+    ("fx_pow(x, y)", |x, y| if y == 0.0 || x == 1.0 { 1.0 } else { x.powf(y) }, 4.0),
     ("fx_atan2(x, y)", f64::atan2, 4.0),
     (
         "fx_hypot(x, y)",
         |x, y| {
-            if x.is_infinite() || y.is_infinite() {
-                f64::INFINITY
-            } else {
-                x.hypot(y)
-            }
+            if x.is_infinite() || y.is_infinite() { f64::INFINITY } else { x.hypot(y) }
         },
         3.0,
     ),
@@ -270,22 +193,14 @@ const BINARY: &[Pair] = &[
     (
         "fx_max(x, y)",
         |x, y| {
-            if x.is_nan() || y.is_nan() {
-                f64::NAN
-            } else {
-                x.max(y)
-            }
+            if x.is_nan() || y.is_nan() { f64::NAN } else { x.max(y) }
         },
         0.0,
     ),
     (
         "fx_min(x, y)",
         |x, y| {
-            if x.is_nan() || y.is_nan() {
-                f64::NAN
-            } else {
-                x.min(y)
-            }
+            if x.is_nan() || y.is_nan() { f64::NAN } else { x.min(y) }
         },
         0.0,
     ),
@@ -299,12 +214,8 @@ fn functions_of_two_numbers_are_accurate_over_the_whole_range() {
         let Some(got) = evaluate(expression, &[x.clone(), y.clone()]) else {
             return;
         };
-        let (error, text) = worst(
-            expression,
-            &got,
-            |i| want(f64::from(x[i]), f64::from(y[i])),
-            |i| format!("({:e}, {:e})", x[i], y[i]),
-        );
+        let (error, text) =
+            worst(expression, &got, |i| want(f64::from(x[i]), f64::from(y[i])), |i| format!("({:e}, {:e})", x[i], y[i]));
         println!("{expression:16} {error:.2} ulp");
         if error > limit {
             failures.push(text);

@@ -15,10 +15,7 @@ pub(crate) fn device() -> Option<&'static Gpu> {
         Ok(gpu) => {
             // The stock driver of Debian 12 computes wrong results: it stops loops after 65,535 turns.
             let driver = &gpu.adapter.driver;
-            assert!(
-                !driver.contains("Mesa 22."),
-                "this software driver is too old: {driver}"
-            );
+            assert!(!driver.contains("Mesa 22."), "this software driver is too old: {driver}");
             Some(gpu)
         }
         Err(why) if std::env::var(crate::VARIABLE).is_err() => {
@@ -38,14 +35,7 @@ fn bytes(words: &[u32]) -> Vec<u8> {
 }
 
 /// Runs one kernel over its inputs, then gives the words of its one output, the last buffer.
-pub(crate) fn run(
-    gpu: &'static Gpu,
-    source: &str,
-    args: &[u32],
-    inputs: &[&[u32]],
-    out: usize,
-    groups: [u32; 3],
-) -> Vec<u32> {
+pub(crate) fn run(gpu: &'static Gpu, source: &str, args: &[u32], inputs: &[&[u32]], out: usize, groups: [u32; 3]) -> Vec<u32> {
     let mut access = vec![Access::Read; inputs.len()];
     access.push(Access::Write);
     let kernel = gpu.kernel(source, &access).unwrap();
@@ -65,21 +55,12 @@ pub(crate) fn run(
         buffers.push(buffer);
     }
     buffers.push(gpu.storage(4 * out as u64).unwrap());
-    let mut entries = vec![wgpu::BindGroupEntry {
-        binding: 0,
-        resource: uniform.as_entire_binding(),
-    }];
+    let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: uniform.as_entire_binding() }];
     for (i, buffer) in buffers.iter().enumerate() {
-        entries.push(wgpu::BindGroupEntry {
-            binding: i as u32 + 1,
-            resource: buffer.as_entire_binding(),
-        });
+        entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource: buffer.as_entire_binding() });
     }
-    let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: None,
-        layout: &kernel.layout,
-        entries: &entries,
-    });
+    let group =
+        gpu.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &kernel.layout, entries: &entries });
     let mut encoder = gpu.device.create_command_encoder(&Default::default());
     {
         let mut pass = encoder.begin_compute_pass(&Default::default());
@@ -89,16 +70,8 @@ pub(crate) fn run(
     }
     gpu.queue.submit([encoder.finish()]);
     let mut result = vec![0u8; 4 * out];
-    gpu.download(
-        buffers.last().unwrap(),
-        &mut result,
-        &AtomicBool::new(false),
-    )
-    .unwrap();
-    result
-        .chunks_exact(4)
-        .map(|word| u32::from_le_bytes(word.try_into().unwrap()))
-        .collect()
+    gpu.download(buffers.last().unwrap(), &mut result, &AtomicBool::new(false)).unwrap();
+    result.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect()
 }
 
 #[test]
@@ -109,8 +82,7 @@ fn bytes_survive_the_way_there_and_back() {
         let buffer = gpu.storage(size as u64).unwrap();
         gpu.upload(&buffer, &there).unwrap();
         let mut back = vec![0; size];
-        gpu.download(&buffer, &mut back, &AtomicBool::new(false))
-            .unwrap();
+        gpu.download(&buffer, &mut back, &AtomicBool::new(false)).unwrap();
         assert!(there == back, "{size} bytes");
     }
 }

@@ -1,12 +1,12 @@
 //! The device against the CPU, op by op and in small programs.
 
 use crate::GpuBackend;
-use fluxrs::buffer::Buffer;
-use fluxrs::device::{Backend, Device, backend, register};
+use fluxrs::device::{Device, register};
 use fluxrs::dtype::{DType, Element};
-use fluxrs::evaluate::{evaluate, read};
+use fluxrs::evaluate::evaluate;
 use fluxrs::graph::Tensor;
 use fluxrs::ops::{Class, Elementwise};
+use fluxrs::transfer::{to_device, to_host};
 use std::sync::{Arc, OnceLock};
 
 /// The device as the core knows it, or None where there is none.
@@ -18,32 +18,10 @@ pub(crate) fn registered() -> Option<Device> {
     })
 }
 
-fn host_bytes(x: &Tensor) -> Vec<u8> {
-    let (buffer, map) = read(x).unwrap();
-    let size = x.dtype().bytes();
-    let (low, high) = match map.extent(x.shape()) {
-        Some(extent) => extent,
-        None => return Vec::new(),
-    };
-    assert!(low >= 0);
-    let mut all = vec![0u8; (high as usize + 1) * size];
-    backend(x.device()).download(&buffer, x.dtype(), &mut all).unwrap();
-    let n: usize = x.shape().iter().product();
-    let mut out = Vec::with_capacity(n * size);
-    for i in 0..n {
-        let (mut rest, mut at) = (i, map.offset);
-        for (&dim, &stride) in x.shape().iter().zip(&map.strides).rev() {
-            at += (rest % dim) as i64 * stride;
-            rest /= dim;
-        }
-        out.extend(&all[at as usize * size..][..size]);
-    }
-    out
-}
-
 /// The elements as f64, wherever they are.
 pub(crate) fn values(x: &Tensor) -> Vec<f64> {
-    let bytes = host_bytes(x);
+    let host = to_host(x).unwrap();
+    let bytes = &host.as_slice::<u8>()[..x.size() * x.dtype().bytes()];
     let each = bytes.chunks_exact(x.dtype().bytes());
     match x.dtype() {
         DType::Bool => each.map(|b| f64::from(b[0])).collect(),
@@ -52,12 +30,6 @@ pub(crate) fn values(x: &Tensor) -> Vec<f64> {
         DType::F32 => each.map(|b| f64::from(f32::from_ne_bytes(b.try_into().unwrap()))).collect(),
         DType::F64 => each.map(|b| f64::from_ne_bytes(b.try_into().unwrap())).collect(),
     }
-}
-
-/// A copy of a CPU tensor on the device.
-pub(crate) fn to_gpu(x: &Tensor, device: Device) -> Tensor {
-    let buffer: Buffer = backend(device).upload(&host_bytes(x), x.dtype()).unwrap();
-    Tensor::from_buffer(buffer, x.shape(), x.dtype(), device)
 }
 
 pub(crate) fn tensor<T: Element>(data: &[T], shape: &[usize]) -> Tensor {
@@ -127,7 +99,7 @@ fn every_op_of_the_table_agrees_with_the_cpu() {
         for &dtype in dtypes {
             let xs: Vec<Tensor> =
                 record.domain.iter().enumerate().map(|(i, &d)| operand(record.class, dtype, i, 2000, d)).collect();
-            let moved: Vec<Tensor> = xs.iter().map(|x| to_gpu(x, device)).collect();
+            let moved: Vec<Tensor> = xs.iter().map(|x| to_device(x, device).unwrap()).collect();
             let want = op.apply(&xs.iter().collect::<Vec<_>>()).unwrap();
             let got = op.apply(&moved.iter().collect::<Vec<_>>()).unwrap();
             match evaluate(std::slice::from_ref(&got)) {
@@ -138,7 +110,9 @@ fn every_op_of_the_table_agrees_with_the_cpu() {
                     println!("{:14} {dtype:8} {error:.1} ulp", record.name);
                     let limit = if dtype == DType::F32 { 2.0 * f64::from(record.ulp) + 4.0 } else { 0.0 };
                     if error > limit {
-                        let k = (0..g.len()).max_by(|&a, &b| ulps(&g[a..=a], &w[a..=a]).total_cmp(&ulps(&g[b..=b], &w[b..=b]))).unwrap();
+                        let k = (0..g.len())
+                            .max_by(|&a, &b| ulps(&g[a..=a], &w[a..=a]).total_cmp(&ulps(&g[b..=b], &w[b..=b])))
+                            .unwrap();
                         let at: Vec<f64> = xs.iter().map(|x| values(x)[k]).collect();
                         failures.push(format!("{} {dtype}: {} instead of {} at {at:?}, {error:.1} ulp", record.name, g[k], w[k]));
                     }

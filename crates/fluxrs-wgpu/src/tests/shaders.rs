@@ -6,31 +6,20 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 /// Validates WGSL and writes SPIR-V, HLSL and MSL from it. Translation is not compilation: the drivers' own compilers
 /// are not run here.
 pub(crate) fn validate(source: &str) {
-    let module = naga::front::wgsl::parse_str(source)
-        .unwrap_or_else(|e| panic!("{}\n{source}", e.emit_to_string(source)));
+    let module = naga::front::wgsl::parse_str(source).unwrap_or_else(|e| panic!("{}\n{source}", e.emit_to_string(source)));
     let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}\n{source}", e.emit_to_string(source)));
     let options = naga::back::spv::Options::default();
-    naga::back::spv::write_vec(&module, &info, &options, None)
-        .unwrap_or_else(|e| panic!("SPIR-V: {e}\n{source}"));
+    naga::back::spv::write_vec(&module, &info, &options, None).unwrap_or_else(|e| panic!("SPIR-V: {e}\n{source}"));
     let mut text = String::new();
-    let options = naga::back::hlsl::Options {
-        fake_missing_bindings: true,
-        ..Default::default()
-    };
+    let options = naga::back::hlsl::Options { fake_missing_bindings: true, ..Default::default() };
     let pipeline = naga::back::hlsl::PipelineOptions::default();
     let mut writer = naga::back::hlsl::Writer::new(&mut text, &options, &pipeline);
-    writer
-        .write(&module, &info, None)
-        .unwrap_or_else(|e| panic!("HLSL: {e}\n{source}"));
-    let options = naga::back::msl::Options {
-        fake_missing_bindings: true,
-        ..Default::default()
-    };
+    writer.write(&module, &info, None).unwrap_or_else(|e| panic!("HLSL: {e}\n{source}"));
+    let options = naga::back::msl::Options { fake_missing_bindings: true, ..Default::default() };
     let pipeline = naga::back::msl::PipelineOptions::default();
-    naga::back::msl::write_string(&module, &info, &options, &pipeline)
-        .unwrap_or_else(|e| panic!("MSL: {e}\n{source}"));
+    naga::back::msl::write_string(&module, &info, &options, &pipeline).unwrap_or_else(|e| panic!("MSL: {e}\n{source}"));
 }
 
 #[test]

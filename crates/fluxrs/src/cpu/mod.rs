@@ -28,15 +28,15 @@ impl Backend for Cpu {
         true
     }
 
-    fn allocate(&self, bytes: usize) -> Result<Buffer> {
-        Buffer::host(bytes)
+    fn allocate(&self, len: usize, dtype: DType) -> Result<Buffer> {
+        Buffer::host(crate::buffer::byte_len(len, dtype)?)
     }
 
-    fn upload(&self, host: &[u8]) -> Result<Buffer> {
+    fn upload(&self, host: &[u8], _: DType) -> Result<Buffer> {
         Ok(Buffer::Host(Arc::new(HostBuffer::from_slice(host)?)))
     }
 
-    fn download(&self, buffer: &Buffer, out: &mut [u8]) -> Result<()> {
+    fn download(&self, buffer: &Buffer, _: DType, out: &mut [u8]) -> Result<()> {
         let Some(host) = buffer.as_host() else { bail!(Device, "the buffer is not on the CPU") };
         out.copy_from_slice(&host.as_slice::<u8>()[..out.len()]);
         Ok(())
