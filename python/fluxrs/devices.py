@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
 
 from . import _core
+from ._core import Tensor, tensor
 from .treelike import mapleaves
 
 T = TypeVar("T")
 
 
 def gpu(x: T) -> T:
-    """`gpu(x)`: a tensor, a model, an optimiser or any nest of them, on the GPU.
+    """`gpu(x)`: a tensor, an array, a model, an optimiser or any nest of them, on the GPU.
 
-    What is shared stays shared: `m, opt = gpu((m, opt))`. Without a GPU: `x` itself.
+    What is shared stays shared: `m, opt = gpu((m, opt))`. float64 becomes float32 there.
+    Without a GPU: `x` itself.
     """
-    moved: T = mapleaves(_core.gpu, x) if _core.has_gpu() else x
+    moved: T = mapleaves(_mover(_core.gpu), x) if _core.has_gpu() else x
     return moved
 
 
 def cpu(x: T) -> T:
-    """`cpu(x)`: as `gpu`, to the CPU.
+    """`cpu(x)`: as `gpu`, back to the CPU.
 
     >>> import fluxrs
     >>> cpu(fluxrs.Dense(3, 2))
     Dense(3, 2)
     """
-    moved: T = mapleaves(_core.cpu, x)
+    moved: T = mapleaves(_mover(_core.cpu), x)
     return moved
+
+
+def _mover(move: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
+    def f(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            return move(leaf)
+        return move(tensor(leaf)) if isinstance(leaf, np.ndarray) else leaf
+
+    return f
