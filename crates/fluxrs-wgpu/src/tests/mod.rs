@@ -3,6 +3,7 @@
 mod math;
 mod matmul;
 mod parity;
+mod programs;
 mod shaders;
 
 use crate::device::{Gpu, gpu};

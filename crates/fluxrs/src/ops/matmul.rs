@@ -68,7 +68,7 @@ fn product(a: &Tensor, b: &Tensor) -> Tensor {
     let mut shape = Shape::from(a.shape());
     shape[ndim - 1] = n;
     if k == 0 {
-        return Tensor::number(0.0).fill(&shape, a.dtype());
+        return Tensor::guarded(Op::Fill, smallvec![Tensor::number(0.0)], shape, a.dtype(), a.device(), None);
     }
     Tensor::node(Op::Matmul, smallvec![a.clone(), b.clone()], shape, a.dtype())
 }
