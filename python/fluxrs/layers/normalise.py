@@ -135,8 +135,7 @@ class BatchNorm:
         n = whole("BatchNorm", channels)
         self.σ = σ
         self.β, self.γ = param(initβ(n)), param(initγ(n))
-        self.μ, self.var = state(zeros(n)), state(zeros(n))
-        self.var.data = ones(n)
+        self.μ, self.var = state(zeros(n)), state(ones(n))
         self.ϵ, self.momentum = ϵ, momentum
         self.active = True
 
