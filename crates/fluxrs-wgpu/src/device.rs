@@ -5,6 +5,7 @@ use crate::fault::{Fault, Result};
 use crate::pipeline::Pipelines;
 use crate::pool::Pool;
 use crate::steps::Steps;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What the driver reported since it was last asked.
@@ -26,6 +27,14 @@ impl Reports {
         };
         lock(&self.error).get_or_insert(fault);
     }
+}
+
+/// What the device was asked to do since it was opened: independent of the machine, so tests assert it.
+#[derive(Default, Debug)]
+pub struct Counters {
+    pub bind_groups: AtomicU64,
+    pub dispatches: AtomicU64,
+    pub submits: AtomicU64,
 }
 
 /// Limits that kernels are made for.
@@ -56,6 +65,7 @@ pub struct Gpu {
     pub(crate) steps: Mutex<Steps>,
     pub adapter: Adapter,
     pub limits: Limits,
+    pub counters: Counters,
     reports: Arc<Reports>,
     pid: u32,
 }
@@ -108,6 +118,7 @@ impl Gpu {
             steps: Mutex::new(Steps::new(&device)),
             adapter: description,
             limits,
+            counters: Counters::default(),
             reports,
             pid: std::process::id(),
             device,

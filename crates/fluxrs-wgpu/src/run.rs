@@ -11,7 +11,7 @@ use crate::steps::{Raised, Steps};
 use fluxrs::device::Executable;
 use fluxrs::plan::{Bindings, Plan};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bind groups kept for each dispatch: buffers of a training loop alternate between few sets.
 const GROUPS: usize = 4;
@@ -86,6 +86,7 @@ impl GpuPlan {
         }
         let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &dispatch.kernel.layout, entries: &entries };
         let group = self.gpu.device.create_bind_group(&descriptor);
+        self.gpu.counters.bind_groups.fetch_add(1, Ordering::Relaxed);
         if groups.len() == GROUPS {
             groups.remove(0);
         }
@@ -112,6 +113,7 @@ impl GpuPlan {
             pass.set_bind_group(0, &group, &[dispatch.args.0]);
             let [x, y, z] = dispatch.groups;
             pass.dispatch_workgroups(x, y, z);
+            self.gpu.counters.dispatches.fetch_add(1, Ordering::Relaxed);
         }
         Ok(self.compiled.dispatches.len())
     }
@@ -137,6 +139,7 @@ impl GpuPlan {
             steps.begin(gpu, &mut encoder);
             at = self.encode(&mut state, at, &run, &mut encoder)?;
             steps.submit(gpu, encoder)?;
+            gpu.counters.submits.fetch_add(1, Ordering::Relaxed);
             if at == self.compiled.dispatches.len() {
                 break;
             }

@@ -147,9 +147,4 @@ impl Steps {
         self.flights.push_back(Flight { step: self.step, submission, readback, mapped });
         gpu.check()
     }
-
-    /// How many steps were submitted so far.
-    pub fn count(&self) -> u32 {
-        self.step
-    }
 }

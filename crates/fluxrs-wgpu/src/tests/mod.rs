@@ -5,6 +5,7 @@ mod matmul;
 mod parity;
 mod programs;
 mod shaders;
+mod steps;
 
 use crate::device::{Gpu, gpu};
 use crate::pipeline::Access;

@@ -1,21 +1,30 @@
 //! The device against the CPU, op by op and in small programs.
 
 use crate::GpuBackend;
+use crate::device::lock;
 use fluxrs::device::{Device, register};
 use fluxrs::dtype::{DType, Element};
 use fluxrs::evaluate::evaluate;
 use fluxrs::graph::Tensor;
 use fluxrs::ops::{Class, Elementwise};
 use fluxrs::transfer::{to_device, to_host};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-/// The device as the core knows it, or None where there is none.
-pub(crate) fn registered() -> Option<Device> {
+/// The device as the core knows it, for one test at a time: counts and flags belong to the process.
+pub(crate) struct Session {
+    pub device: Device,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// The device, or None where there is none.
+pub(crate) fn registered() -> Option<Session> {
     static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
-    *DEVICE.get_or_init(|| {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let device = *DEVICE.get_or_init(|| {
         super::device()?;
         Some(register(Arc::new(GpuBackend::open().unwrap())))
-    })
+    });
+    Some(Session { device: device?, _alone: lock(&ALONE) })
 }
 
 /// The elements as f64, wherever they are.
@@ -88,7 +97,8 @@ fn operand(class: Class, dtype: DType, i: usize, n: usize, domain: (f64, f64)) -
 
 #[test]
 fn every_op_of_the_table_agrees_with_the_cpu() {
-    let Some(device) = registered() else { return };
+    let Some(session) = registered() else { return };
+    let device = session.device;
     let mut failures = Vec::new();
     for &op in Elementwise::ALL {
         let record = op.record();

@@ -26,7 +26,8 @@ fn random(shape: &[usize], seed: u64) -> Tensor {
 
 /// Runs a program on both devices; every element must agree to `tolerance` of the largest.
 fn agree(name: &str, program: Program, xs: &[Tensor], tolerance: f64) {
-    let Some(device) = registered() else { return };
+    let Some(session) = registered() else { return };
+    let device = session.device;
     let moved: Vec<Tensor> = xs.iter().map(|x| to_device(x, device).unwrap()).collect();
     let got = program(&moved);
     evaluate(&got).unwrap_or_else(|error| panic!("{name}: {error}"));
