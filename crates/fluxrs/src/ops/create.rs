@@ -1,13 +1,136 @@
 //! Constants: a number in every element, and tensors made from host data.
 
-use super::Op;
+use super::{Op, Operand, OperandMut, Place, Structured};
+use crate::bail;
 use crate::buffer::{Buffer, HostBuffer};
 use crate::device::Device;
 use crate::dtype::{DType, Element, Number};
 use crate::error::Result;
 use crate::graph::Tensor;
+use crate::shape::{self, Map};
 use smallvec::smallvec;
 use std::sync::Arc;
+
+/// `srcs[0]` + i · `srcs[1]` for i = 0, 1, …; computed in float64 or int64, whichever the numbers are. With `ends` the last element
+/// is `srcs[2]` itself.
+struct Iota {
+    ends: bool,
+}
+
+impl Structured for Iota {
+    fn name(&self) -> &'static str {
+        if self.ends { "linspace" } else { "arange" }
+    }
+
+    fn gradient(&self, _: usize, _: &[Tensor], _: &Tensor, _: &Tensor) -> Option<Tensor> {
+        None
+    }
+
+    fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
+        let float = |k: usize, i: usize| match srcs[k].dtype {
+            DType::F64 => srcs[k].as_slice::<f64>()[i],
+            _ => srcs[k].as_int() as f64,
+        };
+        let (start, step) = (float(0, 0), float(1, 0));
+        let real = |i: usize| start + i as f64 * step;
+        let whole = |i: usize| match srcs[0].dtype {
+            DType::I64 if srcs[1].dtype == DType::I64 => srcs[0].as_int().wrapping_add(srcs[1].as_int().wrapping_mul(i as i64)),
+            _ => real(i) as i64,
+        };
+        let last = self.ends.then(|| float(2, 0));
+        macro_rules! write {
+            ($T:ty, $value:expr) => {{
+                let out = out.as_mut_slice::<$T>();
+                out.iter_mut().enumerate().for_each(|(i, o)| *o = $value(i) as $T);
+                if let (Some(o), Some(last)) = (out.last_mut(), last) {
+                    *o = last as $T;
+                }
+            }};
+        }
+        match out.dtype {
+            DType::F32 => write!(f32, real),
+            DType::F64 => write!(f64, real),
+            DType::I32 => write!(i32, whole),
+            DType::I64 => write!(i64, whole),
+            DType::Bool => write!(u8, |i| real(i) != 0.0),
+        }
+        Ok(())
+    }
+
+    fn cost(&self, out: &Tensor) -> usize {
+        out.size()
+    }
+
+    fn shader(&self) -> Option<&'static str> {
+        Some("iota")
+    }
+}
+
+/// start, start + step, … up to `stop`, without it.
+pub fn arange(start: Number, stop: Number, step: Number, dtype: DType) -> Result<Tensor> {
+    let n = match (start, stop, step) {
+        (_, _, s) if s.as_f64() == 0.0 || s.as_f64().is_nan() => bail!(Value, "arange: step must be a number other than 0"),
+        (Number::Int(a), Number::Int(b), Number::Int(s)) => {
+            let (a, b, s) = (a as i128, b as i128, s as i128);
+            let span = if s > 0 { b - a } else { a - b };
+            ((span.max(0) + s.abs() - 1) / s.abs()) as f64
+        }
+        _ => ((stop.as_f64() - start.as_f64()) / step.as_f64()).ceil().max(0.0),
+    };
+    if !n.is_finite() || n > isize::MAX as f64 / 8.0 {
+        bail!(Value, "arange: from {} to {} is no finite number of steps of {}", start.as_f64(), stop.as_f64(), step.as_f64());
+    }
+    let srcs = smallvec![Tensor::number(start), Tensor::number(step)];
+    Ok(Tensor::node(Op::Structured(Arc::new(Iota { ends: false })), srcs, smallvec![n as usize], dtype))
+}
+
+/// `n` numbers from `start` to `stop` at equal distances; `stop` is the last, or without `endpoint` would be the next.
+pub fn linspace(start: f64, stop: f64, n: usize, endpoint: bool, dtype: DType) -> Tensor {
+    let parts = if endpoint { n.saturating_sub(1).max(1) } else { n.max(1) };
+    let step = (stop - start) / parts as f64;
+    let srcs = smallvec![Tensor::number(start), Tensor::number(step), Tensor::number(stop)];
+    Tensor::node(Op::Structured(Arc::new(Iota { ends: endpoint && n > 1 })), srcs, smallvec![n], dtype)
+}
+
+/// Ones on the k-th diagonal of an (n, m) matrix, zeros elsewhere.
+pub fn eye(n: usize, m: usize, k: isize, dtype: DType) -> Tensor {
+    let one = Number::Float(1.0);
+    let len = (n as isize - (-k).max(0)).min(m as isize - k.max(0)).max(0) as usize;
+    diagonal_matrix(&Tensor::full(&[len], one, dtype), n, m, k)
+}
+
+/// A vector on the k-th diagonal of an (n, m) matrix, which it must fit.
+pub(super) fn diagonal_matrix(x: &Tensor, n: usize, m: usize, k: isize) -> Tensor {
+    let shape = [n, m];
+    let offset = if x.size() == 0 { 0 } else { (-k).max(0) as i64 * m as i64 + k.max(0) as i64 };
+    if shape::size(&shape) == 0 {
+        return Tensor::full(&shape, 0.0, x.dtype());
+    }
+    Place::one(x, Map { offset, strides: smallvec![m as i64 + 1] }, &shape)
+}
+
+/// Whether j − i ≤ k, over the rows i and columns j of an (n, m) matrix.
+fn lower(n: usize, m: usize, k: isize) -> Tensor {
+    let count = |n: usize| arange(0i64.into(), (n as i64).into(), 1i64.into(), DType::I64).expect("a step of 1");
+    let (rows, columns) = (count(n) + k as i64, count(m));
+    columns.reshape_to(&[1, m]).less_equal(&rows.reshape_to(&[n, 1]))
+}
+
+/// The part on and below the k-th diagonal of the last two axes, zeros above.
+pub fn tril(x: &Tensor, k: isize) -> Result<Tensor> {
+    triangle("tril", x, k, true)
+}
+
+/// The part on and above the k-th diagonal of the last two axes, zeros below.
+pub fn triu(x: &Tensor, k: isize) -> Result<Tensor> {
+    triangle("triu", x, k - 1, false)
+}
+
+fn triangle(op: &str, x: &Tensor, k: isize, below: bool) -> Result<Tensor> {
+    let &[.., n, m] = x.shape() else { bail!(Shape, "{op}: a matrix is needed, got shape {}", shape::show(x.shape())) };
+    let (mask, zero) = (lower(n, m, k), Tensor::number(0i64));
+    if below { super::elementwise::select(&mask, x, &zero) } else { super::elementwise::select(&mask, &zero, x) }
+}
 
 impl Tensor {
     /// This number in every element of a new shape.

@@ -408,6 +408,11 @@ impl Tensor {
         Tensor::node(Op::Cast, smallvec![self.clone()], self.shape().into(), dtype)
     }
 
+    /// The tensor itself; a Python number as an array of the type that numbers make.
+    pub(crate) fn as_array(&self) -> Tensor {
+        if self.is_number() { self.fill(&[], common_dtype(&[self])) } else { self.clone() }
+    }
+
     /// The same elements computed anew, in memory of their own.
     pub(crate) fn copied(&self) -> Tensor {
         match self.is_number() {

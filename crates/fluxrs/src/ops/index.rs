@@ -19,7 +19,7 @@ pub struct ScatterAdd {
 }
 
 /// An index as a row number, or the error that names it.
-fn row(op: &str, index: i64, rows: usize) -> Result<usize> {
+pub(super) fn row(op: &str, index: i64, rows: usize) -> Result<usize> {
     let plain = if index < 0 { index + rows as i64 } else { index };
     if plain < 0 || plain >= rows as i64 {
         return Err(Error::Index(format!("{op}: index {index} is out of range for an axis of length {rows}")));

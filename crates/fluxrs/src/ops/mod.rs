@@ -8,7 +8,10 @@ pub mod elementwise;
 pub mod index;
 pub mod matmul;
 pub mod place;
+pub mod random;
 pub mod reduce;
+pub mod scan;
+pub mod sort;
 pub mod structured;
 pub mod view;
 

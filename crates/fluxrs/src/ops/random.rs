@@ -1,0 +1,309 @@
+//! Random numbers: Philox4x32-10, counter-based. A node carries its seed and the number of its first block as data, so that the
+//! plan that draws it replays with fresh numbers, any thread can make any part of it, and a GPU makes the same bits.
+//!
+//! Block c of the stream with seed s is `philox(c, s)`: four words of 32 bits. An element takes one word, or two where it has 64 bits;
+//! elements take the words in order, and a node begins with a block of its own.
+
+use super::{Op, Operand, OperandMut, Structured};
+use crate::bail;
+use crate::cpu::isa::{Isa, Plain, level};
+use crate::cpu::math::Real;
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::graph::Tensor;
+use crate::per_isa;
+use crate::shape::{self, Shape};
+use rayon::prelude::*;
+use smallvec::smallvec;
+use std::cell::RefCell;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex};
+
+/// Where a stream is: the next node takes block `counter` of the stream `seed`, and those after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stream {
+    pub seed: u64,
+    pub counter: u64,
+}
+
+static STREAM: Mutex<Option<Stream>> = Mutex::new(None);
+
+thread_local! {
+    /// Streams that this thread draws from again, the innermost last.
+    static REPLAYS: RefCell<Vec<Stream>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Does something to the stream that this thread draws from now.
+fn with_stream<R>(f: impl FnOnce(&mut Stream) -> R) -> R {
+    REPLAYS.with_borrow_mut(|replays| match replays.last_mut() {
+        Some(stream) => f(stream),
+        None => {
+            let mut global = STREAM.lock().unwrap_or_else(|e| e.into_inner());
+            // Until somebody sets a seed, every process has another.
+            f(global.get_or_insert_with(|| Stream { seed: RandomState::new().hash_one(std::process::id()), counter: 0 }))
+        }
+    })
+}
+
+/// Starts the stream anew.
+pub fn seed(n: u64) {
+    set_state(Stream { seed: n, counter: 0 });
+}
+
+pub fn state() -> Stream {
+    with_stream(|s| *s)
+}
+
+pub fn set_state(stream: Stream) {
+    with_stream(|s| *s = stream);
+}
+
+/// While it lives, random nodes made on this thread draw from a stream of its own, so that what was drawn there before comes again;
+/// the global stream stands still.
+pub struct Replay(());
+
+impl Replay {
+    pub fn enter(from: Stream) -> Replay {
+        REPLAYS.with_borrow_mut(|replays| replays.push(from));
+        Replay(())
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        REPLAYS.with_borrow_mut(|replays| replays.pop());
+    }
+}
+
+/// Takes blocks from the stream; gives where they were.
+fn reserve(blocks: u64) -> Stream {
+    with_stream(|s| {
+        let at = *s;
+        s.counter = s.counter.wrapping_add(blocks);
+        at
+    })
+}
+
+/// Philox4x32-10 (Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011).
+#[inline(always)]
+pub fn philox(counter: u64, seed: u64) -> [u32; 4] {
+    let mut c = [counter as u32, (counter >> 32) as u32, 0, 0];
+    let mut key = [seed as u32, (seed >> 32) as u32];
+    for _ in 0..10 {
+        let (a, b) = (0xd2511f53 * c[0] as u64, 0xcd9e8d57 * c[2] as u64);
+        c = [(b >> 32) as u32 ^ c[1] ^ key[0], b as u32, (a >> 32) as u32 ^ c[3] ^ key[1], a as u32];
+        key = [key[0].wrapping_add(0x9e3779b9), key[1].wrapping_add(0xbb67ae85)];
+    }
+    c
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// [0, 1): the upper 24 bits of a word, or the upper 53 of two.
+    Uniform,
+    /// Box–Muller: a pair of uniforms makes a pair of normals.
+    Normal,
+    /// `srcs[2]` + ⌊word · `srcs[3]` / 2³²⌋.
+    Integers,
+    /// The same with words of 64 bits, for more than 2³² values.
+    WideIntegers,
+    /// 64 random bits.
+    Bits,
+}
+
+/// `srcs[0]` the seed, `srcs[1]` the first block, both as data.
+struct Random {
+    kind: Kind,
+}
+
+/// Elements that a task makes: whole blocks.
+const TASK: usize = 1 << 12;
+
+/// Normals from pairs of uniforms; u is in (0, 1], v in [0, 1). In arithmetic without FMA, which is the same on every machine.
+#[inline(always)]
+unsafe fn box_muller_body<T: Real, I: Isa>(u: &mut [T], v: &mut [T]) {
+    for (u, v) in u.iter_mut().zip(v) {
+        let radius = (T::of(-2.0) * u.log::<Plain>()).sqrt::<Plain>();
+        let angle = T::of(std::f64::consts::TAU) * *v;
+        (*u, *v) = (radius * angle.cos::<Plain>(), radius * angle.sin::<Plain>());
+    }
+    let _ = I::LEVEL;
+}
+per_isa! {
+    fn box_muller[T: Real](u: &mut [T], v: &mut [T]) = box_muller_body
+}
+
+/// A word as a float32 in [0, 1).
+fn unit32(word: u32) -> f32 {
+    (word >> 8) as f32 * (1.0 / (1 << 24) as f32)
+}
+
+/// Two words as a float64 in [0, 1).
+fn unit64(bits: u64) -> f64 {
+    (bits >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+}
+
+fn pair(block: [u32; 4]) -> [u64; 2] {
+    [block[0] as u64 | (block[1] as u64) << 32, block[2] as u64 | (block[3] as u64) << 32]
+}
+
+/// Fills `out` from the stream at `from`, N elements a block.
+fn draw<T: Copy + Send, const N: usize>(out: &mut [T], from: Stream, make: impl Fn([u32; 4]) -> [T; N] + Sync) {
+    let task = |(t, out): (usize, &mut [T])| {
+        let first = from.counter.wrapping_add((t * TASK / N) as u64);
+        for (b, out) in out.chunks_mut(N).enumerate() {
+            let made = make(philox(first.wrapping_add(b as u64), from.seed));
+            out.copy_from_slice(&made[..out.len()]);
+        }
+    };
+    if out.len() <= 2 * TASK {
+        out.chunks_mut(TASK).enumerate().for_each(task);
+    } else {
+        out.par_chunks_mut(TASK).enumerate().for_each(task);
+    }
+}
+
+/// Fills `out` with normals: `make` gives the uniforms of a block, u's first.
+fn draw_normal<T: Real, const N: usize>(out: &mut [T], from: Stream, make: impl Fn([u32; 4]) -> [[T; N]; 2] + Sync) {
+    let task = |(t, out): (usize, &mut [T])| {
+        let blocks = out.len().div_ceil(2 * N);
+        let first = from.counter.wrapping_add((t * TASK / (2 * N)) as u64);
+        let (mut u, mut v) = (vec![T::default(); blocks * N], vec![T::default(); blocks * N]);
+        for (b, (u, v)) in u.chunks_exact_mut(N).zip(v.chunks_exact_mut(N)).enumerate() {
+            let [us, vs] = make(philox(first.wrapping_add(b as u64), from.seed));
+            u.copy_from_slice(&us);
+            v.copy_from_slice(&vs);
+        }
+        // SAFETY: the level is the machine's.
+        unsafe { box_muller::<T>(level())(&mut u, &mut v) };
+        for (pair, (&u, &v)) in out.chunks_mut(2).zip(u.iter().zip(&v)) {
+            pair[0] = u;
+            if let Some(second) = pair.get_mut(1) {
+                *second = v;
+            }
+        }
+    };
+    if out.len() <= TASK {
+        task((0, out));
+    } else {
+        out.par_chunks_mut(TASK).enumerate().for_each(task);
+    }
+}
+
+fn scale(word: u64, count: u64, bits: u32) -> i64 {
+    ((word as u128 * count as u128) >> bits) as i64
+}
+
+impl Structured for Random {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Uniform => "rand",
+            Kind::Normal => "randn",
+            Kind::Integers => "randint",
+            Kind::WideIntegers => "wide_randint",
+            Kind::Bits => "random_bits",
+        }
+    }
+
+    fn gradient(&self, _: usize, _: &[Tensor], _: &Tensor, _: &Tensor) -> Option<Tensor> {
+        None
+    }
+
+    fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
+        let from = Stream { seed: srcs[0].as_int() as u64, counter: srcs[1].as_int() as u64 };
+        let (low, count) = match srcs {
+            [_, _, low, count] => (low.as_int(), count.as_int() as u64),
+            _ => (0, 0),
+        };
+        let narrow = |w: u32| low.wrapping_add(scale(w as u64, count, 32));
+        let wide = |w: u64| low.wrapping_add(scale(w, count, 64));
+        match (self.kind, out.dtype) {
+            (Kind::Uniform, DType::F32) => draw(out.as_mut_slice(), from, |b| b.map(unit32)),
+            (Kind::Uniform, _) => draw(out.as_mut_slice(), from, |b| pair(b).map(unit64)),
+            (Kind::Normal, DType::F32) => {
+                const STEP: f32 = 1.0 / (1 << 24) as f32;
+                draw_normal(out.as_mut_slice(), from, |[a, b, c, d]| {
+                    [[unit32(a) + STEP, unit32(c) + STEP], [unit32(b), unit32(d)]]
+                });
+            }
+            (Kind::Normal, _) => {
+                const STEP: f64 = 1.0 / (1u64 << 53) as f64;
+                draw_normal(out.as_mut_slice(), from, |b| {
+                    let [a, b] = pair(b).map(unit64);
+                    [[a + STEP], [b]]
+                });
+            }
+            (Kind::Integers, DType::I32) => draw(out.as_mut_slice(), from, |b| b.map(|w| narrow(w) as i32)),
+            (Kind::Integers, _) => draw(out.as_mut_slice(), from, |b| b.map(narrow)),
+            (Kind::WideIntegers, _) => draw(out.as_mut_slice(), from, |b| pair(b).map(wide)),
+            (Kind::Bits, _) => draw(out.as_mut_slice(), from, |b| pair(b).map(|w| w as i64)),
+        }
+        Ok(())
+    }
+
+    fn cost(&self, out: &Tensor) -> usize {
+        out.size() * if self.kind == Kind::Normal { 8 } else { 3 }
+    }
+
+    fn shader(&self) -> Option<&'static str> {
+        Some("random")
+    }
+}
+
+fn random(kind: Kind, shape: &[usize], dtype: DType, extra: &[i64]) -> Tensor {
+    let words = if dtype.bytes() == 8 && kind != Kind::Integers { 2 } else { 1 };
+    let at = reserve((shape::size(shape) as u64).div_ceil(4 / words));
+    let mut srcs = smallvec![Tensor::number(at.seed as i64), Tensor::number(at.counter as i64)];
+    srcs.extend(extra.iter().map(|&n| Tensor::number(n)));
+    Tensor::node(Op::Structured(Arc::new(Random { kind })), srcs, Shape::from(shape), dtype)
+}
+
+/// Uniform over [0, 1), in float32 or float64.
+pub fn rand(shape: &[usize], dtype: DType) -> Result<Tensor> {
+    float("rand", dtype)?;
+    Ok(random(Kind::Uniform, shape, dtype, &[]))
+}
+
+/// Normal with mean 0 and deviation 1, in float32 or float64.
+pub fn randn(shape: &[usize], dtype: DType) -> Result<Tensor> {
+    float("randn", dtype)?;
+    Ok(random(Kind::Normal, shape, dtype, &[]))
+}
+
+fn float(op: &str, dtype: DType) -> Result<()> {
+    if !dtype.is_float() {
+        bail!(Type, "{op}: dtype must be float32 or float64, got {dtype}; use randint for integers");
+    }
+    Ok(())
+}
+
+/// Integers `low ≤ n < high`, in int32 or int64. Scaled from 32 random bits, from 64 for more than 2³² values: a value is more
+/// likely than another by at most (high − low)/2³², or /2⁶⁴.
+pub fn randint(low: i64, high: i64, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    if !dtype.is_int() {
+        bail!(Type, "randint: dtype must be int32 or int64, got {dtype}");
+    }
+    if low >= high {
+        bail!(Value, "randint: no integer n has {low} <= n < {high}");
+    }
+    if dtype == DType::I32 && (low < i32::MIN as i64 || high > i32::MAX as i64 + 1) {
+        bail!(Value, "randint: {low} to {high} does not fit in int32; use dtype='int64'");
+    }
+    let count = high.wrapping_sub(low);
+    let kind = if (count as u64) >> 32 == 0 || dtype == DType::I32 { Kind::Integers } else { Kind::WideIntegers };
+    Ok(random(kind, shape, dtype, &[low, count]))
+}
+
+/// True with probability `p`, which broadcasts to the shape.
+pub fn bernoulli(p: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    if !p.is_number() && shape::broadcast("bernoulli", p.shape(), shape)?.as_slice() != shape {
+        bail!(Shape, "bernoulli: p of shape {} does not broadcast to {}", shape::show(p.shape()), shape::show(shape));
+    }
+    let dtype = if p.is_number() { DType::F32 } else { p.dtype().to_float() };
+    super::Elementwise::less.apply(&[&rand(shape, dtype)?, p])
+}
+
+/// The numbers 0..n in random order, as int64.
+pub fn permutation(n: usize) -> Result<Tensor> {
+    random(Kind::Bits, &[n], DType::I64, &[]).argsort(Some(0))
+}

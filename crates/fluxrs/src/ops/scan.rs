@@ -1,0 +1,160 @@
+//! Running sums and products along an axis, and the recurrence that the gradient of a running product is made of.
+
+use super::{Op, Operand, OperandMut, Structured};
+use crate::cpu::math::Num;
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::graph::{Srcs, Tensor};
+use crate::shape::{self, Shape};
+use rayon::prelude::*;
+use smallvec::smallvec;
+use std::sync::Arc;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// yᵢ = yᵢ₋₁ + xᵢ
+    Sum,
+    /// yᵢ = yᵢ₋₁ · xᵢ
+    Prod,
+    /// yᵢ = aᵢ · yᵢ₋₁ + bᵢ, with y₀ = b₀; a is the first operand.
+    Recurrence,
+}
+
+/// One pass along an axis, from its end if it is reversed (then yᵢ₊₁ stands for yᵢ₋₁).
+#[derive(Clone, Copy)]
+struct Scan {
+    kind: Kind,
+    axis: usize,
+    reverse: bool,
+}
+
+/// Elements below which one thread is enough.
+const PARALLEL: usize = 1 << 15;
+
+impl Scan {
+    fn apply(self, srcs: Srcs) -> Tensor {
+        let (shape, dtype) = (Shape::from(srcs[0].shape()), srcs[0].dtype());
+        Tensor::node(Op::Structured(Arc::new(self)), srcs, shape, dtype)
+    }
+
+    fn backwards(self, kind: Kind) -> Scan {
+        Scan { kind, reverse: !self.reverse, ..self }
+    }
+
+    /// At each index what `x` has one step later in the order of the scan (earlier with `earlier`), `edge` where there is none.
+    fn shifted(self, x: &Tensor, earlier: bool, edge: i64) -> Tensor {
+        let n = x.shape()[self.axis];
+        let up = earlier != self.reverse;
+        let mut widths = vec![(0, 0); x.ndim()];
+        widths[self.axis] = if up { (1, 0) } else { (0, 1) };
+        let kept = x.narrow(self.axis, usize::from(!up), n - 1);
+        kept.pad(&widths, edge.into()).expect("one pair of widths an axis")
+    }
+
+    fn run<T: Num>(self, srcs: &[Operand<'_>], out: &mut [T], shape: &[usize])
+    where
+        T: crate::dtype::Element,
+    {
+        let n = shape[self.axis];
+        let inner: usize = shape[self.axis + 1..].iter().product();
+        let x = srcs[0].as_slice::<T>();
+        let b = srcs.get(1).map_or(x, |s| s.as_slice::<T>());
+        let line = |(k, y): (usize, &mut [T])| {
+            let base = k * n * inner;
+            let (x, b) = (&x[base..base + n * inner], &b[base..base + n * inner]);
+            let row = |step: usize| if self.reverse { n - 1 - step } else { step };
+            let start = row(0) * inner;
+            y[start..start + inner].copy_from_slice(&b[start..start + inner]);
+            for step in 1..n {
+                let (at, before) = (row(step) * inner, row(step - 1) * inner);
+                for j in 0..inner {
+                    let last = y[before + j];
+                    y[at + j] = match self.kind {
+                        Kind::Sum => last.add(x[at + j]),
+                        Kind::Prod => last.mul(x[at + j]),
+                        Kind::Recurrence => x[at + j].mul(last).add(b[at + j]),
+                    };
+                }
+            }
+        };
+        if out.len() < PARALLEL {
+            out.chunks_exact_mut(n * inner).enumerate().for_each(line);
+        } else {
+            out.par_chunks_exact_mut(n * inner).with_min_len((PARALLEL / (n * inner)).max(1)).enumerate().for_each(line);
+        }
+    }
+}
+
+impl Structured for Scan {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Sum => "cumsum",
+            Kind::Prod => "cumprod",
+            Kind::Recurrence => "recurrence",
+        }
+    }
+
+    fn key(&self) -> u64 {
+        (self.axis as u64) << 1 | self.reverse as u64
+    }
+
+    fn gradient(&self, i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
+        if out.size() == 0 {
+            return Some(g.clone());
+        }
+        let later = |x: &Tensor| self.shifted(x, false, 0);
+        let follow = |a: &Tensor| self.backwards(Kind::Recurrence).apply(smallvec![later(a), g.clone()]);
+        Some(match (self.kind, i) {
+            (Kind::Sum, _) => self.backwards(Kind::Sum).apply(smallvec![g.clone()]),
+            // No division by x: a zero is a factor like any other.
+            (Kind::Prod, _) => self.shifted(out, true, 1) * follow(&srcs[0]),
+            (Kind::Recurrence, 0) => self.shifted(out, true, 0) * follow(&srcs[0]),
+            (Kind::Recurrence, _) => follow(&srcs[0]),
+        })
+    }
+
+    fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
+        let shape = out.shape;
+        if shape::size(shape) == 0 {
+            return Ok(());
+        }
+        match out.dtype {
+            DType::F32 => self.run::<f32>(srcs, out.as_mut_slice(), shape),
+            DType::F64 => self.run::<f64>(srcs, out.as_mut_slice(), shape),
+            DType::I32 => self.run::<i32>(srcs, out.as_mut_slice(), shape),
+            DType::I64 | DType::Bool => self.run::<i64>(srcs, out.as_mut_slice(), shape),
+        }
+        Ok(())
+    }
+
+    fn cost(&self, out: &Tensor) -> usize {
+        out.size()
+    }
+
+    fn shader(&self) -> Option<&'static str> {
+        Some("scan")
+    }
+}
+
+fn cumulative(op: &str, kind: Kind, x: &Tensor, axis: Option<isize>) -> Result<Tensor> {
+    let x = x.as_array();
+    // Sums and products of small integers would overflow in their own type: NumPy widens them.
+    let x = if x.dtype().is_float() { x } else { x.cast(DType::I64) };
+    let (x, axis) = match axis {
+        Some(axis) => (x.clone(), shape::axis(op, axis, x.ndim())?),
+        None => (x.reshape_to(&[x.size()]), 0),
+    };
+    Ok(Scan { kind, axis, reverse: false }.apply(smallvec![x]))
+}
+
+impl Tensor {
+    /// The sums of the elements up to each along an axis, or of the flattened tensor.
+    pub fn cumsum(&self, axis: Option<isize>) -> Result<Tensor> {
+        cumulative("cumsum", Kind::Sum, self, axis)
+    }
+
+    /// The products of the elements up to each along an axis, or of the flattened tensor.
+    pub fn cumprod(&self, axis: Option<isize>) -> Result<Tensor> {
+        cumulative("cumprod", Kind::Prod, self, axis)
+    }
+}
