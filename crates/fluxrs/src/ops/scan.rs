@@ -2,7 +2,7 @@
 
 use super::{Op, Operand, OperandMut, Structured};
 use crate::cpu::math::Num;
-use crate::dtype::DType;
+use crate::dtype::{DType, Element};
 use crate::error::Result;
 use crate::graph::{Srcs, Tensor};
 use crate::shape::{self, Shape};
@@ -51,10 +51,7 @@ impl Scan {
         kept.pad(&widths, edge.into()).expect("one pair of widths an axis")
     }
 
-    fn run<T: Num>(self, srcs: &[Operand<'_>], out: &mut [T], shape: &[usize])
-    where
-        T: crate::dtype::Element,
-    {
+    fn run<T: Num + Element>(self, srcs: &[Operand<'_>], out: &mut [T], shape: &[usize]) {
         let n = shape[self.axis];
         let inner: usize = shape[self.axis + 1..].iter().product();
         let x = srcs[0].as_slice::<T>();
