@@ -1,5 +1,6 @@
 //! Products against the plain sum in float64: every stride pattern, odd shapes, nothing left of what C held before.
-use fluxrs::cpu::gemm::{Element, Product, run};
+use fluxrs::cpu::gemm::{Element, Product, run, run_at};
+use fluxrs::cpu::isa::{Level, level, levels};
 use proptest::prelude::*;
 use std::fmt::Debug;
 
@@ -46,18 +47,8 @@ enum Layout {
     OneElement,
 }
 use Layout::*;
-const LAYOUTS: [Layout; 10] = [
-    Rows,
-    Columns,
-    PaddedRows,
-    PaddedColumns,
-    Spaced,
-    ReversedRows,
-    ReversedColumns,
-    RowRepeated,
-    ColumnRepeated,
-    OneElement,
-];
+const LAYOUTS: [Layout; 10] =
+    [Rows, Columns, PaddedRows, PaddedColumns, Spaced, ReversedRows, ReversedColumns, RowRepeated, ColumnRepeated, OneElement];
 
 /// A matrix in some layout, in memory of exactly the size that it needs, so that a sanitizer sees a stray read.
 struct Matrix<T> {
@@ -84,25 +75,15 @@ impl<T: Value> Matrix<T> {
         let reach = |length: isize, stride: isize| (length - 1).max(0) * stride;
         let (down, right) = (reach(r, strides.0), reach(c, strides.1));
         let origin = (-down.min(0) - right.min(0)) as usize;
-        let size = if rows * columns == 0 {
-            0
-        } else {
-            (down.abs() + right.abs()) as usize + 1
-        };
+        let size = if rows * columns == 0 { 0 } else { (down.abs() + right.abs()) as usize + 1 };
         let mut state = seed | 1;
         let memory = (0..size)
             .map(|_| {
-                state = state
-                    .wrapping_mul(6364136223846793005)
-                    .wrapping_add(1442695040888963407);
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 T::make(state)
             })
             .collect();
-        Matrix {
-            memory,
-            origin,
-            strides,
-        }
+        Matrix { memory, origin, strides }
     }
 
     fn pointer(&self) -> *const T {
@@ -110,80 +91,44 @@ impl<T: Value> Matrix<T> {
     }
 
     fn at(&self, i: usize, j: usize) -> T {
-        self.memory[(self.origin as isize
-            + i as isize * self.strides.0
-            + j as isize * self.strides.1) as usize]
+        self.memory[(self.origin as isize + i as isize * self.strides.0 + j as isize * self.strides.1) as usize]
     }
 }
 
 /// The product in poisoned memory, its tiles in reverse order; what lies between rows must stay as it was.
-fn multiply<T: Value>(
-    m: usize,
-    k: usize,
-    n: usize,
-    a: &Matrix<T>,
-    b: &Matrix<T>,
-    gap: usize,
-) -> Vec<T> {
+fn multiply<T: Value>(level: Level, m: usize, k: usize, n: usize, a: &Matrix<T>, b: &Matrix<T>, gap: usize) -> Vec<T> {
     let ldc = n + gap;
     let mut c = vec![T::POISON; m * ldc];
-    let product = Product {
-        m,
-        k,
-        n,
-        a_strides: a.strides,
-        b_strides: b.strides,
-        ldc,
-    };
+    let product = Product { m, k, n, a_strides: a.strides, b_strides: b.strides, ldc };
     let grid = product.grid::<T>();
     for i in (0..grid.len()).rev() {
         // SAFETY: the matrices have the sizes and strides of the product.
-        unsafe {
-            run(
-                &product,
-                a.pointer(),
-                b.pointer(),
-                c.as_mut_ptr(),
-                &grid.tile(i),
-            )
-        };
+        unsafe { run_at(level, &product, a.pointer(), b.pointer(), c.as_mut_ptr(), &grid.tile(i)) };
     }
     if m > 0 {
         for row in c.chunks(ldc.max(1)) {
-            assert!(
-                row[n..].iter().all(|x| x.same_bits(T::POISON)),
-                "wrote past a row"
-            );
+            assert!(row[n..].iter().all(|x| x.same_bits(T::POISON)), "wrote past a row");
         }
     }
     (0..m * n).map(|x| c[x / n * ldc + x % n]).collect()
 }
 
-fn check<T: Value>(
-    m: usize,
-    k: usize,
-    n: usize,
-    a: &Matrix<T>,
-    b: &Matrix<T>,
-    gap: usize,
-) -> Vec<T> {
-    let c = multiply(m, k, n, a, b, gap);
-    for i in 0..m {
-        for j in 0..n {
-            let (mut sum, mut size) = (0.0, 0.0);
-            for p in 0..k {
-                let term = a.at(i, p).wide() * b.at(p, j).wide();
-                sum += term;
-                size += term.abs();
+fn check<T: Value>(m: usize, k: usize, n: usize, a: &Matrix<T>, b: &Matrix<T>, gap: usize) {
+    for level in levels() {
+        let c = multiply(level, m, k, n, a, b, gap);
+        for i in 0..m {
+            for j in 0..n {
+                let (mut sum, mut size) = (0.0, 0.0);
+                for p in 0..k {
+                    let term = a.at(i, p).wide() * b.at(p, j).wide();
+                    sum += term;
+                    size += term.abs();
+                }
+                let (got, bound) = (c[i * n + j].wide(), T::EPSILON * size * (k + 2) as f64);
+                assert!((got - sum).abs() <= bound, "{m}x{k}x{n} at ({i}, {j}): {got}, not {sum}");
             }
-            let (got, bound) = (c[i * n + j].wide(), T::EPSILON * size * (k + 2) as f64);
-            assert!(
-                (got - sum).abs() <= bound,
-                "{m}x{k}x{n} at ({i}, {j}): {got}, not {sum}"
-            );
         }
     }
-    c
 }
 
 fn check_layouts<T: Value>(m: usize, k: usize, n: usize) {
@@ -198,15 +143,7 @@ fn check_layouts<T: Value>(m: usize, k: usize, n: usize) {
 
 #[test]
 fn every_layout() {
-    for (m, k, n) in [
-        (1, 1, 1),
-        (2, 5, 5),
-        (1, 37, 19),
-        (21, 50, 1),
-        (7, 3, 35),
-        (13, 33, 18),
-        (25, 70, 67),
-    ] {
+    for (m, k, n) in [(1, 1, 1), (2, 5, 5), (1, 37, 19), (21, 50, 1), (7, 3, 35), (13, 33, 18), (25, 70, 67)] {
         check_layouts::<f32>(m, k, n);
         check_layouts::<f64>(m, k, n);
         check_layouts::<i32>(m, k, n);
@@ -216,88 +153,34 @@ fn every_layout() {
 
 #[test]
 fn empty() {
-    for (m, k, n) in [
-        (0, 3, 4),
-        (3, 0, 4),
-        (3, 4, 0),
-        (0, 0, 0),
-        (1, 0, 1),
-        (1, 0, 40),
-        (40, 0, 1),
-        (50, 0, 70),
-    ] {
+    for (m, k, n) in [(0, 3, 4), (3, 0, 4), (3, 4, 0), (0, 0, 0), (1, 0, 1), (1, 0, 40), (40, 0, 1), (50, 0, 70)] {
         let a = Matrix::<f32>::new(m, k, Rows, 1);
         let b = Matrix::<f32>::new(k, n, Rows, 2);
-        let c = multiply(m, k, n, &a, &b, 1);
-        assert!(
-            c.len() == m * n && c.iter().all(|x| x.to_bits() == 0),
-            "{m}x{k}x{n}"
-        );
+        let c = multiply(level(), m, k, n, &a, &b, 1);
+        assert!(c.len() == m * n && c.iter().all(|x| x.to_bits() == 0), "{m}x{k}x{n}");
     }
 }
 
 #[test]
 fn around_every_block_size() {
-    let sides = [
-        1, 2, 3, 5, 6, 7, 8, 11, 12, 13, 15, 16, 17, 24, 25, 31, 32, 33, 48, 63, 64, 65, 97,
-    ];
+    let sides = [1, 2, 3, 5, 6, 7, 8, 11, 12, 13, 15, 16, 17, 24, 25, 31, 32, 33, 48, 63, 64, 65, 97];
     for &m in &sides {
         for &n in &sides {
             let k = 1 + (m * 7 + n * 3) % 41;
             let (la, lb) = (LAYOUTS[m % 2], LAYOUTS[(m / 2 + n) % 2]);
-            check(
-                m,
-                k,
-                n,
-                &Matrix::<f32>::new(m, k, la, 5),
-                &Matrix::new(k, n, lb, 6),
-                0,
-            );
-            check(
-                m,
-                k,
-                n,
-                &Matrix::<f64>::new(m, k, la, 5),
-                &Matrix::new(k, n, lb, 6),
-                0,
-            );
+            check(m, k, n, &Matrix::<f32>::new(m, k, la, 5), &Matrix::new(k, n, lb, 6), 0);
+            check(m, k, n, &Matrix::<f64>::new(m, k, la, 5), &Matrix::new(k, n, lb, 6), 0);
         }
     }
 }
 
 #[test]
 fn long_sums_and_several_tiles() {
-    let shapes = [
-        (1, 1000, 700),
-        (700, 1000, 1),
-        (2, 2000, 3),
-        (300, 290, 280),
-        (530, 260, 40),
-        (40, 520, 530),
-    ];
+    let shapes = [(1, 1000, 700), (700, 1000, 1), (2, 2000, 3), (300, 290, 280), (530, 260, 40), (40, 520, 530)];
     for (m, k, n) in shapes {
-        for (la, lb) in [
-            (Rows, Rows),
-            (Rows, Columns),
-            (Columns, Rows),
-            (Spaced, ReversedColumns),
-        ] {
-            check(
-                m,
-                k,
-                n,
-                &Matrix::<f32>::new(m, k, la, 3),
-                &Matrix::new(k, n, lb, 4),
-                0,
-            );
-            check(
-                m,
-                k,
-                n,
-                &Matrix::<f64>::new(m, k, la, 3),
-                &Matrix::new(k, n, lb, 4),
-                0,
-            );
+        for (la, lb) in [(Rows, Rows), (Rows, Columns), (Columns, Rows), (Spaced, ReversedColumns)] {
+            check(m, k, n, &Matrix::<f32>::new(m, k, la, 3), &Matrix::new(k, n, lb, 4), 0);
+            check(m, k, n, &Matrix::<f64>::new(m, k, la, 3), &Matrix::new(k, n, lb, 4), 0);
         }
     }
 }
@@ -315,29 +198,12 @@ fn bits_do_not_depend_on_layout() {
         }
         to
     }
-    fn bits<T: Value>(m: usize, k: usize, n: usize) {
-        let (a, b) = (
-            Matrix::<T>::new(m, k, Rows, 8),
-            Matrix::<T>::new(k, n, Rows, 9),
-        );
-        let want = multiply(m, k, n, &a, &b, 0);
-        for la in [
-            Rows,
-            Columns,
-            PaddedRows,
-            Spaced,
-            ReversedRows,
-            ReversedColumns,
-        ] {
-            for lb in [
-                Rows,
-                Columns,
-                PaddedColumns,
-                Spaced,
-                ReversedRows,
-                ReversedColumns,
-            ] {
-                let got = multiply(m, k, n, &copy(m, k, &a, la), &copy(k, n, &b, lb), 0);
+    fn bits<T: Value>(level: Level, m: usize, k: usize, n: usize) {
+        let (a, b) = (Matrix::<T>::new(m, k, Rows, 8), Matrix::<T>::new(k, n, Rows, 9));
+        let want = multiply(level, m, k, n, &a, &b, 0);
+        for la in [Rows, Columns, PaddedRows, Spaced, ReversedRows, ReversedColumns] {
+            for lb in [Rows, Columns, PaddedColumns, Spaced, ReversedRows, ReversedColumns] {
+                let got = multiply(level, m, k, n, &copy(m, k, &a, la), &copy(k, n, &b, lb), 0);
                 let same = want.iter().zip(&got).all(|(x, y)| x.same_bits(*y));
                 assert!(same, "{m}x{k}x{n} with A {la:?} and B {lb:?}");
             }
@@ -358,28 +224,24 @@ fn bits_do_not_depend_on_layout() {
         (270, 40, 300),
     ];
     for (m, k, n) in shapes {
-        bits::<f32>(m, k, n);
-        bits::<f64>(m, k, n);
+        for level in levels() {
+            bits::<f32>(level, m, k, n);
+            bits::<f64>(level, m, k, n);
+        }
     }
 }
 
 /// NaN and infinities come through, also against zeros, and only where they belong.
 #[test]
 fn special_values() {
-    for (m, k, n) in [
-        (1, 20, 40),
-        (40, 20, 1),
-        (3, 5, 4),
-        (14, 40, 70),
-        (70, 300, 40),
-    ] {
+    for (m, k, n) in [(1, 20, 40), (40, 20, 1), (3, 5, 4), (14, 40, 70), (70, 300, 40)] {
         for special in [f32::NAN, f32::INFINITY] {
             let (row, inner, column) = (m / 2, k / 3, n / 2);
             let mut a = Matrix::<f32>::new(m, k, Rows, 1);
             let mut b = Matrix::<f32>::new(k, n, Rows, 2);
             a.memory[row * k + inner] = special;
             b.memory[inner * n + column] = 0.0;
-            let c = multiply(m, k, n, &a, &b, 0);
+            let c = multiply(level(), m, k, n, &a, &b, 0);
             for (x, value) in c.iter().enumerate() {
                 let (i, j) = (x / n, x % n);
                 if i != row {
@@ -398,58 +260,22 @@ fn special_values() {
 fn integers_wrap() {
     let (a, b) = ([i32::MAX, 2], [3, i32::MAX]);
     let mut c = [0];
-    let product = Product {
-        m: 1,
-        k: 2,
-        n: 1,
-        a_strides: (2, 1),
-        b_strides: (1, 1),
-        ldc: 1,
-    };
+    let product = Product { m: 1, k: 2, n: 1, a_strides: (2, 1), b_strides: (1, 1), ldc: 1 };
     // SAFETY: two elements on each side.
-    unsafe {
-        run(
-            &product,
-            a.as_ptr(),
-            b.as_ptr(),
-            c.as_mut_ptr(),
-            &product.grid::<i32>().tile(0),
-        )
-    };
-    assert_eq!(
-        c[0],
-        i32::MAX
-            .wrapping_mul(3)
-            .wrapping_add(i32::MAX.wrapping_mul(2))
-    );
+    unsafe { run(&product, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), &product.grid::<i32>().tile(0)) };
+    assert_eq!(c[0], i32::MAX.wrapping_mul(3).wrapping_add(i32::MAX.wrapping_mul(2)));
 }
 
 /// The tiles cover C once.
 #[test]
 fn grids_cover() {
-    for (m, k, n) in [
-        (1, 784, 32),
-        (1, 9000, 5000),
-        (5000, 9000, 1),
-        (513, 64, 1030),
-        (12544, 25, 16),
-        (3, 1, 100000),
-    ] {
-        let product = Product {
-            m,
-            k,
-            n,
-            a_strides: (0, 0),
-            b_strides: (0, 0),
-            ldc: n,
-        };
+    for (m, k, n) in [(1, 784, 32), (1, 9000, 5000), (5000, 9000, 1), (513, 64, 1030), (12544, 25, 16), (3, 1, 100000)] {
+        let product = Product { m, k, n, a_strides: (0, 0), b_strides: (0, 0), ldc: n };
         let grid = product.grid::<f32>();
         let mut seen = vec![0u8; m * n];
         for tile in (0..grid.len()).map(|i| grid.tile(i)) {
             for i in tile.rows {
-                seen[i * n..][tile.cols.clone()]
-                    .iter_mut()
-                    .for_each(|x| *x += 1);
+                seen[i * n..][tile.cols.clone()].iter_mut().for_each(|x| *x += 1);
             }
         }
         assert!(seen.iter().all(|&x| x == 1), "{m}x{k}x{n}");

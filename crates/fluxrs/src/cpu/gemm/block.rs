@@ -78,7 +78,7 @@ const PANEL: usize = 24 << 10;
 /// Cuts k into equal lengths whose panels fit.
 fn depth<S: Simd>(k: usize) -> usize {
     let most = PANEL / (2 * S::LANES * size_of::<S::T>());
-    k.div_ceil(k.div_ceil(most))
+    if k <= most { k } else { k.div_ceil(k.div_ceil(most)) }
 }
 
 /// Computes C, or a tile of it: the order of a sum depends on k alone.
@@ -95,7 +95,7 @@ pub(super) unsafe fn product<S: Simd>(p: &Product, a: *const S::T, b: *const S::
     let direct = p.b_strides.1 == 1 && p.m <= 2 * rows_at_most;
     // SAFETY: as promised; the scratch memory holds the largest panel.
     unsafe {
-        let panel = if direct { std::ptr::null_mut() } else { scratch::of::<S::T>(depth * wide) };
+        let panel = if direct { std::ptr::null_mut() } else { scratch::of::<S::T>(depth * wide, 0).0 };
         let mut q = 0;
         while q < p.k {
             let depth = depth.min(p.k - q);
@@ -113,10 +113,10 @@ pub(super) unsafe fn product<S: Simd>(p: &Product, a: *const S::T, b: *const S::
                 };
                 let kernels = S::KERNELS[vectors - 1];
                 // Blocks of equal height, as far as it goes.
-                let mut blocks = p.m.div_ceil(kernels.len());
+                let mut blocks = if p.m <= kernels.len() { 1 } else { p.m.div_ceil(kernels.len()) };
                 let mut i = 0;
                 while i < p.m {
-                    let rows = (p.m - i).div_ceil(blocks);
+                    let rows = if blocks == 1 { p.m - i } else { (p.m - i).div_ceil(blocks) };
                     kernels[rows - 1](&Block {
                         depth,
                         a: a.offset(i as isize * p.a_strides.0),

@@ -2,6 +2,7 @@
 //!
 //! The bits of a result never depend on which thread runs a tile, or on how many there are. A caller asks for the [`Grid`], hands out its tiles, and
 //! may run its epilogue on a tile as soon as that tile is finished.
+use super::isa::{Level, level};
 use std::ops::Range;
 
 mod block;
@@ -12,11 +13,13 @@ mod pack;
 mod plain;
 mod scratch;
 mod simd;
-mod vector;
+mod skinny;
+mod strips;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use grid::{Grid, Tile};
+use plain::Plain;
 use simd::Simd;
 
 /// One product C = A·B: C is row-major with row stride `ldc`; A (m×k) and B (k×n) have any strides in elements,
@@ -47,7 +50,7 @@ mod sealed {
 /// A type that products are made for: `f32`, `f64`, `i32`, `i64`.
 pub trait Element: sealed::Sealed + Copy + Send + Sync + 'static {
     #[doc(hidden)]
-    unsafe fn tile(p: &Product, a: *const Self, b: *const Self, c: *mut Self, tile: &Tile);
+    unsafe fn tile(level: Level, p: &Product, a: *const Self, b: *const Self, c: *mut Self, tile: &Tile);
 }
 
 /// Computes one tile of C, overwriting whatever is there.
@@ -57,9 +60,18 @@ pub trait Element: sealed::Sealed + Copy + Send + Sync + 'static {
 /// `c` points at the element (0, 0) of C, whose elements within `tile` nobody else touches meanwhile. C overlaps
 /// neither A nor B.
 pub unsafe fn run<T: Element>(p: &Product, a: *const T, b: *const T, c: *mut T, tile: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { run_at(level(), p, a, b, c, tile) }
+}
+
+/// [`run`] on an instruction set other than the best.
+///
+/// # Safety
+/// As for [`run`]; the machine has the instruction set.
+pub unsafe fn run_at<T: Element>(level: Level, p: &Product, a: *const T, b: *const T, c: *mut T, tile: &Tile) {
     debug_assert!(tile.rows.end <= p.m && tile.cols.end <= p.n);
     // SAFETY: the caller's promise.
-    unsafe { T::tile(p, a, b, c, tile) }
+    unsafe { T::tile(level, p, a, b, c, tile) }
 }
 
 /// A tile as a product of its own: the sub-matrices it reads and writes.
@@ -82,7 +94,7 @@ unsafe fn tile_on<S: Simd>(p: &Product, a: *const S::T, b: *const S::T, c: *mut 
     if tile.rows.is_empty() || tile.cols.is_empty() {
         return;
     }
-    let by_vectors = vector::suits::<S>(p);
+    let skinny = skinny::suits::<S>(p).then_some(p.m <= p.n);
     // SAFETY: the caller's promise; the tile lies within C.
     unsafe {
         let (p, a, b, c) = narrow(p, a, b, c, tile);
@@ -90,8 +102,8 @@ unsafe fn tile_on<S: Simd>(p: &Product, a: *const S::T, b: *const S::T, c: *mut 
             for i in 0..p.m {
                 std::slice::from_raw_parts_mut(c.add(i * p.ldc), p.n).fill(S::T::default());
             }
-        } else if by_vectors {
-            vector::product::<S>(&p, a, b, c);
+        } else if let Some(rows) = skinny {
+            skinny::product::<S>(&p, rows, a, b, c);
         } else {
             block::product::<S>(&p, a, b, c);
         }
@@ -99,44 +111,29 @@ unsafe fn tile_on<S: Simd>(p: &Product, a: *const S::T, b: *const S::T, c: *mut 
 }
 
 macro_rules! element {
-    ($($t:ident: $avx512:ident, $avx2:ident, $neon:ident;)*) => { $(
+    ($($t:ident: $avx512:ty, $avx2:ty, $neon:ty;)*) => { $(
         impl sealed::Sealed for $t {}
         impl Element for $t {
-            unsafe fn tile(p: &Product, a: *const $t, b: *const $t, c: *mut $t, tile: &Tile) {
-                // SAFETY: the caller's promise, and the machine has what was found.
+            unsafe fn tile(level: Level, p: &Product, a: *const $t, b: *const $t, c: *mut $t, tile: &Tile) {
+                // SAFETY: the caller's promise, of which the level is a part.
                 unsafe {
-                    #[cfg(target_arch = "x86_64")]
-                    {
-                        if is_x86_feature_detected!("avx512f") {
-                            return tile_on::<x86::$avx512>(p, a, b, c, tile);
-                        }
-                        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                            return tile_on::<x86::$avx2>(p, a, b, c, tile);
-                        }
+                    match level {
+                        #[cfg(target_arch = "x86_64")]
+                        Level::Avx512 => tile_on::<$avx512>(p, a, b, c, tile),
+                        #[cfg(target_arch = "x86_64")]
+                        Level::Avx2 => tile_on::<$avx2>(p, a, b, c, tile),
+                        #[cfg(target_arch = "aarch64")]
+                        Level::Neon => tile_on::<$neon>(p, a, b, c, tile),
+                        _ => tile_on::<Plain<$t>>(p, a, b, c, tile),
                     }
-                    #[cfg(target_arch = "aarch64")]
-                    return tile_on::<neon::$neon>(p, a, b, c, tile);
-                    #[cfg(not(target_arch = "aarch64"))]
-                    tile_on::<plain::Plain<$t>>(p, a, b, c, tile)
                 }
             }
         }
     )* };
 }
 element! {
-    f32: Avx512F32, Avx2F32, NeonF32;
-    f64: Avx512F64, Avx2F64, NeonF64;
+    f32: x86::Avx512F32, x86::Avx2F32, neon::NeonF32;
+    f64: x86::Avx512F64, x86::Avx2F64, neon::NeonF64;
+    i32: Plain<i32>, Plain<i32>, Plain<i32>;
+    i64: Plain<i64>, Plain<i64>, Plain<i64>;
 }
-
-macro_rules! integer {
-    ($($t:ident),*) => { $(
-        impl sealed::Sealed for $t {}
-        impl Element for $t {
-            unsafe fn tile(p: &Product, a: *const $t, b: *const $t, c: *mut $t, tile: &Tile) {
-                // SAFETY: the caller's promise.
-                unsafe { tile_on::<plain::Plain<$t>>(p, a, b, c, tile) }
-            }
-        }
-    )* };
-}
-integer!(i32, i64);

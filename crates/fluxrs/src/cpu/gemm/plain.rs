@@ -56,11 +56,19 @@ macro_rules! plain {
             }
             #[inline(always)]
             unsafe fn add(x: Self::V, y: Self::V) -> Self::V {
-                std::array::from_fn(|i| $add(x[i], y[i]))
+                let mut sum = x;
+                for i in 0..LANES {
+                    sum[i] = $add(x[i], y[i]);
+                }
+                sum
             }
             #[inline(always)]
             unsafe fn multiply_add(x: Self::V, y: Self::V, z: Self::V) -> Self::V {
-                std::array::from_fn(|i| $multiply_add(x[i], y[i], z[i]))
+                let mut sum = z;
+                for i in 0..LANES {
+                    sum[i] = $multiply_add(x[i], y[i], z[i]);
+                }
+                sum
             }
             #[inline(always)]
             unsafe fn transpose(square: &mut [Self::V; MOST_LANES]) {

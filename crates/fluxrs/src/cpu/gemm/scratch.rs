@@ -5,22 +5,24 @@ use std::cell::UnsafeCell;
 /// Vectors are aligned to it.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([u64; 8]);
+struct Line([u8; 64]);
 
 thread_local! {
     static MEMORY: UnsafeCell<Vec<Line>> = const { UnsafeCell::new(Vec::new()) };
 }
 
-/// Uninitialised memory for `count` elements, good until the next call on this thread.
-pub(super) fn of<T>(count: usize) -> *mut T {
-    let lines = (count * size_of::<T>()).div_ceil(size_of::<Line>());
+/// Two pieces of uninitialised memory of so many elements, good until the next call on this thread.
+pub(super) fn of<T>(first: usize, second: usize) -> (*mut T, *mut T) {
+    let lines = |count: usize| (count * size_of::<T>()).div_ceil(size_of::<Line>());
+    let (first, second) = (lines(first), lines(second));
     MEMORY.with(|memory| {
         // SAFETY: no other reference to the vector lives, here or elsewhere in the thread.
         let memory = unsafe { &mut *memory.get() };
-        if memory.capacity() < lines {
+        if memory.capacity() < first + second {
             *memory = Vec::new();
-            memory.reserve_exact(lines);
+            memory.reserve_exact(first + second);
         }
-        memory.as_mut_ptr().cast()
+        let start = memory.as_mut_ptr();
+        (start.cast(), start.wrapping_add(first).cast())
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! A kernel's body is generic and always inlined; its entry here is compiled for the instruction set.
 use super::block::{Kernel, Panel};
-use super::vector::Task;
+use super::skinny::Task;
 
 /// The lanes of the longest vector.
 pub(super) const MOST_LANES: usize = 16;
@@ -34,10 +34,12 @@ pub(super) trait Simd: Sized + 'static {
     /// The kernels for blocks of one, two, three and four vectors; in each, one for every number of rows from 1,
     /// up to as many accumulators as the registers hold.
     const KERNELS: [&'static [Kernel<Self::T>]; 4];
+    /// 32 of them, not 16.
+    const MANY_REGISTERS: bool = Self::KERNELS[1].len() > 8;
     unsafe fn block<const R: usize, const W: usize>(block: &super::block::Block<Self::T>);
     unsafe fn pack(panel: &Panel<Self::T>);
     unsafe fn dots(task: &Task<Self::T>);
-    unsafe fn strips(task: &Task<Self::T>);
+    unsafe fn strips(task: &Task<Self::T>, sums: *mut Self::T);
 }
 
 /// The entries of an implementation: `entries!(#[target_feature(…)]; rows of one or two vectors; of three or four)`.
@@ -64,13 +66,13 @@ macro_rules! entries {
         }
 
         $(#[$feature])?
-        unsafe fn dots(task: &$crate::cpu::gemm::vector::Task<Self::T>) {
-            unsafe { $crate::cpu::gemm::vector::dots::<Self>(task) }
+        unsafe fn dots(task: &$crate::cpu::gemm::skinny::Task<Self::T>) {
+            unsafe { $crate::cpu::gemm::skinny::dots::<Self>(task) }
         }
 
         $(#[$feature])?
-        unsafe fn strips(task: &$crate::cpu::gemm::vector::Task<Self::T>) {
-            unsafe { $crate::cpu::gemm::vector::strips::<Self>(task) }
+        unsafe fn strips(task: &$crate::cpu::gemm::skinny::Task<Self::T>, sums: *mut Self::T) {
+            unsafe { $crate::cpu::gemm::strips::strips::<Self>(task, sums) }
         }
     };
 }
