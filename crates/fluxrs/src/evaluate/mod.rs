@@ -1,0 +1,158 @@
+//! Evaluation: gathers what is pending, finds or makes its plan, binds memory, runs, and publishes the results.
+
+mod gather;
+mod run;
+
+use crate::buffer::Buffer;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::graph::{self, Graph, Node, Tensor, Value};
+use crate::leaf::Queue;
+use crate::ops::Op;
+use crate::shape::Map;
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use run::run;
+pub use run::{InterruptCheck, cached_plans, explain, set_interrupt_check};
+
+/// Nodes made on a thread before everything pending there is evaluated.
+const MAX_PENDING_NODES: u32 = 1 << 17;
+/// Plans kept for graphs that come again.
+const MAX_PLANS: usize = 512;
+
+/// What evaluation has done since the process began: independent of the machine, so tests assert it.
+#[derive(Default)]
+pub struct Counters {
+    pub runs: AtomicU64,
+    pub plans_made: AtomicU64,
+    pub kernels: AtomicU64,
+}
+
+pub static COUNTERS: Counters = Counters { runs: AtomicU64::new(0), plans_made: AtomicU64::new(0), kernels: AtomicU64::new(0) };
+
+thread_local! {
+    /// Nodes that somebody outside the graph holds and that had no value when they were handed out.
+    static PENDING: RefCell<Vec<Weak<Node>>> = const { RefCell::new(Vec::new()) };
+    static PENDING_LIMIT: Cell<usize> = const { Cell::new(64) };
+    static MADE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A tensor held from outside the graph: evaluations that compute it keep its value.
+pub struct Handle(Tensor);
+
+impl Handle {
+    pub fn new(tensor: Tensor) -> Handle {
+        let base = base_node(&tensor);
+        base.handles.fetch_add(1, Ordering::Relaxed);
+        if !matches!(base.op, Op::Data | Op::Number(_)) {
+            PENDING.with_borrow_mut(|list| {
+                list.push(Arc::downgrade(base));
+                if list.len() > PENDING_LIMIT.get() {
+                    let alive = |w: &Weak<Node>| w.upgrade().is_some_and(|n| n.handles.load(Ordering::Relaxed) > 0);
+                    list.retain(alive);
+                    PENDING_LIMIT.set((2 * list.len()).max(64));
+                }
+            });
+        }
+        Handle(tensor)
+    }
+
+    pub fn tensor(&self) -> &Tensor {
+        &self.0
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Handle {
+        Handle::new(self.0.clone())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        base_node(&self.0).handles.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn base_node(t: &Tensor) -> &Arc<Node> {
+    match t.op() {
+        Op::View(v) => &v.base.0,
+        _ => &t.0,
+    }
+}
+
+/// The nodes that this thread's callers hold and that have no value yet.
+fn held_and_pending(g: &Graph) -> Vec<Tensor> {
+    PENDING.with_borrow_mut(|list| {
+        let mut held = Vec::new();
+        list.retain(|w| match w.upgrade() {
+            Some(n) if n.handles.load(Ordering::Relaxed) > 0 && matches!(n.value.get(g), Value::Pending) => {
+                held.push(Tensor(n));
+                true
+            }
+            _ => false,
+        });
+        held
+    })
+}
+
+/// Called for every node made: bounds what a loop that reads nothing can pile up.
+pub(crate) fn count_node() {
+    let made = MADE.get() + 1;
+    MADE.set(made);
+    if made >= MAX_PENDING_NODES {
+        MADE.set(0);
+        // What fails here fails again, with its message, where the value is read.
+        let _ = evaluate_pending();
+    }
+}
+
+/// Evaluates everything on this thread that somebody holds.
+pub fn evaluate_pending() -> Result<()> {
+    let held = held_and_pending(&graph::lock());
+    evaluate(&held)
+}
+
+/// Computes these tensors, and whatever else is held and depends on what that computes.
+pub fn evaluate(roots: &[Tensor]) -> Result<()> {
+    run(roots, None)
+}
+
+pub(crate) fn commit(queue: &Queue) -> Result<()> {
+    run(&[], Some(queue))
+}
+
+/// The elements of a tensor: the buffer of its base, and where they lie in it.
+pub fn read(t: &Tensor) -> Result<(Buffer, Map)> {
+    let base = base_node(t);
+    loop {
+        match base.value.get(&graph::lock()) {
+            Value::Ready(b) | Value::Kept(b) => return Ok((b.clone(), t.map())),
+            Value::Overwritten => return Err(overwritten(base)),
+            Value::Pending => {}
+        }
+        evaluate(&[Tensor(base.clone())])?;
+    }
+}
+
+/// A fresh buffer with the elements of `x` in row-major order.
+pub(crate) fn own_copy(x: &Tensor) -> Result<(Buffer, Device)> {
+    let copy = graph::no_grad(|| x.copied());
+    let (buffer, _) = read(&copy)?;
+    Ok((buffer, copy.device()))
+}
+
+fn overwritten(node: &Node) -> Error {
+    Error::Value(format!(
+        "a value is needed that an update has overwritten since: the parameter of shape {} (leaf {}) was updated after the result was made; call the forward pass again",
+        crate::shape::show(&node.shape),
+        node.leaf
+    ))
+}
+
+/// Whether a node's value is in memory.
+pub fn is_ready(t: &Tensor) -> bool {
+    base_node(t).value.get(&graph::lock()).buffer().is_some()
+}

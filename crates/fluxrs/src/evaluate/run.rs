@@ -1,0 +1,268 @@
+//! One evaluation: plan, memory, run, publication.
+
+use super::gather::{Gathered, Publish, collect};
+use super::{COUNTERS, MADE, MAX_PLANS, base_node};
+use crate::bail;
+use crate::buffer::Buffer;
+use crate::cache::Cache;
+use crate::device::{Device, Executable, backend};
+use crate::error::Result;
+use crate::graph::{self, Graph, Tensor, Value};
+use crate::hash::Hasher128;
+use crate::leaf::{self, Queue, Update};
+use crate::plan::{Bindings, Plan};
+use crate::profile::span;
+use crate::schedule::{Local, LocalKind, schedule};
+use rustc_hash::FxHashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// A plan and its form for the device.
+struct Prepared {
+    plan: Arc<Plan>,
+    executable: Box<dyn Executable>,
+}
+
+/// What outlives one evaluation.
+struct Runner {
+    /// The plans of graphs seen before.
+    plans: Cache<u128, Arc<Prepared>>,
+    /// Graphs by their ops and wiring alone, to tell why a plan is made.
+    kinds: FxHashSet<u128>,
+    gathered: Gathered,
+    outputs: Vec<Buffer>,
+}
+
+/// One evaluation at a time.
+static RUNNER: LazyLock<Mutex<Runner>> = LazyLock::new(|| {
+    Mutex::new(Runner {
+        plans: Cache::new(MAX_PLANS),
+        kinds: FxHashSet::default(),
+        gathered: Gathered::default(),
+        outputs: Vec::new(),
+    })
+});
+
+fn runner() -> MutexGuard<'static, Runner> {
+    RUNNER.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Asked every 20 ms while a long plan runs: whether to stop it.
+pub type InterruptCheck = fn() -> bool;
+static CHECK: Mutex<Option<InterruptCheck>> = Mutex::new(None);
+
+pub fn set_interrupt_check(check: InterruptCheck) {
+    *CHECK.lock().unwrap_or_else(|e| e.into_inner()) = Some(check);
+}
+
+/// How many plans are kept.
+pub fn cached_plans() -> usize {
+    runner().plans.len()
+}
+
+/// Computes `roots`, or commits what is queued. Whatever happens, the queue is empty afterwards.
+pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
+    let mut runner = runner();
+    let mut g = graph::lock();
+    let updates = queue.map_or_else(Vec::new, |q| leaf::take_updates(&mut g, q));
+    if queue.is_some() && updates.is_empty() {
+        return Ok(());
+    }
+    MADE.set(0);
+    let runner = &mut *runner;
+    let result = runner.evaluate(g, roots, &updates);
+    // Buffers and nodes go after the graph lock: dropping a large graph takes time.
+    runner.gathered.clear();
+    runner.outputs.clear();
+    result
+}
+
+impl Runner {
+    fn evaluate(&mut self, mut g: MutexGuard<'static, Graph>, roots: &[Tensor], updates: &[Update]) -> Result<()> {
+        let looking = span("plan", || "gather and look up".into());
+        collect(&mut g, roots, updates, &mut self.gathered)?;
+        if self.gathered.requests.is_empty() {
+            return Ok(());
+        }
+        let prepared = self.prepare(&g)?;
+        drop(g);
+        drop(looking);
+        self.allocate(&prepared.plan)?;
+
+        let stop = AtomicBool::new(false);
+        let (slots, numbers) = (&self.gathered.slots, &self.gathered.numbers);
+        let mut bindings = Bindings { slots, numbers, outputs: &self.outputs, stop: &stop, bad_losses: vec![] };
+        COUNTERS.runs.fetch_add(1, Ordering::Relaxed);
+        COUNTERS.kernels.fetch_add(prepared.plan.kernels.len() as u64, Ordering::Relaxed);
+        let running = span("run", || "run".into());
+        execute(&prepared, &mut bindings)?;
+        drop(running);
+
+        let bad: Vec<Tensor> = bindings.bad_losses.iter().map(|&i| self.gathered.losses[i].0.clone()).collect();
+        self.publish(&prepared.plan, updates, &bad);
+        if !bad.is_empty() {
+            bail!(
+                BadLoss,
+                "the loss is Inf or NaN: no parameter was changed. Look for a log or a division of 0, a learning rate that is too large, or NaN in the data"
+            );
+        }
+        Ok(())
+    }
+
+    /// The plan for what was gathered, from the cache or made now.
+    fn prepare(&mut self, g: &Graph) -> Result<Arc<Prepared>> {
+        let gathered = &self.gathered;
+        let key = gathered.key.finish();
+        if let Some(known) = self.plans.get(&key) {
+            return Ok(known.clone());
+        }
+        let _span = span("plan", || "compile".into());
+        let plan = Arc::new(make_plan(g, gathered));
+        let prepared = Arc::new(Prepared { executable: backend(plan.device).compile(&plan)?, plan });
+        COUNTERS.plans_made.fetch_add(1, Ordering::Relaxed);
+        if self.kinds.len() > 16 * MAX_PLANS {
+            self.kinds.clear();
+        }
+        self.kinds.insert(kind(g, gathered));
+        self.plans.insert(key, prepared.clone());
+        Ok(prepared)
+    }
+
+    /// Memory for the results: all of it before the first kernel, so that a failure changes nothing.
+    fn allocate(&mut self, plan: &Plan) -> Result<()> {
+        for info in &plan.outputs {
+            self.outputs.push(match info.donor {
+                Some(slot) => self.gathered.slots[slot as usize].clone(),
+                None => {
+                    let b = &plan.buffers[info.buffer as usize];
+                    if plan.device.is_cpu() {
+                        Buffer::host(crate::buffer::byte_len(b.len, b.dtype)?)?
+                    } else {
+                        backend(plan.device).allocate(b.len, b.dtype)?
+                    }
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Hands the results to their nodes and leaves; with a bad loss, to nodes alone.
+    fn publish(&mut self, plan: &Plan, updates: &[Update], bad: &[Tensor]) {
+        let mut g = graph::lock();
+        let g = &mut *g;
+        let gathered = &self.gathered;
+        for (i, buffer) in self.outputs.drain(..).enumerate() {
+            let node = &gathered.locals[gathered.requests[i].local as usize].node.0;
+            match gathered.publish[i] {
+                Publish::Leaf(_) if !bad.is_empty() => {}
+                Publish::Leaf(u) => {
+                    let old = updates[u].leaf.replace(g, buffer);
+                    if plan.outputs[i].donor.is_some() {
+                        old.0.value.set(g, Value::Overwritten);
+                    }
+                }
+                Publish::Keep => {
+                    node.value.set(g, Value::Kept(buffer));
+                }
+                Publish::Value => {
+                    node.value.set(g, Value::Ready(buffer));
+                    if !node.tracked {
+                        // Nobody can differentiate it: its history goes.
+                        drop(node.srcs.set(g, Default::default()));
+                    }
+                }
+            }
+        }
+        if gathered.backward {
+            release_kept(g, &gathered.locals);
+        }
+        if !bad.is_empty() {
+            updates.iter().for_each(|u| u.leaf.undo_grad(g, bad));
+        }
+    }
+}
+
+fn make_plan(g: &Graph, gathered: &Gathered) -> Plan {
+    let guards: Vec<u32> = gathered.losses.iter().map(|l| l.1).collect();
+    let device = gathered.device.unwrap_or(Device::CPU);
+    schedule(g, device, &gathered.locals, &gathered.requests, &guards)
+}
+
+/// Intermediates kept for the backward pass have served.
+fn release_kept(g: &mut Graph, locals: &[Local]) {
+    for local in locals {
+        if matches!(local.node.0.value.get(g), Value::Kept(_)) && local.kind != LocalKind::Compute {
+            local.node.0.value.set(g, Value::Pending);
+        }
+    }
+}
+
+/// Plans that take longer than this (in nanoseconds) are run beside a caller that looks for signals.
+const LONG: usize = 10_000_000;
+
+fn execute(prepared: &Prepared, bindings: &mut Bindings<'_>) -> Result<()> {
+    if prepared.plan.cost <= LONG {
+        return prepared.executable.run(bindings);
+    }
+    let check = *CHECK.lock().unwrap_or_else(|e| e.into_inner());
+    let Some(check) = check else { return prepared.executable.run(bindings) };
+    let stop = bindings.stop;
+    let done = AtomicBool::new(false);
+    let mut result = Ok(());
+    let caller = std::thread::current();
+    rayon::in_place_scope(|scope| {
+        let (result, done, caller) = (&mut result, &done, caller.clone());
+        scope.spawn(move |_| {
+            *result = prepared.executable.run(bindings);
+            done.store(true, Ordering::Release);
+            caller.unpark();
+        });
+        while !done.load(Ordering::Acquire) {
+            std::thread::park_timeout(Duration::from_millis(20));
+            if !done.load(Ordering::Acquire) && check() {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+    });
+    result
+}
+
+/// The plan that evaluating these tensors would run, in words; nothing is computed.
+pub fn explain(roots: &[Tensor]) -> Result<String> {
+    let mut runner = runner();
+    let runner = &mut *runner;
+    let mut g = graph::lock();
+    let found = collect(&mut g, roots, &[], &mut runner.gathered);
+    let text = found.map(|()| {
+        let gathered = &runner.gathered;
+        if gathered.requests.is_empty() {
+            return "nothing to compute: the values are there\n".into();
+        }
+        if let Some(known) = runner.plans.get(&gathered.key.finish()) {
+            return crate::explain::describe(&known.plan, "replayed");
+        }
+        let state = match runner.kinds.contains(&kind(&g, gathered)) {
+            true => "compiled again (the same ops with other shapes, strides, types or results)",
+            false => "compiled (a graph not seen before)",
+        };
+        crate::explain::describe(&make_plan(&g, gathered), state)
+    });
+    drop(g);
+    runner.gathered.clear();
+    text
+}
+
+/// The ops and wiring of a graph, without sizes.
+fn kind(g: &Graph, gathered: &Gathered) -> u128 {
+    let mut h = Hasher128::default();
+    for local in &gathered.locals {
+        let computed = local.kind == LocalKind::Compute;
+        h.add(computed as u64);
+        local.node.op().name().bytes().for_each(|b| h.add(b as u64));
+        if computed {
+            local.node.0.srcs.get(g).iter().for_each(|s| h.add(base_node(s).mark.get(g).1 as u64));
+        }
+    }
+    h.finish()
+}
