@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import reduce
 from typing import Any, overload
 
 import numpy as np
@@ -38,13 +39,17 @@ class Chain:
         self.layers: list[Layer] = list(layers)
 
     def __call__(self, x: Any) -> Any:
+        return reduce(lambda _, y: y, self.outputs(x), x)
+
+    def outputs(self, x: Any) -> Iterator[Any]:
+        """The output of every layer in turn."""
         for i, layer in enumerate(self.layers):
             try:
                 x = layer(x)
             except Exception as error:
                 _locate(error, i, layer)
                 raise
-        return x
+            yield x
 
     @overload
     def __getitem__(self, i: slice) -> Chain: ...
@@ -92,11 +97,7 @@ def activations(c: Chain, x: Any) -> list[Any]:
     >>> activations(Chain(lambda x: x**2, lambda x: x + 1), 5)
     [25, 26]
     """
-    out = []
-    for i in range(len(c)):
-        x = c[i : i + 1](x)
-        out.append(x)
-    return out
+    return list(c.outputs(x))
 
 
 def like(x: Any, W: Tensor) -> Any:
