@@ -12,29 +12,29 @@ from ._core import DimensionMismatch, Tensor, arange, argmax, forward, take, ten
 from .treelike import treelike
 
 
-@treelike("indices")
+@treelike("indices", "classes")
 class OneHot:
-    """`indices` into `of` classes, which are the last axis.
+    """`indices` into `classes`, the numbers from 0 on, which are the last axis.
 
     A product gathers rows of the other factor; anything else sees the array of booleans.
     """
 
     __array_ufunc__ = None  # an array on the left leaves the operator to us
 
-    def __init__(self, indices: Any, of: int) -> None:
-        self.indices, self.of = indices, of
+    def __init__(self, indices: Any, classes: Tensor) -> None:
+        self.indices, self.classes = indices, classes
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the array it stands for."""
-        return (*self.indices.shape, self.of)
+        return (*self.indices.shape, *self.classes.shape)
 
     def dense(self) -> Tensor:
         """The booleans as a tensor."""
-        return tensor(self.indices)[..., None] == arange(self.of, dtype="int64")
+        return tensor(self.indices)[..., None] == self.classes
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        rows = np.asarray(self.indices)[..., None] == np.arange(self.of)
+        rows = np.asarray(self.indices)[..., None] == np.arange(self.shape[-1])
         return np.asarray(rows, dtype=dtype)
 
     def __getattr__(self, name: str) -> Any:
@@ -52,11 +52,11 @@ class OneHot:
         return np.asarray(self)[i]
 
     def __matmul__(self, W: Any) -> Tensor:
-        _check_product(self.of, W, 0)
+        _check_product(self.shape[-1], W, 0)
         return take(W, self.indices, axis=0)
 
     def __rmatmul__(self, W: Any) -> Tensor:
-        _check_product(self.of, W, -1)
+        _check_product(self.shape[-1], W, -1)
         return take(W, self.indices, axis=-1)
 
     def __repr__(self) -> str:
@@ -88,11 +88,11 @@ for _name in ("add", "sub", "mul", "truediv"):
 
 
 class OneHotVector(OneHot):
-    """A vector of `of` booleans, one of them true; made by `onehot`."""
+    """A vector of booleans, one of them true; made by `onehot`."""
 
 
 class OneHotMatrix(OneHot):
-    """A batch (N, of) of one-hot vectors; made by `onehotbatch`.
+    """A batch (N, classes) of one-hot vectors; made by `onehotbatch`.
 
     `Y @ W` and `W @ Y.T` gather rows and columns of `W`; rows of `Y` stay one-hot.
     """
@@ -105,15 +105,15 @@ class OneHotMatrix(OneHot):
     def __getitem__(self, i: Any) -> Any:
         if isinstance(i, tuple):
             return np.asarray(self)[i]
-        rows = np.asarray(self.indices)[np.asarray(i) if isinstance(i, (Tensor, list)) else i]
-        return OneHotMatrix(rows, self.of) if rows.ndim else OneHotVector(rows, self.of)
+        rows = self.indices[i if isinstance(self.indices, Tensor) else np.asarray(i)[()]]
+        return (OneHotMatrix if rows.ndim else OneHotVector)(rows, self.classes)
 
     def __rmatmul__(self, M: Any) -> Tensor:
         return (self.T @ tensor(M).T).T
 
 
 class TransposedOneHot:
-    """`Y.T` of a one-hot batch: (of, N)."""
+    """`Y.T` of a one-hot batch: (classes, N)."""
 
     __array_ufunc__ = None
 
@@ -159,7 +159,7 @@ def onehot(l: Any, labels: Sequence[Any], unk: Any = _missing) -> OneHotVector:
     >>> onehot("b", ["a", "b", "c"])
     OneHotVector([0 1 0])
     """
-    return OneHotVector(np.int64(_index(l, labels, unk)), len(labels))
+    return OneHotVector(np.int64(_index(l, labels, unk)), _classes(labels))
 
 
 def onehotbatch(ls: Iterable[Any], labels: Sequence[Any], unk: Any = _missing) -> OneHotMatrix:
@@ -170,7 +170,7 @@ def onehotbatch(ls: Iterable[Any], labels: Sequence[Any], unk: Any = _missing) -
     """
     ls = _items(ls)
     known = {l: _index(l, labels, unk) for l in dict.fromkeys(ls)}
-    return OneHotMatrix(np.array([known[l] for l in ls], dtype=np.int64), len(labels))
+    return OneHotMatrix(np.array([known[l] for l in ls], dtype=np.int64), _classes(labels))
 
 
 def onecold(y: Any, labels: Sequence[Any] | None = None) -> Any:
@@ -187,6 +187,10 @@ def onecold(y: Any, labels: Sequence[Any] | None = None) -> Any:
     if labels is None:
         return indices if indices.ndim else int(indices)
     return _lookup(indices.tolist(), labels)
+
+
+def _classes(labels: Sequence[Any]) -> Tensor:
+    return arange(len(labels), dtype="int64")
 
 
 def _lookup(i: Any, labels: Sequence[Any]) -> Any:

@@ -24,7 +24,7 @@ def batch(xs: Sequence[Any]) -> Any:
     from .onehot import OneHotMatrix, OneHotVector
 
     if all(isinstance(x, OneHotVector) for x in xs):
-        return OneHotMatrix(np.stack([np.asarray(x.indices) for x in xs]), xs[0].of)
+        return OneHotMatrix(np.stack([np.asarray(x.indices) for x in xs]), xs[0].classes)
     return stack(list(xs)) if any(hasattr(x, "shape") for x in xs) else tensor(list(xs))
 
 
