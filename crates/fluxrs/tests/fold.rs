@@ -13,8 +13,10 @@ fn tree<T: Lane>(x: &[T], lanes: usize, join: impl Fn(T, T) -> T + Copy) -> T {
             (Some(a), Some(b)) => Some(join(a, b)),
             (a, b) => a.or(b),
         };
+        let whole = part.len() - part.len() % lanes;
         for (i, &x) in part.iter().enumerate() {
-            sums[i % lanes] = both(sums[i % lanes], Some(x));
+            let lane = if i < whole || whole == 0 { i % lanes } else { i + lanes - part.len() };
+            sums[lane] = both(sums[lane], Some(x));
         }
         while sums.len() > 1 {
             let upper = sums.split_off(sums.len() / 2);

@@ -2,9 +2,9 @@
 //! instruction set, the number of threads or what runs beside it.
 //!
 //! Accumulators stand side by side in lanes, 64 of 4 bytes or 32 of 8, and the upper half of them is joined to the lower half
-//! until one is left. A row no longer than that has one element a lane; of a longer one, up to [`CHUNK`], lane i takes the
-//! elements i, i + lanes, i + 2·lanes, … in order; chunks are joined pairwise. So the error of a sum grows like the logarithm
-//! of its length.
+//! until one is left. A row no longer than that has one element a lane. Of a longer one, up to [`CHUNK`], lane i takes the
+//! elements i, i + lanes, i + 2·lanes, … in order, and the elements of the last, incomplete round go to the last lanes. Chunks are
+//! joined pairwise. So the error of a sum grows like the logarithm of its length.
 
 use super::isa::{Isa, level};
 use super::lanes::Lane;
@@ -107,36 +107,45 @@ impl Truth for bool {
 
 /// Joins the upper half of the lanes to the lower one until one is left.
 #[inline(always)]
-fn join_lanes<T: Lane, M: Monoid<T>, const L: usize>(mut lanes: [T; L]) -> T {
+fn join_lanes<T: Lane, M: Monoid<T>, const L: usize>(mut lanes: [T; L], pause: bool) -> T {
     let mut half = L / 2;
     while half > 0 {
         for i in 0..half {
             lanes[i] = M::join(lanes[i], lanes[i + half]);
+        }
+        if half == 16 && pause {
+            // Writing the lanes out here makes the compiler use whole vectors up to here, where it would else pick pairs.
+            std::hint::black_box(&mut lanes);
         }
         half /= 2;
     }
     lanes[0]
 }
 
+/// Rows of L to CHUNK elements.
 #[inline(always)]
-unsafe fn chunk_body<T: Lane, M: Monoid<T>, const L: usize, I: Isa>(src: &[T], out: &mut T) {
-    let mut lanes = [M::neutral(); L];
-    let (chunks, rest) = src.as_chunks::<L>();
-    for chunk in chunks {
-        for (a, &x) in lanes.iter_mut().zip(chunk) {
-            *a = M::join(*a, x);
+unsafe fn chunk_body<T: Lane, M: Monoid<T>, const L: usize, I: Isa>(src: &[T], cols: usize, out: &mut [T]) {
+    for (row, out) in src.chunks_exact(cols).zip(out) {
+        let mut lanes = [M::neutral(); L];
+        let (chunks, rest) = row.as_chunks::<L>();
+        for chunk in chunks {
+            for (a, &x) in lanes.iter_mut().zip(chunk) {
+                *a = M::join(*a, x);
+            }
         }
+        if let Some(last) = row.last_chunk::<L>().filter(|_| !rest.is_empty()) {
+            for (i, a) in lanes.iter_mut().enumerate() {
+                *a = M::join(*a, if i >= L - rest.len() { last[i] } else { M::neutral() });
+            }
+        }
+        *out = join_lanes::<T, M, L>(lanes, true);
     }
-    for (a, &x) in lanes.iter_mut().zip(rest) {
-        *a = M::join(*a, x);
-    }
-    *out = join_lanes::<T, M, L>(lanes);
 }
 
 /// Rows of at most `P` elements.
 #[inline(always)]
 unsafe fn short_body<T: Lane, M: Monoid<T>, const P: usize, I: Isa>(src: &[T], cols: usize, out: &mut [T]) {
-    let fold = |x: &[T; P]| join_lanes::<T, M, P>(std::array::from_fn(|i| if i < cols { x[i] } else { M::neutral() }));
+    let fold = |x: &[T; P]| join_lanes::<T, M, P>(std::array::from_fn(|i| if i < cols { x[i] } else { M::neutral() }), false);
     // All but the last rows may read on into their neighbours, and mask that out.
     let free = if src.len() < P { 0 } else { ((src.len() - P) / cols + 1).min(out.len()) };
     for r in 0..free {
@@ -157,7 +166,7 @@ unsafe fn combine_body<T: Lane, M: Monoid<T>, I: Isa>(acc: &mut [T], src: &[T]) 
     }
 }
 
-per_isa! { fn chunk_loop[T: Lane, M: Monoid<T>; const L: usize](src: &[T], out: &mut T) = chunk_body }
+per_isa! { fn chunk_loop[T: Lane, M: Monoid<T>; const L: usize](src: &[T], cols: usize, out: &mut [T]) = chunk_body }
 per_isa! { fn short_loop[T: Lane, M: Monoid<T>; const P: usize](src: &[T], cols: usize, out: &mut [T]) = short_body }
 per_isa! { fn combine_loop[T: Lane, M: Monoid<T>](acc: &mut [T], src: &[T]) = combine_body }
 
@@ -173,26 +182,28 @@ unsafe fn rows<T: Lane, M: Monoid<T>>(src: *const u8, rows: usize, cols: usize, 
     };
     let wide = size_of::<T>() == 8;
     let level = level();
-    let short = match cols {
+    let rows = match cols {
         0 => return out.fill(M::neutral()),
         1..=8 => short_loop::<T, M, 8>(level),
         9..=16 => short_loop::<T, M, 16>(level),
         17..=32 => short_loop::<T, M, 32>(level),
         33..=64 if !wide => short_loop::<T, M, 64>(level),
+        33..=CHUNK if wide => chunk_loop::<T, M, 32>(level),
+        33..=CHUNK => chunk_loop::<T, M, 64>(level),
         _ => {
-            let chunk = if wide { chunk_loop::<T, M, 32>(level) } else { chunk_loop::<T, M, 64>(level) };
             for (row, out) in src.chunks_exact(cols).zip(out) {
                 *out = pairwise::<T, M>(row.chunks(CHUNK).map(|part| {
                     let mut sum = M::neutral();
-                    unsafe { chunk(part, &mut sum) };
+                    // SAFETY: one row, one result.
+                    unsafe { block::<T, M>(part.as_ptr().cast(), part.len(), (&raw mut sum).cast()) };
                     sum
                 }));
             }
             return;
         }
     };
-    // SAFETY: the slices were checked, and the machine has the level.
-    unsafe { short(src, cols, out) }
+    // SAFETY: the machine has the level.
+    unsafe { rows(src, cols, out) }
 }
 
 /// The tree of [`Fold::combine_all`] over parts as they come: the binary digits of a part's number say which subtrees it ends.

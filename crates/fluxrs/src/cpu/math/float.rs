@@ -68,16 +68,19 @@ pub trait Float:
     /// Both parts of the exact product.
     fn exact_product<I: Isa>(self, y: Self) -> (Self, Self);
 
-    /// c[0] + c[1]·x + c[2]·x² + …
+    /// c\[0\] + c\[1\]·x + c\[2\]·x² + …: even and odd powers apart, so that neither waits for the other.
     #[inline(always)]
     fn polynomial<I: Isa>(self, c: &'static [Self]) -> Self {
-        let mut sum = c[c.len() - 1];
-        let mut k = c.len() - 1;
-        while k > 0 {
-            k -= 1;
-            sum = sum.fma::<I>(self, c[k]);
+        let square = self * self;
+        let top = c.len() - 1;
+        let (mut high, mut low) = (c[top], c[top - 1]);
+        let mut k = top - 1;
+        while k > 1 {
+            k -= 2;
+            (high, low) = (high.fma::<I>(square, c[k + 1]), low.fma::<I>(square, c[k]));
         }
-        sum
+        let sum = high.fma::<I>(self, low);
+        if k == 1 { sum.fma::<I>(self, c[0]) } else { sum }
     }
 
     /// Both parts of the exact sum, |self| ≥ |y|.

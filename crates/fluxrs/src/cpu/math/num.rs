@@ -34,13 +34,15 @@ pub trait Num: Lane + PartialOrd + std::fmt::Debug {
     /// The greater of the two, NaN if either is.
     #[inline(always)]
     fn maximum(self, y: Self) -> Self {
-        if self > y || is_nan(self) { self } else { y }
+        let bound = if self > y { self } else { y };
+        if is_nan(self) { self } else { bound }
     }
 
     /// The smaller of the two, NaN if either is.
     #[inline(always)]
     fn minimum(self, y: Self) -> Self {
-        if self < y || is_nan(self) { self } else { y }
+        let bound = if self < y { self } else { y };
+        if is_nan(self) { self } else { bound }
     }
 }
 
