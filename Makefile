@@ -47,6 +47,7 @@ lint: $(BUILT) ## formatting, clippy, types, stubs against the module
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest fluxrs._core --ignore-disjoint-bases
+	$(BIN)/python tools/stubs.py --check
 	$(BIN)/python tools/docs.py --check
 
 format: $(TOOLS) ## write Rust and Python the way lint wants them
@@ -54,7 +55,8 @@ format: $(TOOLS) ## write Rust and Python the way lint wants them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(BUILT) ## write docs/ops.md from the op table and check every link in the documentation
+docs: $(BUILT) ## write docs/ops.md and the module's stub from the module; check every link
+	$(BIN)/python tools/stubs.py
 	$(BIN)/python tools/docs.py
 
 fuzz: $(BUILT) ## random programs against the reference; SECONDS=600 for ten minutes
@@ -70,7 +72,9 @@ bench: $(TOOLS) ## speed beside PyTorch and JAX, in an environment of its own (s
 	$(BIN)/python tools/bench_env.py .venv-bench
 	$(BIN)/maturin build --profile dist --out .venv-bench/wheel
 	.venv-bench/bin/python -m pip install -q --force-reinstall --no-deps .venv-bench/wheel/*.whl
+	cargo build --locked --release -q -p fluxrs --example page_step
 	.venv-bench/bin/python benchmarks/run.py
+	.venv-bench/bin/python benchmarks/split.py target/release/examples/page_step
 
 clean: ## remove everything that was built or installed here
 	rm -rf target dist $(VENV) .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
