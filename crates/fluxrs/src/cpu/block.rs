@@ -67,6 +67,8 @@ pub struct Worker<'a> {
     pub numbers: &'a [crate::dtype::Number],
     scratch: *mut u8,
     stride: usize,
+    /// Where each load's elements of the present block are.
+    loaded: SmallVec<[*mut u8; 12]>,
 }
 
 impl Worker<'_> {
@@ -76,7 +78,7 @@ impl Worker<'_> {
         buffers: &[Address],
         numbers: &[crate::dtype::Number],
         longest: usize,
-        f: impl FnOnce(&Worker<'_>) -> R,
+        f: impl FnOnce(&mut Worker<'_>) -> R,
     ) -> R {
         let elements = body.block.min(longest.max(1)).next_multiple_of(8);
         let words = elements.div_ceil(8);
@@ -85,11 +87,15 @@ impl Worker<'_> {
         if scratch.len() < words * body.registers {
             scratch.resize(words * body.registers, [0; 8]);
         }
-        let worker = Worker { body, buffers, numbers, scratch: scratch.as_mut_ptr().cast(), stride: words * 64 };
-        for load in body.loads.iter().filter(|l| l.how == Walk::Fixed) {
-            worker.splat(load, elements);
+        let mut worker =
+            Worker { body, buffers, numbers, scratch: scratch.as_mut_ptr().cast(), stride: words * 64, loaded: SmallVec::new() };
+        for load in &body.loads {
+            if load.how == Walk::Fixed {
+                worker.splat(load, elements);
+            }
+            worker.loaded.push(worker.register(load.reg));
         }
-        let result = f(&worker);
+        let result = f(&mut worker);
         SCRATCH.replace(scratch);
         result
     }
@@ -127,12 +133,7 @@ impl Worker<'_> {
     pub fn operand(&self, o: Operand, block: &Block) -> *mut u8 {
         match o {
             Operand::Reg(r) => self.register(r),
-            Operand::Load(i) => {
-                let l = &self.body.loads[i as usize];
-                let at = l.map.offset as usize + block.range(l.rank).0;
-                // SAFETY: the block lies within the loop's space, and the map within the buffer.
-                unsafe { self.buffer(l.source).add(at * l.dtype.bytes()) }
-            }
+            Operand::Load(i) => self.loaded[i as usize],
             Operand::Store(i) => {
                 let s = &self.body.stores[i as usize];
                 let at = s.map.offset as usize + block.range(s.rank).0;
@@ -146,13 +147,13 @@ impl Worker<'_> {
     ///
     /// # Safety
     /// The buffers hold what the plan says, and nobody else writes what this block writes.
-    pub unsafe fn run(&self, block: &Block, part: Part) {
+    pub unsafe fn run(&mut self, block: &Block, part: Part) {
         let body = self.body;
-        for load in body.loads.iter().filter(|l| l.how == Walk::Strided && part.has(l.rank)) {
-            let (start, n) = block.range(load.rank);
-            let space = body.space(load.rank);
-            // SAFETY: the block lies within the space.
-            unsafe { gather(self.register(load.reg), self.buffer(load.source), &load.map, space, start, n, load.dtype.bytes()) };
+        for (i, load) in body.loads.iter().enumerate() {
+            if load.how != Walk::Fixed && part.has(load.rank) {
+                // SAFETY: the block lies within the loop's space, and the map within the buffer.
+                self.loaded[i] = unsafe { self.bring(load, block) };
+            }
         }
         for micro in &body.code {
             if !part.has(micro.rank) {
@@ -193,6 +194,29 @@ impl Worker<'_> {
         }
     }
 
+    /// The address of a load's elements for this block: in memory if they lie side by side, else in its register.
+    unsafe fn bring(&self, load: &LoadStep, block: &Block) -> *mut u8 {
+        let (start, n) = block.range(load.rank);
+        let size = load.dtype.bytes();
+        let base = self.buffer(load.source);
+        if load.how == Walk::Straight {
+            return base.wrapping_offset((load.map.offset + start as i64) as isize * size as isize);
+        }
+        let register = self.register(load.reg);
+        if n == 0 {
+            return register;
+        }
+        let space = self.body.space(load.rank);
+        if let (Some(&inner), Some(1)) = (space.last(), load.map.strides.last())
+            && start % inner + n <= inner
+        {
+            return base.wrapping_offset(position(&load.map, space, start) as isize * size as isize);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { gather(register, base, &load.map, space, start, n, size) };
+        register
+    }
+
     unsafe fn store(&self, store: &StoreStep, block: &Block) {
         let (start, n) = block.range(store.rank);
         let size = store.dtype.bytes();
@@ -219,6 +243,17 @@ unsafe fn splat(dst: *mut u8, value: *const u8, size: usize, n: usize) {
             _ => std::slice::from_raw_parts_mut(dst.cast::<u64>(), n).fill(value.cast::<u64>().read_unaligned()),
         }
     }
+}
+
+/// The position of index `start`, counted in row-major order.
+fn position(map: &Map, space: &[usize], start: usize) -> i64 {
+    let mut rest = start;
+    let mut at = map.offset;
+    for (&n, &s) in space.iter().zip(&map.strides).rev() {
+        at += (rest % n) as i64 * s;
+        rest /= n;
+    }
+    at
 }
 
 /// Calls `f(position of the run in the block, position in memory, length)` for each run along the last axis.

@@ -11,12 +11,15 @@ use crate::shape::{self, Map, Shape};
 /// Elements of a register: a few of them fit the first-level cache.
 pub const BLOCK: usize = 2048;
 
+/// Rows from this length on are worth a block of their own.
+const LONG_ROW: usize = 256;
+
 /// Where an operand's elements are found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Operand {
     /// A piece of scratch memory.
     Reg(u16),
-    /// The memory of load i itself, which runs along with the block.
+    /// Load i, in memory or brought into a register.
     Load(u16),
     /// The memory of store i itself.
     Store(u16),
@@ -45,7 +48,7 @@ pub struct LoadStep {
     pub rank: Rank,
     pub map: Map,
     pub how: Walk,
-    /// The register it is brought into, unless it is read in place.
+    /// The register it is brought into, where it is not read in place.
     pub reg: u16,
 }
 
@@ -81,6 +84,8 @@ pub struct Lowered {
     pub block: usize,
     /// Whether a row's reductions are used within the row.
     pub spreads: bool,
+    /// The length of the last axis, where blocks of a loop without reductions should end with it.
+    pub row: Option<usize>,
 }
 
 impl Lowered {
@@ -158,6 +163,7 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         registers: 0,
         block,
         spreads,
+        row: None,
     };
     let count = registers(body);
     let mut last_use = vec![0usize; count];
@@ -172,14 +178,9 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         let map = own_map(body, load.rank, &load.map);
         let space = Shape::from(out.space(load.rank));
         let how = if matches!(load.source, Source::Buffer(_)) { walk(&map, &space) } else { Walk::Fixed };
+        place[load.reg as usize] = Operand::Load(out.loads.len() as u16);
         let reg = out.registers as u16;
-        place[load.reg as usize] = match how {
-            Walk::Straight => Operand::Load(out.loads.len() as u16),
-            _ => {
-                out.registers += 1;
-                Operand::Reg(reg)
-            }
-        };
+        out.registers += (how != Walk::Straight) as usize;
         out.loads.push(LoadStep { source: load.source, dtype: load.dtype, rank: load.rank, map, how, reg });
     }
     // A result that is stored straight to memory of its own is computed there.
@@ -241,6 +242,8 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         };
         out.code.push(Micro { action, dst, src, arity: inst.src.len(), rank: inst.rank, size });
     }
+    let along_rows = |l: &LoadStep| l.how == Walk::Strided && l.map.strides.last() == Some(&1);
+    out.row = body.dims.last().copied().filter(|&n| n >= LONG_ROW && out.loads.iter().any(along_rows));
     for (step, store) in out.stores.iter_mut().zip(&body.stores) {
         step.from = place[store.reg as usize];
     }

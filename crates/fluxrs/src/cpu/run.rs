@@ -156,10 +156,14 @@ fn run_map(l: &Lowered, start: usize, end: usize, context: &Context<'_>) -> Resu
         let from = start + t * task;
         let to = (from + task).min(end);
         Worker::with(l, context.buffers, context.numbers, to - from, |w| {
-            for at in (from..to).step_by(BLOCK) {
-                let block = Block { start: at, len: BLOCK.min(to - at), row: 0, rows: 0 };
+            let mut at = from;
+            while at < to {
+                // Where rows are long, blocks end with them: what is broadcast along the others is then read in place.
+                let row = l.row.map_or(usize::MAX, |n| n - at % n);
+                let block = Block { start: at, len: BLOCK.min(to - at).min(row), row: 0, rows: 0 };
                 // SAFETY: blocks are disjoint and within the loop's space.
                 unsafe { w.run(&block, Part::All) };
+                at += block.len;
             }
         });
     })
