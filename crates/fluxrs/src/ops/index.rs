@@ -158,6 +158,21 @@ pub fn take_at(x: &Tensor, indices: &[Tensor]) -> Result<Tensor> {
     Ok(gather_rows(&x.reshape_to(&rows), &flat.broadcast_shape(&shape)))
 }
 
+/// Where a mask is true: the indices along each axis, in row-major order, as int64. Looks at the values, so it evaluates.
+pub fn nonzero(mask: &Tensor) -> Result<Vec<Tensor>> {
+    let mask = mask.as_array().to_bool();
+    let n = mask.size();
+    let host = crate::transfer::to_host(&mask)?;
+    let truth = &host.as_slice::<u8>()[..n];
+    let found: Vec<usize> = (0..n).filter(|&i| truth[i] != 0).collect();
+    let layout = shape::contiguous(mask.shape());
+    let along = |(&n, &step): (&usize, &i64)| -> Result<Tensor> {
+        let index: Vec<i64> = found.iter().map(|&i| i as i64 / step % n as i64).collect();
+        Tensor::from_slice(&index, &[found.len()])
+    };
+    mask.shape().iter().zip(&layout).map(along).collect()
+}
+
 /// Negative indices counted from the end; what is out of range becomes an index that no axis has.
 fn wrap_index(index: &Tensor, n: usize) -> Tensor {
     use super::elementwise::choose;

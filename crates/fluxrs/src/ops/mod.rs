@@ -3,11 +3,15 @@
 #[macro_use]
 pub mod table;
 
+pub mod compose;
 pub mod create;
+pub mod einsum;
 pub mod elementwise;
 pub mod index;
+pub mod linalg;
 pub mod matmul;
 pub mod place;
+pub mod products;
 pub mod random;
 pub mod reduce;
 pub mod scan;

@@ -1,0 +1,74 @@
+//! Small ops made of others: clip, roll, and shapes by other names.
+
+use super::Elementwise;
+use super::elementwise::select;
+use super::place::concatenate;
+use crate::bail;
+use crate::error::Result;
+use crate::graph::Tensor;
+use crate::shape;
+use smallvec::SmallVec;
+
+/// `x` with what is below `low` replaced by it, and what is above `high`; NaN stays NaN.
+pub fn clip(x: &Tensor, low: Option<&Tensor>, high: Option<&Tensor>) -> Result<Tensor> {
+    let mut out = x.clone();
+    // At a bound the gradient is x's: `minimum` and `maximum` would halve it.
+    if let Some(low) = low {
+        out = select(&Elementwise::less.apply(&[&out, low])?, low, &out)?;
+    }
+    if let Some(high) = high {
+        out = select(&Elementwise::greater.apply(&[&out, high])?, high, &out)?;
+    }
+    Ok(out)
+}
+
+impl Tensor {
+    /// The elements shifted along axes, those that fall off coming in at the other end; without axes, in the flattened tensor.
+    pub fn roll(&self, shifts: &[isize], axes: Option<&[isize]>) -> Result<Tensor> {
+        let Some(axes) = axes else {
+            let shift = shifts.iter().sum();
+            return Ok(self.as_array().reshape_to(&[self.size()]).roll(&[shift], Some(&[0]))?.reshape_to(self.shape()));
+        };
+        let count = shifts.len().max(axes.len());
+        if (shifts.len() != count && shifts.len() != 1) || (axes.len() != count && axes.len() != 1) {
+            bail!(Value, "roll: {} shifts for {} axes", shifts.len(), axes.len());
+        }
+        let mut out = self.clone();
+        for k in 0..count {
+            let axis = shape::axis("roll", axes[k % axes.len()], self.ndim())?;
+            let n = self.shape()[axis];
+            let shift = if n == 0 { 0 } else { shifts[k % shifts.len()].rem_euclid(n as isize) as usize };
+            if shift > 0 {
+                out = concatenate(&[out.narrow(axis, n - shift, shift), out.narrow(axis, 0, n - shift)], axis as isize)?;
+            }
+        }
+        Ok(out)
+    }
+
+    /// The elements in row-major order, as a vector.
+    pub fn ravel(&self) -> Tensor {
+        self.as_array().reshape_to(&[self.size()])
+    }
+
+    pub fn swapaxes(&self, a: isize, b: isize) -> Result<Tensor> {
+        let (a, b) = (shape::axis("swapaxes", a, self.ndim())?, shape::axis("swapaxes", b, self.ndim())?);
+        let mut perm: SmallVec<[usize; 4]> = (0..self.ndim()).collect();
+        perm.swap(a, b);
+        Ok(if a == b { self.clone() } else { self.permute(&perm) })
+    }
+
+    /// With at least `n` axes, as NumPy's `atleast_1d`, `2d` and `3d` place them: a vector is a row, a matrix one of a last axis of 1.
+    pub fn atleast(&self, n: usize) -> Tensor {
+        let x = self.as_array();
+        let &[rows @ ..] = &x.shape();
+        match (n, rows) {
+            (_, s) if s.len() >= n => x.clone(),
+            (3, &[a]) => x.reshape_to(&[1, a, 1]),
+            (3, &[a, b]) => x.reshape_to(&[a, b, 1]),
+            (_, s) => {
+                let wide: SmallVec<[usize; 4]> = std::iter::repeat_n(1, n - s.len()).chain(s.iter().copied()).collect();
+                x.reshape_to(&wide)
+            }
+        }
+    }
+}

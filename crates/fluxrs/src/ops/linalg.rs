@@ -1,0 +1,332 @@
+//! Systems of linear equations: solve, inverse and determinant, by elimination with partial pivoting.
+
+use super::elementwise::check_devices;
+use super::matmul::matmul;
+use super::{Elementwise, Op, Operand, OperandMut, Structured};
+use crate::bail;
+use crate::cpu::isa::{Isa, level};
+use crate::cpu::math::Real;
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result};
+use crate::graph::Tensor;
+use crate::per_isa;
+use crate::shape::{self, Shape, show};
+use rayon::prelude::*;
+use smallvec::smallvec;
+use std::sync::Arc;
+
+/// `srcs[0]` (…, n, n), `srcs[1]` (…, n, k) ↦ X (…, n, k) with A·X = B.
+struct Solve {
+    /// What the user called.
+    op: &'static str,
+}
+
+/// `srcs[0]` (…, n, n) ↦ its inverse.
+struct Inverse;
+
+/// `srcs[0]` (…, n, n) ↦ (…).
+struct Determinant;
+
+/// Multiplications of one elimination step that are worth other threads.
+const PARALLEL: usize = 1 << 17;
+
+#[inline(always)]
+unsafe fn take_away_body<T: Real, I: Isa>(y: &mut [T], x: &[T], factor: T) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = *y - factor * x;
+    }
+    let _ = I::LEVEL;
+}
+per_isa! {
+    /// y −= factor · x, rounded twice, so that every machine gives the same bits.
+    fn take_away[T: Real](y: &mut [T], x: &[T], factor: T) = take_away_body
+}
+
+/// Takes multiples of `row` from every row of `rest`; `factor` gives the multiple.
+fn eliminate<T: Real>(rest: &mut [T], width: usize, row: &[T], factor: impl Fn(&mut [T], usize) -> T + Sync) {
+    let kernel = take_away::<T>(level());
+    let from = width - row.len();
+    let one = |(r, line): (usize, &mut [T])| {
+        let f = factor(line, r);
+        // SAFETY: the level is the machine's.
+        unsafe { kernel(&mut line[from..], row, f) };
+    };
+    if rest.len() / width * row.len() < PARALLEL {
+        rest.chunks_exact_mut(width).enumerate().for_each(one);
+    } else {
+        rest.par_chunks_exact_mut(width).enumerate().for_each(one);
+    }
+}
+
+/// A matrix in its factors: L below the diagonal, U on and above it.
+struct Factors<T> {
+    lu: Vec<T>,
+    /// Which rows changed places, one pair a column.
+    swaps: Vec<usize>,
+    /// The first column without a pivot.
+    singular: Option<usize>,
+}
+
+fn swap_rows<T>(a: &mut [T], width: usize, i: usize, j: usize) {
+    if i != j {
+        let (upper, lower) = a.split_at_mut(i.max(j) * width);
+        upper[i.min(j) * width..][..width].swap_with_slice(&mut lower[..width]);
+    }
+}
+
+fn factor<T: Real>(a: &[T], n: usize) -> Factors<T> {
+    let mut lu = a.to_vec();
+    let (mut swaps, mut singular) = (Vec::with_capacity(n), None);
+    for c in 0..n {
+        let mut best = c;
+        for r in c + 1..n {
+            if lu[r * n + c].abs() > lu[best * n + c].abs() {
+                best = r;
+            }
+        }
+        swaps.push(best);
+        swap_rows(&mut lu, n, c, best);
+        let (upper, rest) = lu.split_at_mut((c + 1) * n);
+        let row = &upper[c * n..];
+        let pivot = row[c];
+        if pivot == T::of(0.0) {
+            singular = singular.or(Some(c));
+            continue;
+        }
+        eliminate(rest, n, &row[c + 1..], |line, _| {
+            line[c] = line[c] / pivot;
+            line[c]
+        });
+    }
+    Factors { lu, swaps, singular }
+}
+
+impl<T: Real> Factors<T> {
+    /// `x` holds B (n, k) and becomes the solution.
+    fn solve(&self, x: &mut [T], n: usize, k: usize) {
+        self.swaps.iter().enumerate().for_each(|(i, &j)| swap_rows(x, k, i, j));
+        for c in 0..n {
+            let (upper, rest) = x.split_at_mut((c + 1) * k);
+            eliminate(rest, k, &upper[c * k..], |_, r| self.lu[(c + 1 + r) * n + c]);
+        }
+        for c in (0..n).rev() {
+            let (upper, rest) = x.split_at_mut(c * k);
+            let row = &mut rest[..k];
+            row.iter_mut().for_each(|x| *x = *x / self.lu[c * n + c]);
+            eliminate(upper, k, row, |_, r| self.lu[r * n + c]);
+        }
+    }
+
+    fn determinant(&self, n: usize) -> T {
+        let swapped = self.swaps.iter().enumerate().filter(|&(i, &j)| i != j).count();
+        let sign = if swapped % 2 == 0 { T::of(1.0) } else { T::of(-1.0) };
+        (0..n).fold(sign, |d, i| d * self.lu[i * n + i])
+    }
+}
+
+/// Factors every matrix of the batch and gives it to `finish` with its part of the result.
+fn each<T: Real>(
+    a: &[T],
+    n: usize,
+    out: &mut [T],
+    finish: impl Fn(usize, Factors<T>, &mut [T]) -> Option<usize> + Sync,
+) -> Vec<Option<usize>> {
+    let batch = a.len() / (n * n);
+    let part = out.len() / batch;
+    let one = |(i, (a, out)): (usize, (&[T], &mut [T]))| finish(i, factor(a, n), out);
+    // Each matrix by itself, also when there are many: their sizes do not add up to one elimination step.
+    if batch > 1 && a.len() * n > PARALLEL {
+        a.par_chunks_exact(n * n).zip(out.par_chunks_exact_mut(part)).enumerate().map(one).collect()
+    } else {
+        a.chunks_exact(n * n).zip(out.chunks_exact_mut(part)).enumerate().map(one).collect()
+    }
+}
+
+/// The error for the first singular matrix of a batch.
+fn check(op: &str, found: &[Option<usize>]) -> Result<()> {
+    let Some((which, column)) = found.iter().enumerate().find_map(|(i, c)| c.map(|c| (i, c))) else { return Ok(()) };
+    let which = if found.len() > 1 { format!("matrix {which} of the batch") } else { "the matrix".into() };
+    Err(Error::Value(format!("{op}: {which} is singular: its column {column} is a combination of those before it")))
+}
+
+fn solve_kernel<T: Real + Element>(op: &str, a: &[T], b: Option<&[T]>, n: usize, out: &mut [T]) -> Result<()> {
+    if out.is_empty() {
+        return Ok(());
+    }
+    let batch = a.len() / (n * n);
+    let k = out.len() / batch / n;
+    let found = each(a, n, out, |i, factors, x| {
+        match b {
+            Some(b) => x.copy_from_slice(&b[i * n * k..(i + 1) * n * k]),
+            None => {
+                x.fill(T::of(0.0));
+                (0..n).for_each(|r| x[r * n + r] = T::of(1.0));
+            }
+        }
+        factors.solve(x, n, k);
+        factors.singular
+    });
+    check(op, &found)
+}
+
+fn transposed(x: &Tensor) -> Tensor {
+    x.swap_last()
+}
+
+fn product(a: &Tensor, b: &Tensor) -> Tensor {
+    matmul(a, b).expect("shapes fit by construction")
+}
+
+fn order(x: &Operand<'_>) -> usize {
+    x.shape[x.shape.len() - 1]
+}
+
+/// Nanoseconds to eliminate with a result of this size from matrices of order n.
+fn effort(out: &Tensor, n: usize) -> usize {
+    1000 + out.size() * n
+}
+
+impl Structured for Solve {
+    fn name(&self) -> &'static str {
+        self.op
+    }
+
+    /// A·X = B: dB = A⁻ᵀ·g, dA = −dB·Xᵀ.
+    fn gradient(&self, i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
+        let db = solve_node(self.op, &transposed(&srcs[0]), g);
+        Some(if i == 1 { db } else { -product(&db, &transposed(out)) })
+    }
+
+    fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
+        let (a, b, n) = (srcs[0], srcs[1], order(&srcs[0]));
+        match out.dtype {
+            DType::F32 => solve_kernel::<f32>(self.op, a.as_slice(), Some(b.as_slice()), n, out.as_mut_slice()),
+            _ => solve_kernel::<f64>(self.op, a.as_slice(), Some(b.as_slice()), n, out.as_mut_slice()),
+        }
+    }
+
+    fn cost(&self, out: &Tensor) -> usize {
+        effort(out, out.shape()[out.ndim() - 2])
+    }
+}
+
+impl Structured for Inverse {
+    fn name(&self) -> &'static str {
+        "inv"
+    }
+
+    /// dA = −Xᵀ·g·Xᵀ.
+    fn gradient(&self, _: usize, _: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
+        let xt = transposed(out);
+        Some(-product(&product(&xt, g), &xt))
+    }
+
+    fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
+        let (a, n) = (srcs[0], order(&srcs[0]));
+        match out.dtype {
+            DType::F32 => solve_kernel::<f32>("inv", a.as_slice(), None, n, out.as_mut_slice()),
+            _ => solve_kernel::<f64>("inv", a.as_slice(), None, n, out.as_mut_slice()),
+        }
+    }
+
+    fn cost(&self, out: &Tensor) -> usize {
+        effort(out, out.shape()[out.ndim() - 1])
+    }
+}
+
+impl Structured for Determinant {
+    fn name(&self) -> &'static str {
+        "det"
+    }
+
+    /// dA = g · det A · A⁻ᵀ.
+    fn gradient(&self, _: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
+        let scale = (g * out).expand_dims(&[-2, -1]).expect("two axes of the matrix");
+        Some(scale * transposed(&inverse_node(&srcs[0])))
+    }
+
+    fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
+        fn run<T: Real + Element>(a: &[T], n: usize, out: &mut [T]) {
+            if n == 0 || out.is_empty() {
+                return out.fill(T::of(1.0));
+            }
+            each(a, n, out, |_, factors, out| {
+                out[0] = factors.determinant(n);
+                None
+            });
+        }
+        let (a, n) = (srcs[0], order(&srcs[0]));
+        match out.dtype {
+            DType::F32 => run::<f32>(a.as_slice(), n, out.as_mut_slice()),
+            _ => run::<f64>(a.as_slice(), n, out.as_mut_slice()),
+        }
+        Ok(())
+    }
+}
+
+fn solve_node(op: &'static str, a: &Tensor, b: &Tensor) -> Tensor {
+    Tensor::node(Op::Structured(Arc::new(Solve { op })), smallvec![a.clone(), b.clone()], b.shape().into(), b.dtype())
+}
+
+fn inverse_node(a: &Tensor) -> Tensor {
+    Tensor::node(Op::Structured(Arc::new(Inverse)), smallvec![a.clone()], a.shape().into(), a.dtype())
+}
+
+/// A square matrix, or a stack of them, in a float type.
+fn square(op: &str, a: &Tensor) -> Result<Tensor> {
+    match a.shape() {
+        [.., n, m] if n == m => Ok(a.cast(a.dtype().to_float())),
+        _ => bail!(Shape, "{op}: a square matrix is needed, or a stack of them, got shape {}", show(a.shape())),
+    }
+}
+
+fn solve_as(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    check_devices(op, &[a, b])?;
+    let dtype = a.dtype().promote(b.dtype()).to_float();
+    let (a, b) = (square(op, a)?.cast(dtype), b.cast(dtype));
+    let n = a.shape()[a.ndim() - 1];
+    let vector = b.ndim() == 1;
+    let columns = if vector { b.reshape_to(&[b.size(), 1]) } else { b.clone() };
+    let [.., rows, k] = *columns.shape() else { bail!(Shape, "{op}: the other side needs an axis, got a number") };
+    if rows != n {
+        bail!(Shape, "{op}: a matrix of shape {} does not fit {} equations: shape {}", show(a.shape()), rows, show(b.shape()));
+    }
+    let lead = shape::broadcast(op, &a.shape()[..a.ndim() - 2], &columns.shape()[..columns.ndim() - 2])?;
+    let full = |r: usize, c: usize| -> Shape { lead.iter().copied().chain([r, c]).collect() };
+    let x = solve_node(op, &a.broadcast_shape(&full(n, n)), &columns.broadcast_shape(&full(n, k)));
+    let flat: Shape = lead.iter().copied().chain([n]).collect();
+    Ok(if vector { x.reshape_to(&flat) } else { x })
+}
+
+/// X with A·X = B: `A \ B`. B may be a vector, and both may be stacks. A singular A fails the evaluation.
+pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if a.ndim() == 0 {
+        return Elementwise::divide.apply(&[b, a]);
+    }
+    solve_as("solve", a, b)
+}
+
+/// X with X·B = A: `A / B`. A may be a vector, and both may be stacks.
+pub fn rdivide(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if b.ndim() == 0 {
+        return Elementwise::divide.apply(&[a, b]);
+    }
+    square("rdivide", b)?;
+    if a.ndim() < 2 {
+        return solve_as("rdivide", &transposed(b), a);
+    }
+    Ok(transposed(&solve_as("rdivide", &transposed(b), &transposed(a))?))
+}
+
+/// The inverse of a square matrix, or of each of a stack. A singular one fails the evaluation.
+pub fn inverse(a: &Tensor) -> Result<Tensor> {
+    Ok(inverse_node(&square("inv", a)?))
+}
+
+/// The determinant of a square matrix, or of each of a stack. Its gradient needs the inverse.
+pub fn det(a: &Tensor) -> Result<Tensor> {
+    let a = square("det", a)?;
+    let lead = Shape::from(&a.shape()[..a.ndim() - 2]);
+    let dtype = a.dtype();
+    Ok(Tensor::node(Op::Structured(Arc::new(Determinant)), smallvec![a], lead, dtype))
+}
