@@ -8,6 +8,8 @@ use crate::shape::{Map, Shape};
 use smallvec::{SmallVec, smallvec};
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -40,6 +42,15 @@ impl<T> Guarded<T> {
 
     pub fn get<'a>(&'a self, _: &'a Graph) -> &'a T {
         // SAFETY: the graph lock is held, and shared borrows of it allow reading only.
+        unsafe { &*self.0.get() }
+    }
+
+    /// A reference that outlives the lock.
+    ///
+    /// # Safety
+    /// Nobody calls `set` on this cell while the reference is in use.
+    pub(crate) unsafe fn lasting(&self) -> &T {
+        // SAFETY: the caller's promise.
         unsafe { &*self.0.get() }
     }
 
@@ -97,6 +108,26 @@ pub struct Guards(pub(crate) SmallVec<[Tensor; 1]>);
 #[derive(Clone)]
 pub struct Tensor(pub(crate) Arc<Node>);
 
+/// A tensor held by somebody else for as long as this is used: counting references costs more than all else in a pass over
+/// a graph of small tensors.
+pub struct Borrowed(ManuallyDrop<Tensor>);
+
+impl Borrowed {
+    /// # Safety
+    /// Somebody holds the node as long as the result is used.
+    pub(crate) unsafe fn of(node: &Arc<Node>) -> Borrowed {
+        // SAFETY: a bitwise copy that is never dropped, of a reference that outlives it.
+        Borrowed(ManuallyDrop::new(Tensor(unsafe { std::ptr::read(node) })))
+    }
+}
+
+impl Deref for Borrowed {
+    type Target = Tensor;
+    fn deref(&self) -> &Tensor {
+        &self.0
+    }
+}
+
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// A fresh number, larger than all before: nodes are topologically ordered by theirs.
@@ -136,20 +167,17 @@ pub fn tracking() -> bool {
 
 impl Tensor {
     /// A new pending node.
+    #[inline]
     pub(crate) fn node(op: Op, srcs: Srcs, shape: Shape, dtype: DType) -> Tensor {
-        let tracked = tracking() && srcs.iter().any(|s| s.0.tracked);
-        Tensor::make(op, srcs, shape, dtype, tracked)
-    }
-
-    pub(crate) fn make(op: Op, srcs: Srcs, shape: Shape, dtype: DType, tracked: bool) -> Tensor {
+        let tracked = srcs.iter().any(|s| s.0.tracked) && tracking();
         let device = srcs.iter().find(|s| !s.is_number()).map_or(Device::CPU, |s| s.0.device);
         let guards = merge_guards(&srcs);
-        let node = Tensor::build(op, srcs, shape, dtype, device, tracked, guards, 0, Value::Pending);
         crate::evaluate::count_node();
-        node
+        Tensor::build(op, srcs, shape, dtype, device, tracked, guards, 0, Value::Pending)
     }
 
     #[allow(clippy::too_many_arguments)]
+    #[inline(always)]
     fn build(
         op: Op,
         srcs: Srcs,

@@ -14,10 +14,10 @@ pub enum Target {
     Leaf(u64),
 }
 
-/// One tracked node on the way from the result back, with its srcs at the time of the call.
-struct Step {
-    node: Tensor,
-    srcs: Srcs,
+/// One tracked node on the way from the result back.
+struct Step<'a> {
+    node: &'a Tensor,
+    srcs: &'a Srcs,
     /// The local index of each src, or NONE for one that is not tracked.
     links: SmallVec<[u32; 3]>,
 }
@@ -25,29 +25,30 @@ struct Step {
 const NONE: u32 = u32::MAX;
 
 /// The tracked history of `y`, every node after its srcs.
-fn history(g: &mut Graph, y: &Tensor) -> Vec<Step> {
+fn history<'a>(g: &mut Graph, y: &'a Tensor) -> Vec<Step<'a>> {
     g.epoch += 1;
     let epoch = g.epoch;
-    let mut steps: Vec<Step> = Vec::new();
-    let mut stack: Vec<(Tensor, Srcs, usize)> = Vec::new();
-    let enter = |g: &mut Graph, t: &Tensor| {
+    let mut steps: Vec<Step<'a>> = Vec::new();
+    let mut stack: Vec<(&'a Tensor, &'a Srcs, usize)> = Vec::new();
+    let enter = |g: &mut Graph, t: &'a Tensor| {
         t.0.mark.set(g, (epoch, NONE));
-        (t.clone(), t.0.srcs.get(g).clone(), 0)
+        // SAFETY: the srcs of a tracked node never change while it lives, and every node here lives as long as `y`.
+        (t, unsafe { t.0.srcs.lasting() }, 0)
     };
     if y.is_tracked() {
         stack.push(enter(g, y));
     }
-    while let Some((_, srcs, next)) = stack.last_mut() {
+    while let Some((node, srcs, next)) = stack.last_mut() {
         if let Some(src) = srcs.get(*next) {
             *next += 1;
-            let src = src.clone();
             if src.is_tracked() && src.0.mark.get(g).0 != epoch {
-                let entry = enter(g, &src);
+                let entry = enter(g, src);
                 stack.push(entry);
             }
             continue;
         }
-        let (node, srcs, _) = stack.pop().expect("the loop looked at it");
+        let (node, srcs) = (*node, *srcs);
+        stack.pop();
         node.0.mark.set(g, (epoch, steps.len() as u32));
         let links = srcs.iter().map(|s| if s.is_tracked() { s.0.mark.get(g).1 } else { NONE }).collect();
         steps.push(Step { node, srcs, links });
@@ -65,22 +66,24 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Result<Vec
     let steps = history(&mut graph::lock(), y);
     // Targets by the number of their leaf, or of the node itself: both count from one source and never meet.
     let mut wanted: FxHashMap<u64, SmallVec<[usize; 1]>> = FxHashMap::default();
+    let mut nodes = false;
     for (i, t) in targets.iter().enumerate() {
         let number = match t {
             Target::Node(node) => node.id(),
             Target::Leaf(leaf) => *leaf,
         };
+        nodes |= matches!(t, Target::Node(_));
         wanted.entry(number).or_default().push(i);
     }
     let hits = |node: &Tensor| {
         let by_leaf = if node.0.leaf == 0 { None } else { wanted.get(&node.0.leaf) };
-        by_leaf.or_else(|| wanted.get(&node.id()))
+        if nodes { by_leaf.or_else(|| wanted.get(&node.id())) } else { by_leaf }
     };
     // Only nodes between a target and the result take part.
     let mut needed: Vec<bool> = Vec::with_capacity(steps.len());
     for step in &steps {
         let below = step.links.iter().any(|&l| l != NONE && needed[l as usize]);
-        needed.push(below || hits(&step.node).is_some());
+        needed.push(below || hits(step.node).is_some());
     }
     let mut grads: Vec<Option<Tensor>> = vec![None; steps.len()];
     let mut out: Vec<Option<Tensor>> = vec![None; targets.len()];
@@ -92,7 +95,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Result<Vec
         }
         let Some(g) = grads[i].take() else { continue };
         let step = &steps[i];
-        for &t in hits(&step.node).into_iter().flatten() {
+        for &t in hits(step.node).into_iter().flatten() {
             out[t] = Some(match out[t].take() {
                 None => g.clone(),
                 Some(sum) => sum + &g,
@@ -102,7 +105,8 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Result<Vec
         let mut give = |k: usize, part: Option<Tensor>| {
             let Some(part) = part else { return };
             // The one place where a broadcast is reversed.
-            let part = part.sum_to(step.srcs[k].shape());
+            let shape = step.srcs[k].shape();
+            let part = if part.shape() == shape { part } else { part.sum_to(shape) };
             let slot = &mut grads[step.links[k] as usize];
             *slot = Some(match slot.take() {
                 None => part,
@@ -111,7 +115,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Result<Vec
         };
         if let Op::Custom(custom) = step.node.op() {
             if (1..step.srcs.len()).any(wants) {
-                for (k, part) in custom.pull(&step.node, &g)?.into_iter().enumerate() {
+                for (k, part) in custom.pull(step.node, &g)?.into_iter().enumerate() {
                     if k + 1 < step.srcs.len() && wants(k + 1) {
                         give(k + 1, part);
                     }
@@ -121,7 +125,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Result<Vec
         }
         for k in 0..step.srcs.len() {
             if wants(k) {
-                give(k, ops::gradient(k, &step.srcs, &step.node, &g));
+                give(k, ops::gradient(k, step.srcs, step.node, &g));
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::dtype::Number;
 use crate::error::Result;
-use crate::graph::{Graph, Node, Srcs, Tensor, Value};
+use crate::graph::{Borrowed, Graph, Node, Srcs, Tensor, Value};
 use crate::hash::Hasher128;
 use crate::leaf::Update;
 use crate::ops::Op;
@@ -28,7 +28,9 @@ pub(super) struct Gathered {
     pub publish: Vec<Publish>,
     /// The losses that the updates derive from, with their local numbers.
     pub losses: Vec<(Tensor, u32)>,
-    stack: Vec<(Tensor, u32)>,
+    /// Gathered because somebody holds them, who may let go meanwhile.
+    held: Vec<Tensor>,
+    stack: Vec<(Borrowed, u32)>,
     /// The locals that are requested already.
     asked: Vec<bool>,
 }
@@ -56,6 +58,7 @@ impl Gathered {
         self.publish.clear();
         self.losses.clear();
         self.stack.clear();
+        self.held.clear();
         self.asked.clear();
     }
 }
@@ -96,15 +99,18 @@ impl Gatherer<'_> {
             *next += 1;
             let base = base_node(src);
             if base.mark.get(self.g).0 != self.epoch {
-                let base = base.clone();
-                self.enter(&base)?;
+                // SAFETY: as in `enter`: the node at hand holds its operands.
+                let base = unsafe { &*std::ptr::from_ref(base) };
+                self.enter(base)?;
             }
         }
         Ok(())
     }
 
     fn enter(&mut self, node: &Arc<Node>) -> Result<()> {
-        let t = Tensor(node.clone());
+        // SAFETY: what an evaluation gathers is held by its roots, updates and `held` until it has cleared the lists:
+        // operands are reached through their nodes, and nobody else changes a graph while the one evaluation runs.
+        let t = unsafe { Borrowed::of(node) };
         if let Op::Number(n) = node.op {
             self.out.key.add(node.hash);
             self.out.numbers.push(n);
@@ -129,7 +135,7 @@ impl Gatherer<'_> {
         Ok(())
     }
 
-    fn finish(&mut self, t: Tensor) {
+    fn finish(&mut self, t: Borrowed) {
         let key = &mut self.out.key;
         key.add(t.0.hash);
         for s in operands(self.g, &t.0) {
@@ -145,7 +151,7 @@ impl Gatherer<'_> {
         self.push(t, LocalKind::Compute);
     }
 
-    fn push(&mut self, t: Tensor, kind: LocalKind) {
+    fn push(&mut self, t: Borrowed, kind: LocalKind) {
         t.0.mark.set(self.g, (self.epoch, self.out.locals.len() as u32));
         self.out.locals.push(Local { node: t, kind });
     }
@@ -285,6 +291,7 @@ fn add_dependents(gatherer: &mut Gatherer<'_>, updates: &[Update]) -> Result<()>
         }
         if verdict[&root.id()] {
             gatherer.add(&root.0)?;
+            gatherer.out.held.push(root);
         }
     }
     Ok(())

@@ -7,13 +7,14 @@ use crate::buffer::Buffer;
 use crate::cache::Cache;
 use crate::device::{Device, Executable, backend};
 use crate::error::Result;
-use crate::graph::{self, Graph, Tensor, Value};
+use crate::graph::{self, Graph, Srcs, Tensor, Value};
 use crate::hash::Hasher128;
 use crate::leaf::{self, Queue, Update};
 use crate::plan::{Bindings, Plan};
 use crate::profile::span;
 use crate::schedule::{Local, LocalKind, schedule};
 use rustc_hash::FxHashSet;
+use smallvec::smallvec;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
@@ -32,6 +33,8 @@ struct Runner {
     kinds: FxHashSet<u128>,
     gathered: Gathered,
     outputs: Vec<Buffer>,
+    /// What published nodes no longer need.
+    dropped: Vec<Srcs>,
 }
 
 /// One evaluation at a time.
@@ -41,6 +44,7 @@ static RUNNER: LazyLock<Mutex<Runner>> = LazyLock::new(|| {
         kinds: FxHashSet::default(),
         gathered: Gathered::default(),
         outputs: Vec::new(),
+        dropped: Vec::new(),
     })
 });
 
@@ -75,6 +79,7 @@ pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
     // Buffers and nodes go after the graph lock: dropping a large graph takes time.
     runner.gathered.clear();
     runner.outputs.clear();
+    runner.dropped.clear();
     result
 }
 
@@ -161,6 +166,7 @@ impl Runner {
                     if plan.outputs[i].donor.is_some() {
                         old.0.value.set(g, Value::Overwritten);
                     }
+                    self.dropped.push(smallvec![old]);
                 }
                 Publish::Keep => {
                     node.value.set(g, Value::Kept(buffer));
@@ -168,8 +174,8 @@ impl Runner {
                 Publish::Value => {
                     node.value.set(g, Value::Ready(buffer));
                     if !node.tracked {
-                        // Nobody can differentiate it: its history goes.
-                        drop(node.srcs.set(g, Default::default()));
+                        // Nobody can differentiate it: its history goes, once the gathered nodes are not looked at any more.
+                        self.dropped.push(node.srcs.set(g, Default::default()));
                     }
                 }
             }

@@ -7,9 +7,10 @@ use crate::cpu::lanes::{self, BinaryBody, Loop, TernaryBody, UnaryBody};
 use crate::cpu::math::{Num, Real};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::graph::{Srcs, Tensor};
+use crate::graph::{Node, Srcs, Tensor};
 use crate::shape::{self, Shape};
 use smallvec::smallvec;
+use std::borrow::Borrow;
 
 /// Which types an op takes, and what it gives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -246,6 +247,9 @@ impl Elementwise {
     pub fn apply(self, xs: &[&Tensor]) -> Result<Tensor> {
         let record = self.record();
         debug_assert_eq!(xs.len(), record.arity);
+        if let Some(node) = self.apply_alike(record.class, xs) {
+            return Ok(node);
+        }
         let values = if record.class == Class::Select { &xs[1..] } else { xs };
         let common = common_dtype(values);
         let (operand, result) = match record.class {
@@ -281,6 +285,23 @@ impl Elementwise {
             })
             .collect();
         Ok(Tensor::node(Op::Map(self), srcs, shape, result))
+    }
+
+    /// The common case, with nothing to convert: floats of one type, shape and device, and numbers.
+    fn apply_alike(self, class: Class, xs: &[&Tensor]) -> Option<Tensor> {
+        let first = &xs.iter().find(|x| !x.is_number())?.0;
+        let result = match class {
+            _ if !first.dtype.is_float() => return None,
+            Class::Num | Class::Real | Class::Round => first.dtype,
+            Class::Compare | Class::Test => DType::Bool,
+            Class::Logic | Class::Select => return None,
+        };
+        let alike = |x: &Node| x.dtype == first.dtype && x.device == first.device && x.shape == first.shape;
+        if !xs.iter().all(|x| x.is_number() || alike(&x.0)) {
+            return None;
+        }
+        let srcs: Srcs = xs.iter().map(|&x| x.clone()).collect();
+        Some(Tensor::node(Op::Map(self), srcs, first.shape.clone(), result))
     }
 
     /// As `apply`, for gradient rules: their operands fit by construction.
@@ -336,32 +357,37 @@ pub fn select(c: &Tensor, x: &Tensor, y: &Tensor) -> Result<Tensor> {
 
 /// A tensor or a number as an operand of a gradient rule.
 pub(crate) trait Operand {
-    fn operand(&self) -> Tensor;
+    type Held: Borrow<Tensor>;
+    fn hold(self) -> Self::Held;
 }
-impl Operand for &Tensor {
-    fn operand(&self) -> Tensor {
-        (*self).clone()
+impl<'a> Operand for &'a Tensor {
+    type Held = &'a Tensor;
+    fn hold(self) -> &'a Tensor {
+        self
     }
 }
 impl Operand for Tensor {
-    fn operand(&self) -> Tensor {
-        self.clone()
+    type Held = Tensor;
+    fn hold(self) -> Tensor {
+        self
     }
 }
 impl Operand for f64 {
-    fn operand(&self) -> Tensor {
-        Tensor::number(*self)
+    type Held = Tensor;
+    fn hold(self) -> Tensor {
+        Tensor::number(self)
     }
 }
 impl Operand for i64 {
-    fn operand(&self) -> Tensor {
-        Tensor::number(*self)
+    type Held = Tensor;
+    fn hold(self) -> Tensor {
+        Tensor::number(self)
     }
 }
 
 /// `where` in gradient rules.
 pub(crate) fn choose(c: &Tensor, x: impl Operand, y: impl Operand) -> Tensor {
-    Elementwise::r#where.of(&[c, &x.operand(), &y.operand()])
+    Elementwise::r#where.of(&[c, x.hold().borrow(), y.hold().borrow()])
 }
 
 /// How much of a gradient the larger operand gets: 1, one half on a tie, 0.
@@ -449,7 +475,7 @@ macro_rules! operators {
         impl std::ops::$Trait<$B> for $A {
             type Output = Tensor;
             fn $method(self, other: $B) -> Tensor {
-                Elementwise::$op.of(&[&Operand::operand(&self), &Operand::operand(&other)])
+                Elementwise::$op.of(&[self.hold().borrow(), other.hold().borrow()])
             }
         }
     };

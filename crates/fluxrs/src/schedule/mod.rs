@@ -10,7 +10,7 @@ mod store;
 
 use crate::device::Device;
 use crate::dtype::DType;
-use crate::graph::{Graph, Tensor};
+use crate::graph::{Borrowed, Graph};
 use crate::ops::Op;
 use crate::plan::{Plan, Source};
 use crate::shape::Map;
@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 
 /// A node that takes part in an evaluation.
 pub struct Local {
-    pub node: Tensor,
+    pub node: Borrowed,
     pub kind: LocalKind,
 }
 
