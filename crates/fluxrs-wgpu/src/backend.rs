@@ -97,7 +97,7 @@ impl GpuBackend {
         let gpu = self.gpu;
         let mut words = vec![0u8; out.len() / dtype.bytes() * WORD as usize];
         if !words.is_empty() {
-            gpu.download(storage(buffer)?, &mut words, &AtomicBool::new(false))?;
+            gpu.download(storage(buffer)?, &mut words)?;
         }
         narrow(&words, dtype, out);
         self.settle()
@@ -106,7 +106,7 @@ impl GpuBackend {
     /// Waits for every step, and raises the first flag among them.
     fn settle(&self) -> Result<()> {
         let mut steps = lock(&self.gpu.steps);
-        steps.wait(self.gpu, 0, &AtomicBool::new(false))?;
+        steps.wait(self.gpu, 0, Some(&AtomicBool::new(false)))?;
         match steps.take_raised(self.gpu)? {
             Some(raised) => Err(Fault::Raised(raised)),
             None => Ok(()),

@@ -1,7 +1,7 @@
 //! A plan made ready: every kernel compiled, temporaries assigned, arguments laid out in one uniform buffer.
 
 use crate::codegen::{self, Launch, Target};
-use crate::device::Gpu;
+use crate::device::{Gpu, Limits};
 use crate::fault::{Fault, Result};
 use crate::pipeline::Kernel;
 use fluxrs::plan::{Body, Buf, Loop, Place, Plan, Source};
@@ -16,6 +16,15 @@ pub(crate) struct Dispatch {
     /// Where its arguments begin in the uniform, and how long they are, in bytes.
     pub args: (u32, u64),
     pub cost: usize,
+}
+
+/// A plan as kernels in WGSL, before any driver has seen them.
+pub(crate) struct Lowered {
+    pub launches: Vec<Launch>,
+    pub commit: usize,
+    pub temporaries: Vec<u64>,
+    pub fresh_commit: bool,
+    pub indexes: bool,
 }
 
 /// What a plan becomes on the device.
@@ -103,7 +112,7 @@ fn fixed_targets(plan: &Plan) -> Vec<Option<Target>> {
     plan.buffers.iter().enumerate().map(place).collect()
 }
 
-pub(crate) fn compile(gpu: &'static Gpu, plan: &Plan) -> Result<Compiled> {
+pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
     let fixed = fixed_targets(plan);
     let mut last_use: FxHashMap<Buf, usize> = FxHashMap::default();
     for (k, kernel) in plan.kernels.iter().enumerate() {
@@ -136,7 +145,7 @@ pub(crate) fn compile(gpu: &'static Gpu, plan: &Plan) -> Result<Compiled> {
             scratch.push(temporaries.take(len));
             scratch[scratch.len() - 1]
         };
-        let made = codegen::launches(kernel, &targets, late && guarded, &gpu.limits, &mut temporary);
+        let made = codegen::launches(kernel, &targets, late && guarded, limits, &mut temporary);
         launches.extend(made.map_err(|fault| name_kernel(fault, &kernel.label))?);
         scratch.into_iter().for_each(|temp| temporaries.give(temp));
         indexes |= matches!(kernel.body, Body::Structured(_));
@@ -151,7 +160,8 @@ pub(crate) fn compile(gpu: &'static Gpu, plan: &Plan) -> Result<Compiled> {
             }
         }
     }
-    assemble(gpu, launches, commit, temporaries.bytes, fresh_commit && guarded, indexes)
+    let commit = commit.unwrap_or(launches.len());
+    Ok(Lowered { launches, commit, temporaries: temporaries.bytes, fresh_commit: fresh_commit && guarded, indexes })
 }
 
 fn name_kernel(fault: Fault, label: &str) -> Fault {
@@ -166,15 +176,8 @@ fn guards(plan: &Plan, targets: &[Target]) -> Vec<Launch> {
     plan.guards.iter().enumerate().map(look).collect()
 }
 
-fn assemble(
-    gpu: &'static Gpu,
-    launches: Vec<Launch>,
-    commit: Option<usize>,
-    temporaries: Vec<u64>,
-    fresh_commit: bool,
-    indexes: bool,
-) -> Result<Compiled> {
-    let commit = commit.unwrap_or(launches.len());
+pub(crate) fn compile(gpu: &'static Gpu, plan: &Plan) -> Result<Compiled> {
+    let Lowered { launches, commit, temporaries, fresh_commit, indexes } = lower(plan, &gpu.limits)?;
     let (mut words, mut patches, mut dispatches) = (Vec::new(), Vec::new(), Vec::new());
     let align = gpu.limits.align as usize / 4;
     for launch in launches {

@@ -11,7 +11,7 @@ use crate::steps::{Raised, Steps};
 use fluxrs::device::Executable;
 use fluxrs::plan::{Bindings, Plan};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Bind groups kept for each dispatch: buffers of a training loop alternate between few sets.
 const GROUPS: usize = 4;
@@ -123,7 +123,7 @@ impl GpuPlan {
         gpu.check()?;
         let mut state = lock(&self.state);
         let steps = &mut *lock(&gpu.steps);
-        steps.wait(gpu, gpu.limits.flights - 1, bindings.stop)?;
+        steps.wait(gpu, gpu.limits.flights - 1, Some(bindings.stop))?;
         // What an earlier step raised is told now, before anything of this one has happened.
         if let Some(raised) = steps.take_raised(gpu)? {
             return Err(Fault::Raised(raised));
@@ -144,11 +144,11 @@ impl GpuPlan {
                 break;
             }
             // A plan in pieces may be stopped between them.
-            steps.wait(gpu, 0, bindings.stop)?;
+            steps.wait(gpu, 0, Some(bindings.stop))?;
         }
         if self.is_awaited() {
             // The commit is under way: it is awaited to its end, whatever the stop flag says.
-            steps.wait(gpu, 0, &AtomicBool::new(false))?;
+            steps.wait(gpu, 0, None)?;
             match steps.take_raised(gpu)? {
                 Some(Raised::Loss { losses, .. }) => {
                     bindings.bad_losses = (0..self.losses).filter(|&i| losses >> i.min(31) & 1 == 1).collect();

@@ -100,7 +100,7 @@ impl Steps {
     }
 
     /// Waits until at most `most` steps are in flight.
-    pub fn wait(&mut self, gpu: &Gpu, most: usize, stop: &AtomicBool) -> Result<()> {
+    pub fn wait(&mut self, gpu: &Gpu, most: usize, stop: Option<&AtomicBool>) -> Result<()> {
         let _ = gpu.device.poll(wgpu::PollType::Poll);
         self.collect(gpu)?;
         while self.flights.len() > most {
@@ -118,7 +118,7 @@ impl Steps {
     /// A flag that was raised, lowered again: waits for the steps behind it, which committed nothing.
     pub fn take_raised(&mut self, gpu: &Gpu) -> Result<Option<Raised>> {
         if self.raised.is_some() {
-            self.wait(gpu, 0, &AtomicBool::new(false))?;
+            self.wait(gpu, 0, None)?;
             gpu.queue.write_buffer(&self.status, 0, &[0; BYTES as usize]);
         }
         Ok(self.raised.take())

@@ -12,6 +12,9 @@ pub const SCATTER_ADD: &str = include_str!("../../../shaders/scatter_add.wgsl");
 /// The look at a loss before the commit.
 pub const GUARD: &str = include_str!("../../../shaders/guard.wgsl");
 
+/// Every template, each valid as it stands.
+pub const ALL: [&str; 4] = [MATMUL, GATHER, SCATTER_ADD, GUARD];
+
 /// `template` with each named part replaced; with `unroll`, marked loops are written out.
 pub(crate) fn fill(template: &str, parts: &[(&str, &str)], unroll: bool) -> String {
     let mut text = String::with_capacity(2 * template.len());

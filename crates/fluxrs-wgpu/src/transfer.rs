@@ -28,15 +28,16 @@ impl Gpu {
         self.check()
     }
 
-    /// Waits until a submission is done, in slices, until the stop flag is raised.
-    pub fn wait(&self, submission: &wgpu::SubmissionIndex, stop: &AtomicBool) -> Result<()> {
+    /// Waits until a submission is done, in slices; with a stop flag, until that or an interrupt asks to stop.
+    pub fn wait(&self, submission: &wgpu::SubmissionIndex, stop: Option<&AtomicBool>) -> Result<()> {
+        let stopped = || stop.is_some_and(|stop| stop.load(Ordering::Relaxed) || fluxrs::evaluate::interrupted());
         loop {
             let waited =
                 self.device.poll(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: Some(SLICE) });
             self.check()?;
             match waited {
                 Ok(_) => return Ok(()),
-                Err(wgpu::PollError::Timeout) if stop.load(Ordering::Relaxed) => {
+                Err(wgpu::PollError::Timeout) if stopped() => {
                     return Err(Fault::Interrupted);
                 }
                 Err(wgpu::PollError::Timeout) => (),
@@ -46,15 +47,15 @@ impl Gpu {
     }
 
     /// The first `out.len()` bytes of `buffer`, a multiple of four, once everything submitted before is done.
-    pub fn download(&self, buffer: &wgpu::Buffer, out: &mut [u8], stop: &AtomicBool) -> Result<()> {
+    pub fn download(&self, buffer: &wgpu::Buffer, out: &mut [u8]) -> Result<()> {
         self.check()?;
         for (i, piece) in out.chunks_mut(PIECE).enumerate() {
-            self.download_piece(buffer, (i * PIECE) as u64, piece, stop)?;
+            self.download_piece(buffer, (i * PIECE) as u64, piece)?;
         }
         Ok(())
     }
 
-    fn download_piece(&self, buffer: &wgpu::Buffer, at: u64, out: &mut [u8], stop: &AtomicBool) -> Result<()> {
+    fn download_piece(&self, buffer: &wgpu::Buffer, at: u64, out: &mut [u8]) -> Result<()> {
         let size = out.len() as u64;
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
@@ -74,7 +75,8 @@ impl Gpu {
         staging.map_async(wgpu::MapMode::Read, .., move |result| {
             seen.store(if result.is_ok() { MAPPED } else { FAILED }, Ordering::Release);
         });
-        self.wait(&submission, stop)?;
+        // No flag of a plan's stops this wait, but an interrupt does.
+        self.wait(&submission, Some(&AtomicBool::new(false)))?;
         while state.load(Ordering::Acquire) == WAITING {
             let _ = self.device.poll(wgpu::PollType::Poll);
             self.check()?;

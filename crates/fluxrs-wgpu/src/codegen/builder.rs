@@ -128,10 +128,6 @@ impl<'a> Builder<'a> {
     /// The condition under which a guarded kernel may store.
     pub const LIVE: &'static str = "(b0[0] | b0[4]) == 0u";
 
-    pub fn count(&self) -> usize {
-        self.bindings.len()
-    }
-
     /// Puts declarations, library functions and text together.
     pub fn finish(self, text: &str, groups: [u32; 3], cost: usize) -> Launch {
         let mut source = self.args.declaration();

@@ -3,9 +3,10 @@
 use super::builder::{Builder, Launch, Target, grid};
 use super::index::Segment;
 use super::program::{Program, name, place};
+use super::spill::{self, Targets};
 use crate::device::Limits;
-use crate::fault::{Fault, Result};
-use fluxrs::plan::{Buf, Load, Loop, Reg, Source, Store};
+use crate::fault::Result;
+use fluxrs::plan::{Buf, Load, Loop, Source, Store};
 use rustc_hash::FxHashSet;
 
 /// Buffers that one kernel binds where that can be chosen; a group of stores that hangs together may take more.
@@ -35,12 +36,9 @@ pub(crate) fn element(program: &Program, stores: &[&Store], builder: &mut Builde
 
 /// Which targets a set of stores reads and writes.
 fn touched(program: &Program, stores: &[&Store], targets: &[Target]) -> (FxHashSet<Target>, FxHashSet<Target>) {
-    let cone: FxHashSet<Reg> = program.cone(stores.iter().map(|store| store.reg));
-    let read = program.body.loads.iter().filter(|load| cone.contains(&load.reg)).filter_map(|load| match load.source {
-        Source::Buffer(b) => Some(targets[b as usize]),
-        _ => None,
-    });
-    (read.collect(), stores.iter().map(|store| targets[store.buffer as usize]).collect())
+    let cone = program.cone(stores.iter().map(|store| store.reg));
+    let loads = program.body.loads.iter().filter(|load| cone.contains(&load.reg));
+    (spill::read(loads, targets), stores.iter().map(|store| targets[store.buffer as usize]).collect())
 }
 
 /// Stores in groups such that none reads what another writes: each group may be a dispatch of its own.
@@ -65,53 +63,65 @@ fn components<'a>(program: &Program<'a>, targets: &[Target]) -> Vec<Vec<&'a Stor
     groups.into_iter().map(|group| group.0).collect()
 }
 
-/// Packs the components into dispatches of at most as many bindings as one may have.
-fn dispatches<'a>(program: &Program<'a>, targets: &[Target], limit: usize) -> Result<Vec<Vec<&'a Store>>> {
+/// Packs the components into dispatches of few bindings. One component may need more than a kernel can have.
+fn dispatches<'a>(program: &Program<'a>, targets: &[Target], limit: usize) -> Vec<Vec<&'a Store>> {
     let count = |stores: &[&Store]| {
         let (read, written) = touched(program, stores, targets);
         read.union(&written).count()
     };
     let all: Vec<&Store> = program.body.stores.iter().collect();
     if count(&all) <= BINDINGS.min(limit) {
-        return Ok(vec![all]);
+        return vec![all];
     }
     let mut packed: Vec<Vec<&Store>> = Vec::new();
     for component in components(program, targets) {
-        let needed = count(&component);
-        if needed > limit {
-            let what = format!("one kernel over {needed} tensors (the driver binds {limit})");
-            return Err(Fault::Unsupported(what));
-        }
         match packed.last_mut() {
             Some(last) if count(&[last.as_slice(), &component].concat()) <= BINDINGS.min(limit) => last.extend(component),
             _ => packed.push(component),
         }
     }
-    Ok(packed)
+    packed
 }
 
-pub(crate) fn launches(body: &Loop, targets: &[Target], guarded: bool, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
-    let program = Program::new(body)?;
+/// One dispatch over all elements.
+fn launch(body: &Loop, targets: &[Target], guarded: bool, cost: usize, limits: &Limits) -> Result<Launch> {
     let n: usize = body.dims.iter().product();
-    if n == 0 {
+    let program = Program::new(body)?;
+    let stores: Vec<&Store> = body.stores.iter().collect();
+    let mut builder = Builder::new(targets, guarded);
+    let [x, y] = grid(n.div_ceil(THREADS), limits.groups);
+    let length = builder.args.size(n);
+    let width = builder.args.word(x);
+    let element = element(&program, &stores, &mut builder, None)?;
+    let live = if guarded { format!("    if (!({})) {{ return; }}\n", Builder::LIVE) } else { String::new() };
+    let text = format!(
+        "@compute @workgroup_size({THREADS})\n\
+         fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {{\n\
+         let i = (group.y * {width} + group.x) * {THREADS}u + local;\n\
+         if (i >= {length}) {{ return; }}\n{live}{element}}}\n"
+    );
+    Ok(builder.finish(&text, [x, y, 1], cost))
+}
+
+pub(crate) fn launches(body: &Loop, targets: &mut Targets, guarded: bool, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
+    let program = Program::new(body)?;
+    if body.dims.contains(&0) {
         return Ok(Vec::new());
     }
     let room = limits.storage - usize::from(guarded);
-    let mut launches = Vec::new();
-    for stores in dispatches(&program, targets, room)? {
-        let mut builder = Builder::new(targets, guarded);
-        let [x, y] = grid(n.div_ceil(THREADS), limits.groups);
-        let length = builder.args.size(n);
-        let width = builder.args.word(x);
-        let element = element(&program, &stores, &mut builder, None)?;
-        let live = if guarded { format!("    if (!({})) {{ return; }}\n", Builder::LIVE) } else { String::new() };
-        let text = format!(
-            "@compute @workgroup_size({THREADS})\n\
-             fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {{\n\
-             let i = (group.y * {width} + group.x) * {THREADS}u + local;\n\
-             if (i >= {length}) {{ return; }}\n{live}{element}}}\n"
-        );
-        launches.push(builder.finish(&text, [x, y, 1], cost));
+    // Whatever a later dispatch overwrites in place is read by the parts that were cut off before any of them runs.
+    let (mut first, mut then) = (Vec::new(), Vec::new());
+    for stores in dispatches(&program, &targets.all, room) {
+        let (parts, rest) = spill::cut(spill::part(body, &stores), targets, room)?;
+        first.extend(parts);
+        then.push(rest);
     }
-    Ok(launches)
+    let mut all = Vec::new();
+    for part in &first {
+        all.push(launch(part, &targets.all, false, cost, limits)?);
+    }
+    for rest in &then {
+        all.push(launch(rest, &targets.all, guarded, cost, limits)?);
+    }
+    Ok(all)
 }

@@ -4,6 +4,7 @@ use super::builder::{Builder, Launch, Target, decode, encode, scalar};
 use super::index::Segment;
 use super::map;
 use super::program::{Program, place};
+use super::spill::{self, Targets};
 use crate::device::Limits;
 use crate::fault::Result;
 use crate::pipeline::Access;
@@ -85,7 +86,7 @@ fn launch(m: &Matmul, part: Part, fused: bool, targets: &[Target], guarded: bool
     Ok(builder.finish(&text, part.groups, cost))
 }
 
-pub(crate) fn launches(m: &Matmul, targets: &[Target], guarded: bool, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
+pub(crate) fn launches(m: &Matmul, targets: &mut Targets, guarded: bool, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
     super::builder::check_dtype(m.dtype)?;
     let batches: usize = m.batch.iter().product();
     if batches * m.m * m.n == 0 {
@@ -93,12 +94,12 @@ pub(crate) fn launches(m: &Matmul, targets: &[Target], guarded: bool, cost: usiz
     }
     let parts = parts(m, batches, limits.groups as usize);
     // An epilogue over more tensors than one kernel may bind runs by itself.
-    let bound = m.epilogue.as_ref().map_or(0, |l| l.loads.len() + l.stores.len()) + 3 + usize::from(guarded);
+    let bound = m.epilogue.as_ref().map_or(0, |l| spill::bindings(l, &targets.all)) + 3 + usize::from(guarded);
     let fused = bound <= limits.storage;
     let cost = cost / parts.len();
     let mut all = Vec::new();
     for part in parts {
-        all.push(launch(m, part, fused, targets, guarded, cost, !limits.software)?);
+        all.push(launch(m, part, fused, &targets.all, guarded, cost, !limits.software)?);
     }
     if let Some(epilogue) = m.epilogue.as_ref().filter(|_| !fused) {
         all.extend(map::launches(epilogue, targets, guarded, cost, limits)?);

@@ -8,6 +8,7 @@ mod matmul;
 mod ops;
 mod program;
 mod reduce;
+mod spill;
 mod structured;
 
 pub(crate) use builder::{Launch, Target};
@@ -15,6 +16,7 @@ pub(crate) use builder::{Launch, Target};
 use crate::device::Limits;
 use crate::fault::Result;
 use fluxrs::plan::{Body, Kernel, Mode};
+use spill::Targets;
 
 pub(crate) use structured::guard;
 
@@ -27,9 +29,10 @@ pub(crate) fn launches(
     temporary: &mut dyn FnMut(usize) -> u32,
 ) -> Result<Vec<Launch>> {
     let cost = kernel.cost;
+    let targets = &mut Targets { all: targets.to_vec(), temporary };
     match &kernel.body {
         Body::Loop(body) if body.mode == Mode::Map => map::launches(body, targets, guarded, cost, limits),
-        Body::Loop(body) => reduce::launches(body, targets, guarded, cost, limits, temporary),
+        Body::Loop(body) => reduce::launches(body, targets, guarded, cost, limits),
         Body::Matmul(m) => matmul::launches(m, targets, guarded, cost, limits),
         Body::Structured(call) => structured::launches(call, targets, cost, limits),
     }

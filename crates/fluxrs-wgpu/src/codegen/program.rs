@@ -4,7 +4,6 @@ use super::builder::{Builder, check_dtype, scalar};
 use super::index::{Segment, position};
 use super::ops::{expression, result};
 use crate::fault::Result;
-use fluxrs::dtype::DType;
 use fluxrs::plan::{Code, Inst, Load, Loop, Rank, Reg, Store};
 use fluxrs::shape::Map;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -12,7 +11,6 @@ use rustc_hash::{FxHashMap, FxHashSet};
 /// A loop with what is derived from it.
 pub(crate) struct Program<'a> {
     pub body: &'a Loop,
-    dtypes: FxHashMap<Reg, DType>,
     /// After how many rounds of folds a register can be computed.
     levels: FxHashMap<Reg, usize>,
 }
@@ -24,23 +22,16 @@ pub(crate) fn name(reg: Reg) -> String {
 
 impl<'a> Program<'a> {
     pub fn new(body: &'a Loop) -> Result<Program<'a>> {
-        let mut dtypes = FxHashMap::default();
         let mut levels = FxHashMap::default();
         for load in &body.loads {
             check_dtype(load.dtype)?;
-            dtypes.insert(load.reg, load.dtype);
             levels.insert(load.reg, 0);
         }
         for inst in &body.code {
             let level = inst.src.iter().map(|reg| levels[reg]).max().unwrap_or(0);
             levels.insert(inst.dst, level + usize::from(matches!(inst.code, Code::Fold(_))));
-            dtypes.insert(inst.dst, result(inst));
         }
-        Ok(Program { body, dtypes, levels })
-    }
-
-    pub fn dtype(&self, reg: Reg) -> DType {
-        self.dtypes[&reg]
+        Ok(Program { body, levels })
     }
 
     pub fn level(&self, reg: Reg) -> usize {

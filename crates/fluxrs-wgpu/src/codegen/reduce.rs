@@ -3,8 +3,10 @@
 
 use super::builder::{Builder, Launch, Target, decode, encode, grid, scalar};
 use super::index::Segment;
+use super::map;
 use super::ops::{combine, identity};
 use super::program::{Program, name, place};
+use super::spill::{self, Targets};
 use crate::device::Limits;
 use crate::fault::Result;
 use crate::pipeline::Access;
@@ -272,15 +274,13 @@ fn shape_of(mode: Mode, rows: usize, length: usize, one_round: bool) -> (Walk, u
     (walk, if one_round && chunks > 1 { chunks } else { 1 })
 }
 
-/// The kernels of a loop that folds. `temporary` makes a temporary of that many words.
-pub(crate) fn launches(
-    body: &Loop,
-    targets: &[Target],
-    guarded: bool,
-    cost: usize,
-    limits: &Limits,
-    temporary: &mut dyn FnMut(usize) -> u32,
-) -> Result<Vec<Launch>> {
+/// The kernels of a loop that folds.
+pub(crate) fn launches(body: &Loop, targets: &mut Targets, guarded: bool, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
+    let room = limits.storage - usize::from(guarded);
+    let everything: Vec<&Store> = body.stores.iter().collect();
+    // One binding is left for the results of chunks.
+    let (parts, body) = spill::cut(spill::part(body, &everything), targets, room - 1)?;
+    let body = &body;
     let program = Program::new(body)?;
     let (outer, inner) = body.dims.split_at(body.fence);
     let (kept, gone) = if body.mode == Mode::Rows { (outer, inner) } else { (inner, outer) };
@@ -288,23 +288,27 @@ pub(crate) fn launches(
     if rows == 0 {
         return Ok(Vec::new());
     }
+    let mut all = Vec::new();
+    for part in &parts {
+        all.extend(map::launches(part, targets, false, cost, limits)?);
+    }
     let one_round = program.folds().all(|fold| program.level(fold.dst) == 1)
         && program.stores(Rank::Full).all(|store| program.level(store.reg) == 0);
     let (walk, chunks) = shape_of(body.mode, rows, length, one_round);
+    let temp = if chunks > 1 { (targets.temporary)(program.folds().count() * rows * chunks) } else { 0 };
     let reduction = |walk, stage| Reduction {
         program: &program,
-        builder: Builder::new(targets, guarded),
+        builder: Builder::new(&targets.all, guarded),
         row: Segment::new("row", kept),
         at: Segment::new("at", gone),
         walk,
         stage,
     };
     if chunks == 1 {
-        return Ok(vec![reduction(walk, Stage::Whole).launch(limits, cost)?]);
+        all.push(reduction(walk, Stage::Whole).launch(limits, cost)?);
+        return Ok(all);
     }
-    let temp = temporary(program.folds().count() * rows * chunks);
-    Ok(vec![
-        reduction(walk, Stage::Partial { temp, chunks }).launch(limits, cost)?,
-        reduction(Walk::Thread, Stage::Finish { temp, chunks }).launch(limits, cost / chunks)?,
-    ])
+    all.push(reduction(walk, Stage::Partial { temp, chunks }).launch(limits, cost)?);
+    all.push(reduction(Walk::Thread, Stage::Finish { temp, chunks }).launch(limits, cost / chunks)?);
+    Ok(all)
 }

@@ -3,6 +3,7 @@
 use super::args::Args;
 use super::builder::{Launch, Target, check_dtype, grid};
 use super::map;
+use super::spill::Targets;
 use crate::device::Limits;
 use crate::fault::{Fault, Result};
 use crate::pipeline::Access;
@@ -22,7 +23,7 @@ fn target(argument: &Argument, targets: &[Target], op: &str) -> Result<Target> {
 }
 
 /// A kernel that writes a constant into the whole result.
-fn zeros(call: &Call, targets: &[Target], dtype: DType, limits: &Limits) -> Result<Vec<Launch>> {
+fn zeros(call: &Call, targets: &mut Targets, dtype: DType, limits: &Limits) -> Result<Vec<Launch>> {
     let n = fluxrs::shape::size(&call.shape);
     let everywhere = Map { offset: 0, strides: [0].as_slice().into() };
     let source = Source::Constant(Number::Int(0));
@@ -38,7 +39,7 @@ fn zeros(call: &Call, targets: &[Target], dtype: DType, limits: &Limits) -> Resu
 }
 
 /// Gather, or scatter-add after zeroing: `srcs[0]` the data, `srcs[1]` the row numbers, `rows` of `width` elements.
-fn rows(call: &Call, shader: &str, targets: &[Target], cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
+fn rows(call: &Call, shader: &str, targets: &mut Targets, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
     let name = call.op.name();
     let (data, index) = (&call.srcs[0], &call.srcs[1]);
     let scatter = shader == "scatter_add";
@@ -62,16 +63,16 @@ fn rows(call: &Call, shader: &str, targets: &[Target], cost: usize, limits: &Lim
         _ => template::GATHER.to_owned(),
     };
     let bindings = vec![
-        (target(data, targets, name)?, Access::Read),
-        (target(index, targets, name)?, Access::Read),
-        (targets[call.out as usize], Access::Write),
+        (target(data, &targets.all, name)?, Access::Read),
+        (target(index, &targets.all, name)?, Access::Read),
+        (targets.all[call.out as usize], Access::Write),
         (Target::Status, Access::Write),
     ];
     all.push(Launch { source, bindings, args, groups: [x, y, 1], cost });
     Ok(all)
 }
 
-pub(crate) fn launches(call: &Call, targets: &[Target], cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
+pub(crate) fn launches(call: &Call, targets: &mut Targets, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
     match call.op.shader() {
         Some(shader @ ("gather" | "scatter_add")) => rows(call, shader, targets, cost, limits),
         _ => Err(Fault::Unsupported(call.op.name().to_owned())),

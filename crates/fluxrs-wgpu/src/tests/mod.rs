@@ -4,12 +4,13 @@ mod math;
 mod matmul;
 mod parity;
 mod programs;
+mod recorder;
 mod shaders;
 mod steps;
+mod uniform;
 
 use crate::device::{Gpu, gpu};
 use crate::pipeline::Access;
-use std::sync::atomic::AtomicBool;
 
 /// The device, or None with a line that says that nothing was tested.
 pub(crate) fn device() -> Option<&'static Gpu> {
@@ -72,7 +73,7 @@ pub(crate) fn run(gpu: &'static Gpu, source: &str, args: &[u32], inputs: &[&[u32
     }
     gpu.queue.submit([encoder.finish()]);
     let mut result = vec![0u8; 4 * out];
-    gpu.download(buffers.last().unwrap(), &mut result, &AtomicBool::new(false)).unwrap();
+    gpu.download(buffers.last().unwrap(), &mut result).unwrap();
     result.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect()
 }
 
@@ -84,7 +85,7 @@ fn bytes_survive_the_way_there_and_back() {
         let buffer = gpu.storage(size as u64).unwrap();
         gpu.upload(&buffer, &there).unwrap();
         let mut back = vec![0; size];
-        gpu.download(&buffer, &mut back, &AtomicBool::new(false)).unwrap();
+        gpu.download(&buffer, &mut back).unwrap();
         assert!(there == back, "{size} bytes");
     }
 }

@@ -1,6 +1,7 @@
 //! Programs of several ops on the device against the CPU: views, folds, products, placement, rows by number, gradients.
 
 use super::parity::{registered, tensor, uniform, values};
+use super::recorder::recorder;
 use fluxrs::dtype::{DType, Number};
 use fluxrs::evaluate::evaluate;
 use fluxrs::graph::Tensor;
@@ -24,8 +25,11 @@ fn random(shape: &[usize], seed: u64) -> Tensor {
     tensor(&x, shape)
 }
 
-/// Runs a program on both devices; every element must agree to `tolerance` of the largest.
+/// Runs a program on both devices; every element must agree to `tolerance` of the largest. Its kernels are checked on
+/// machines without a driver too.
 fn agree(name: &str, program: Program, xs: &[Tensor], tolerance: f64) {
+    let recorded: Vec<Tensor> = xs.iter().map(|x| to_device(x, recorder()).unwrap()).collect();
+    evaluate(&program(&recorded)).unwrap();
     let Some(session) = registered() else { return };
     let device = session.device;
     let moved: Vec<Tensor> = xs.iter().map(|x| to_device(x, device).unwrap()).collect();

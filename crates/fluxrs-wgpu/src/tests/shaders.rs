@@ -10,6 +10,7 @@ pub(crate) fn validate(source: &str) {
     let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}\n{source}", e.emit_to_string(source)));
+    super::uniform::check(&module);
     let options = naga::back::spv::Options::default();
     naga::back::spv::write_vec(&module, &info, &options, None).unwrap_or_else(|e| panic!("SPIR-V: {e}\n{source}"));
     let mut text = String::new();
@@ -36,7 +37,7 @@ fn every_function_stands_with_what_it_calls_alone() {
 
 #[test]
 fn the_templates_are_valid() {
-    for template in [crate::template::MATMUL] {
+    for template in crate::template::ALL {
         for unroll in [false, true] {
             validate(&crate::template::fill(template, &[], unroll));
         }

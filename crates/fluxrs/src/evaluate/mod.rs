@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use run::run;
-pub use run::{InterruptCheck, cached_plans, explain, set_interrupt_check};
+pub use run::{InterruptCheck, cached_plans, explain, interrupted, set_interrupt_check};
 
 /// Nodes made on a thread before everything pending there is evaluated.
 const MAX_PENDING_NODES: u32 = 1 << 17;

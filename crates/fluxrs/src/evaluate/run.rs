@@ -60,6 +60,12 @@ pub fn set_interrupt_check(check: InterruptCheck) {
     *CHECK.lock().unwrap_or_else(|e| e.into_inner()) = Some(check);
 }
 
+/// Whether the caller should stop: for devices that wait for their own work.
+pub fn interrupted() -> bool {
+    let check = *CHECK.lock().unwrap_or_else(|e| e.into_inner());
+    check.is_some_and(|check| check())
+}
+
 /// How many plans are kept.
 pub fn cached_plans() -> usize {
     runner().plans.len()
