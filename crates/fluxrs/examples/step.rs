@@ -7,6 +7,10 @@ use fluxrs::{Elementwise, Tensor};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// The allocator of the Python module.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn random(shape: &[usize]) -> Tensor {
     let n = shape.iter().product::<usize>();
     let data: Vec<f32> = (0..n).map(|i| ((i * 7919 % 1000) as f32 / 1000.0 - 0.5) * 0.1).collect();

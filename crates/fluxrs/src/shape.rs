@@ -33,7 +33,7 @@ pub fn show(shape: &[usize]) -> String {
 /// NumPy's broadcast of two shapes.
 pub fn broadcast(op: &str, a: &[usize], b: &[usize]) -> Result<Shape> {
     if a == b || b.is_empty() {
-        return Ok(a.into());
+        return Ok(Shape::from_slice(a));
     }
     let (long, short) = if a.len() >= b.len() { (a, b) } else { (b, a) };
     let mut out = Shape::from(long);

@@ -136,7 +136,7 @@ impl Tensor {
     /// This number in every element of a new shape.
     pub(crate) fn fill(&self, shape: &[usize], dtype: DType) -> Tensor {
         debug_assert!(self.is_number());
-        Tensor::node(Op::Fill, smallvec![self.clone()], shape.into(), dtype)
+        Tensor::node(Op::Fill, smallvec![self.clone()], crate::shape::Shape::from_slice(shape), dtype)
     }
 
     pub fn full(shape: &[usize], value: impl Into<Number>, dtype: DType) -> Tensor {

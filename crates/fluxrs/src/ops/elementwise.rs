@@ -264,7 +264,7 @@ impl Elementwise {
             Class::Num if common == DType::Bool => return self.apply_to_bools(xs),
             Class::Num => (common, common),
         };
-        let mut shape = Shape::from(xs[0].shape());
+        let mut shape = Shape::from_slice(xs[0].shape());
         for x in &xs[1..] {
             shape = shape::broadcast(record.name, &shape, x.shape())?;
         }
@@ -300,8 +300,12 @@ impl Elementwise {
         if !xs.iter().all(|x| x.is_number() || alike(&x.0)) {
             return None;
         }
-        let srcs: Srcs = xs.iter().map(|&x| x.clone()).collect();
-        Some(Tensor::node(Op::Map(self), srcs, first.shape.clone(), result))
+        let srcs: Srcs = match *xs {
+            [x] => smallvec![x.clone()],
+            [x, y] => smallvec![x.clone(), y.clone()],
+            _ => xs.iter().map(|&x| x.clone()).collect(),
+        };
+        Some(Tensor::node(Op::Map(self), srcs, Shape::from_slice(&first.shape), result))
     }
 
     /// As `apply`, for gradient rules: their operands fit by construction.
@@ -431,7 +435,7 @@ impl Tensor {
         if dtype == DType::Bool {
             return self.to_bool();
         }
-        Tensor::node(Op::Cast, smallvec![self.clone()], self.shape().into(), dtype)
+        Tensor::node(Op::Cast, smallvec![self.clone()], Shape::from_slice(self.shape()), dtype)
     }
 
     /// The tensor itself; a Python number as an array of the type that numbers make.

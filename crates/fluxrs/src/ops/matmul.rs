@@ -32,20 +32,20 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         );
     }
     if b.ndim() == 1 {
-        let mut shape = Shape::from(a.shape());
+        let mut shape = Shape::from_slice(a.shape());
         shape.pop();
         let rows = shape::size(&shape);
         return Ok(product(&a.reshape_to(&[rows, k]), &b.reshape_to(&[k, 1])).reshape_to(&shape));
     }
     let n = b.shape()[b.ndim() - 1];
     if a.ndim() == 1 {
-        let mut shape = Shape::from(b.shape());
+        let mut shape = Shape::from_slice(b.shape());
         shape.remove(b.ndim() - 2);
         return Ok(matmul(&a.reshape_to(&[1, k]), &b)?.reshape_to(&shape));
     }
     if b.ndim() == 2 {
         // One product instead of a batch of them.
-        let mut shape = Shape::from(a.shape());
+        let mut shape = Shape::from_slice(a.shape());
         shape.pop();
         let rows = shape::size(&shape);
         shape.push(n);
@@ -65,7 +65,7 @@ fn product(a: &Tensor, b: &Tensor) -> Tensor {
         // An outer product is elementwise, and fuses as such.
         return a * b;
     }
-    let mut shape = Shape::from(a.shape());
+    let mut shape = Shape::from_slice(a.shape());
     shape[ndim - 1] = n;
     if k == 0 {
         return Tensor::guarded(Op::Fill, smallvec![Tensor::number(0.0)], shape, a.dtype(), a.device(), None);

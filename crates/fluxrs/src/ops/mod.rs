@@ -77,32 +77,33 @@ impl Op {
 
     /// Everything of a node that decides what code runs for it, but for its wiring.
     pub(crate) fn hash(&self, shape: &[usize], dtype: DType, device: Device) -> u64 {
-        let mut h = Hasher::new((dtype as u64) << 8 | device.0 as u64);
+        let tag = match self {
+            Op::Data => 1,
+            Op::Number(n) => 2 + n.dtype() as u64,
+            Op::Fill => 8,
+            Op::Map(e) => *e as u64 + 256,
+            Op::Cast => 9,
+            Op::View(_) => 10,
+            Op::Place(_) => 11,
+            Op::Reduce(r) => 12 | (r.kind as u64) << 16,
+            Op::Matmul => 13,
+            Op::Structured(_) => 14,
+            Op::Custom(_) => 15,
+        };
+        let mut h = Hasher::new((dtype as u64) << 56 | (device.0 as u64) << 48 | (shape.len() as u64) << 40 | tag);
         match self {
-            Op::Data => h.add(1),
-            Op::Number(n) => h.add(2 + n.dtype() as u64),
-            Op::Fill => h.add(8),
-            Op::Map(e) => h.add(*e as u64 + 256),
-            Op::Cast => h.add(9),
             Op::View(v) => {
-                h.add(10);
                 h.add(v.map.offset as u64);
                 v.map.strides.iter().for_each(|&s| h.add(s as u64));
             }
-            Op::Place(p) => {
-                h.add(11);
-                p.hash(&mut h);
-            }
-            Op::Reduce(r) => h.add(12 | (r.kind as u64) << 8 | r.axes << 16),
-            Op::Matmul => h.add(13),
+            Op::Place(p) => p.hash(&mut h),
+            Op::Reduce(r) => h.add(r.axes),
             Op::Structured(s) => {
-                h.add(14);
                 s.name().bytes().for_each(|b| h.add(b as u64));
                 h.add(s.key());
             }
-            Op::Custom(_) => h.add(15),
+            _ => {}
         }
-        h.add(shape.len() as u64 | 1 << 40);
         shape.iter().for_each(|&n| h.add(n as u64));
         h.finish()
     }

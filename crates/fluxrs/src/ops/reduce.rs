@@ -53,7 +53,7 @@ impl Reduce {
     }
 
     pub(crate) fn gradient(&self, x: &Tensor, out: &Tensor, g: &Tensor) -> Option<Tensor> {
-        let mut kept = Shape::from(x.shape());
+        let mut kept = Shape::from_slice(x.shape());
         (0..x.ndim()).filter(|&a| self.reduces(a)).for_each(|a| kept[a] = 1);
         let wide = |t: &Tensor| t.reshape_to(&kept).broadcast_shape(x.shape());
         match self.kind {
@@ -92,7 +92,7 @@ fn product_gradient(x: &Tensor, axes: u64, g: &Tensor) -> Tensor {
         }
         levels.push(above);
     }
-    let mut one = Shape::from(g.shape());
+    let mut one = Shape::from_slice(g.shape());
     one.push(1);
     let mut down = g.reshape_to(&one);
     if x.size() == 0 {
@@ -142,7 +142,7 @@ impl Tensor {
         if !keepdims {
             return Ok(out);
         }
-        let mut kept = Shape::from(self.shape());
+        let mut kept = Shape::from_slice(self.shape());
         list.iter().for_each(|&a| kept[a] = 1);
         Ok(out.reshape_to(&kept))
     }

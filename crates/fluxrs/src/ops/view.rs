@@ -72,7 +72,7 @@ impl Tensor {
             return self.clone();
         }
         match self.map().reshape(self.shape(), to) {
-            Some(map) => self.view(ViewKind::Reshape, to.into(), map),
+            Some(map) => self.view(ViewKind::Reshape, Shape::from_slice(to), map),
             None => self.contiguous().reshape_to(to),
         }
     }
@@ -99,7 +99,7 @@ impl Tensor {
         if self.is_number() {
             return self.fill(to, self.dtype());
         }
-        self.view(ViewKind::Broadcast, to.into(), self.map().broadcast(self.shape(), to))
+        self.view(ViewKind::Broadcast, Shape::from_slice(to), self.map().broadcast(self.shape(), to))
     }
 
     /// Some elements, at `window` of the contiguous layout of this shape.
