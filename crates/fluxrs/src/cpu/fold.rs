@@ -145,7 +145,7 @@ unsafe fn chunk_body<T: Lane, M: Monoid<T>, const L: usize, I: Isa>(src: &[T], c
 /// Rows of at most `P` elements.
 #[inline(always)]
 unsafe fn short_body<T: Lane, M: Monoid<T>, const P: usize, I: Isa>(src: &[T], cols: usize, out: &mut [T]) {
-    let fold = |x: &[T; P]| join_lanes::<T, M, P>(std::array::from_fn(|i| if i < cols { x[i] } else { M::neutral() }), false);
+    let fold = |x: &[T; P]| join_lanes::<T, M, P>(std::array::from_fn(|i| if i < cols { x[i] } else { M::neutral() }), P == 64);
     // All but the last rows may read on into their neighbours, and mask that out.
     let free = if src.len() < P { 0 } else { ((src.len() - P) / cols + 1).min(out.len()) };
     for r in 0..free {
@@ -184,9 +184,8 @@ unsafe fn rows<T: Lane, M: Monoid<T>>(src: *const u8, rows: usize, cols: usize, 
     let level = level();
     let rows = match cols {
         0 => return out.fill(M::neutral()),
-        1..=8 => short_loop::<T, M, 8>(level),
-        9..=16 => short_loop::<T, M, 16>(level),
-        17..=32 => short_loop::<T, M, 32>(level),
+        1..=16 if T::FLOAT => short_loop::<T, M, 16>(level),
+        1..=32 => short_loop::<T, M, 32>(level),
         33..=64 if !wide => short_loop::<T, M, 64>(level),
         33..=CHUNK if wide => chunk_loop::<T, M, 32>(level),
         33..=CHUNK => chunk_loop::<T, M, 64>(level),

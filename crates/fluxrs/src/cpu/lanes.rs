@@ -30,9 +30,15 @@ pub type Loop = unsafe fn(*mut u8, [*const u8; 3], usize);
 pub const BLOCK: usize = 64;
 
 /// What may lie in a lane: any bit pattern that the default has must be valid input for a body.
-pub trait Lane: Copy + Default + Send + Sync + 'static {}
-impl Lane for f32 {}
-impl Lane for f64 {}
+pub trait Lane: Copy + Default + Send + Sync + 'static {
+    const FLOAT: bool = false;
+}
+impl Lane for f32 {
+    const FLOAT: bool = true;
+}
+impl Lane for f64 {
+    const FLOAT: bool = true;
+}
 impl Lane for i32 {}
 impl Lane for i64 {}
 impl Lane for u32 {}

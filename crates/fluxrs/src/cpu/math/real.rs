@@ -11,6 +11,7 @@ pub trait Precise: Float {
     fn cos_of<I: Isa>(self) -> Self;
     fn tan_of<I: Isa>(self) -> Self;
     fn erf_of<I: Isa>(self) -> Self;
+    fn erfc_of<I: Isa>(self) -> Self;
     fn pow_of<I: Isa>(self, y: Self) -> Self;
     fn cbrt_of<I: Isa>(self) -> Self;
     fn hypot_of<I: Isa>(self, y: Self) -> Self;
@@ -31,6 +32,7 @@ precise!(f32 {
     cos_of() = trig32::cos::<I>;
     tan_of() = trig32::tan::<I>;
     erf_of() = erf::erf_f32::<I>;
+    erfc_of() = erf::erfc_f32::<I>;
     pow_of(y) = power::pow_f32::<I>;
     cbrt_of() = power::cbrt_f32::<I>;
     hypot_of(y) = power::hypot_f32::<I>;
@@ -39,7 +41,8 @@ precise!(f64 {
     sin_of() = trig64::sin::<I>;
     cos_of() = trig64::cos::<I>;
     tan_of() = trig64::tan::<I>;
-    erf_of() = erf::erf::<f64, I>;
+    erf_of() = erf::erf_f64::<I>;
+    erfc_of() = erf::erfc_f64::<I>;
     pow_of(y) = power::pow_f64::<I>;
     cbrt_of() = power::cbrt_f64::<I>;
     hypot_of(y) = power::hypot_f64::<I>;
@@ -106,7 +109,7 @@ real! {
     /// log(1 + eˣ).
     softplus(x) = hyperbolic::softplus::<T, I>(x);
     erf(x) = x.erf_of::<I>();
-    erfc(x) = erf::erfc::<T, I>(x);
+    erfc(x) = x.erfc_of::<I>();
     /// self to the power y; a negative base only to integral powers.
     pow(x, y) = x.pow_of::<I>(y);
     sqrt(x) = x.root();
