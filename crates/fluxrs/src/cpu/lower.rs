@@ -170,7 +170,10 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
     for (k, inst) in body.code.iter().enumerate() {
         inst.src.iter().for_each(|&r| last_use[r as usize] = k);
     }
-    body.stores.iter().for_each(|s| last_use[s.reg as usize] = usize::MAX);
+    let stored = body.stores.iter().map(|s| s.reg);
+    // Where reductions run in a pass of their own, what they reduce must outlive all instructions of the first pass.
+    let folded = body.code.iter().filter(|i| matches!(i.code, Code::Fold(_))).map(|i| i.src[0]);
+    stored.chain(folded).for_each(|r| last_use[r as usize] = usize::MAX);
 
     // Loads have registers of their own for the whole program: constants are filled once, before it runs.
     let mut place: Vec<Operand> = vec![Operand::Reg(0); count];

@@ -394,9 +394,15 @@ pub(crate) fn choose(c: &Tensor, x: impl Operand, y: impl Operand) -> Tensor {
     Elementwise::r#where.of(&[c, x.hold().borrow(), y.hold().borrow()])
 }
 
-/// How much of a gradient the larger operand gets: 1, one half on a tie, 0.
-pub(crate) fn share(x: &Tensor, y: &Tensor) -> Tensor {
-    choose(&x.equal(y), 0.5, choose(&x.greater(y), 1.0, 0.0))
+/// What the larger operand `x` gets of a gradient: all, one half on a tie, else 0, whatever the gradient is.
+pub(crate) fn share(g: &Tensor, x: &Tensor, y: &Tensor) -> Tensor {
+    choose(&x.equal(y), g * 0.5, choose(&x.greater(y), g, 0.0))
+}
+
+/// x / r, and 0 where r is 0.
+pub(crate) fn ratio(x: &Tensor, r: &Tensor) -> Tensor {
+    let zero = r.equal(&Tensor::number(0.0));
+    choose(&zero, 0.0, x / choose(&zero, 1.0, r))
 }
 
 /// y·x^(y−1), and 0 where y is 0, whatever x is.

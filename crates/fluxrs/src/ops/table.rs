@@ -22,14 +22,16 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     remainder(x, y): num { cpu: x.remainder(y), wgsl: "fx_rem(x, y)", grad(g, out): [g.clone(), -(g * x.floor_divide(y))], ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
     /// x to the power y.
     power(x, y): real { cpu: x.pow::<I>(y), wgsl: "fx_pow(x, y)", grad(g, out): [g * $crate::ops::elementwise::power_slope(x, y), g * out * $crate::ops::elementwise::safe_log(x)], ulp: 4, domain: [(0.1, 5.0), (-3.0, 3.0)] }
-    /// atan2: the angle of the point (y, x), here of (x, y) as NumPy names its operands x₁, x₂.
+    /// The angle of the point (y, x): atan(x / y), in the right quadrant.
     arctan2(x, y): real { cpu: x.atan2::<I>(y), wgsl: "fx_atan2(x, y)", grad(g, out): [g * y / (x * x + y * y), -(g * x / (x * x + y * y))], ulp: 4, domain: [(0.5, 5.0), (-5.0, -0.5)] }
     /// √(x² + y²), without overflow.
-    hypot(x, y): real { cpu: x.hypot::<I>(y), wgsl: "fx_hypot(x, y)", grad(g, out): [g * x / out, g * y / out], ulp: 4, domain: [(0.5, 5.0), (-5.0, -0.5)] }
+    hypot(x, y): real { cpu: x.hypot::<I>(y), wgsl: "fx_hypot(x, y)", grad(g, out): [g * $crate::ops::elementwise::ratio(x, out), g * $crate::ops::elementwise::ratio(y, out)], ulp: 4, domain: [(0.5, 5.0), (-5.0, -0.5)] }
+    /// log(eˣ + eʸ), without overflow.
+    logaddexp(x, y): real { cpu: if x == y { x + T::of(std::f64::consts::LN_2) } else { x.maximum(y) + (-(x - y).abs()).softplus::<I>() }, wgsl: "select(fx_max(x, y) + fx_softplus(-abs(x - y)), x + 0.6931472, fx_eq(x, y))", grad(g, out): [g * (x - y).sigmoid(), g * (y - x).sigmoid()], ulp: 4, domain: [(0.5, 5.0), (0.5, 5.0)] }
     /// The larger of two; NaN if either is. Equal operands share the gradient.
-    maximum(x, y): num { cpu: x.maximum(y), wgsl: "fx_max(x, y)", grad(g, out): [g * $crate::ops::elementwise::share(x, y), g * $crate::ops::elementwise::share(y, x)], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
+    maximum(x, y): num { cpu: x.maximum(y), wgsl: "fx_max(x, y)", grad(g, out): [$crate::ops::elementwise::share(g, x, y), $crate::ops::elementwise::share(g, y, x)], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
     /// The smaller of two; NaN if either is. Equal operands share the gradient.
-    minimum(x, y): num { cpu: x.minimum(y), wgsl: "fx_min(x, y)", grad(g, out): [g * $crate::ops::elementwise::share(y, x), g * $crate::ops::elementwise::share(x, y)], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
+    minimum(x, y): num { cpu: x.minimum(y), wgsl: "fx_min(x, y)", grad(g, out): [$crate::ops::elementwise::share(g, y, x), $crate::ops::elementwise::share(g, x, y)], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
 
     /// −x.
     negative(x): num { cpu: x.neg(), wgsl: "-(x)", grad(g, out): [-g], ulp: 0, domain: [(-10.0, 10.0)] }
