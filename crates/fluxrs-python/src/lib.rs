@@ -1,1 +1,44 @@
-//! Python bindings of fluxrs.
+//! The native module of fluxrs: tensors in and out of Python, errors, and nothing clever.
+
+// ρ and p are both what the formulas call them.
+#![allow(confusable_idents)]
+
+mod convert;
+mod create;
+mod custom;
+mod elementwise;
+mod engine;
+mod error;
+mod export;
+mod gradient;
+mod index;
+mod joins;
+mod leaf;
+mod methods;
+mod operators;
+mod params;
+mod random;
+mod show;
+mod tensor;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = false)]
+fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    error::install();
+    m.add_class::<tensor::PyTensor>()?;
+    m.add_class::<tensor::PyLeaf>()?;
+    m.add("DimensionMismatch", m.py().get_type::<error::DimensionMismatch>())?;
+    m.add("DeviceError", m.py().get_type::<error::DeviceError>())?;
+    elementwise::register(m)?;
+    methods::register(m)?;
+    joins::register(m)?;
+    create::register(m)?;
+    random::register(m)?;
+    leaf::register(m)?;
+    gradient::register(m)?;
+    custom::register(m)?;
+    params::register(m)?;
+    export::register(m)?;
+    engine::register(m)
+}

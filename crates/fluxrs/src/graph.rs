@@ -161,6 +161,21 @@ impl Drop for NoGrad {
     }
 }
 
+/// While it lives, results on this thread are tracked, whatever was switched off around it.
+pub struct Tracking(u32);
+
+impl Tracking {
+    pub fn enter() -> Tracking {
+        Tracking(NO_GRAD.replace(0))
+    }
+}
+
+impl Drop for Tracking {
+    fn drop(&mut self) {
+        NO_GRAD.set(self.0);
+    }
+}
+
 pub fn tracking() -> bool {
     NO_GRAD.get() == 0
 }
@@ -223,6 +238,27 @@ impl Tensor {
         let (shape, dtype) = (x.0.shape.clone(), x.0.dtype);
         let op = Op::identity_view(x);
         Tensor::build(op, smallvec![x.clone()], shape, dtype, x.0.device, true, guards, 0, Value::Pending)
+    }
+
+    /// The same value without history: what it was made from is let go as soon as it is there.
+    pub fn detached(&self) -> Tensor {
+        if !self.is_tracked() {
+            return self.clone();
+        }
+        let base = self.base();
+        let ready = base.0.value.get(&lock()).buffer().cloned();
+        let (shape, dtype, device) = (self.0.shape.clone(), self.0.dtype, self.0.device);
+        let guards = self.0.guards.clone();
+        let base = match ready {
+            Some(buffer) => Tensor::from_buffer(buffer, &base.0.shape, dtype, device),
+            None => base,
+        };
+        if !matches!(self.0.op, Op::View(_)) && !base.is_tracked() {
+            return base;
+        }
+        let op =
+            Op::View(Box::new(crate::ops::View { kind: crate::ops::ViewKind::Reshape, base: base.clone(), map: self.map() }));
+        Tensor::build(op, smallvec![base], shape, dtype, device, false, guards, 0, Value::Pending)
     }
 
     /// A pending node with guards of its own choosing.

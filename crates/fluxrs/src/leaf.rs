@@ -107,6 +107,11 @@ impl Leaf {
         Ok(self.peek())
     }
 
+    /// Whether an update of it waits: reading its value runs a plan then.
+    pub fn is_queued(&self) -> bool {
+        self.queued.load(Ordering::Acquire)
+    }
+
     /// The node of the last committed value.
     pub fn peek(&self) -> Tensor {
         self.current.get(&graph::lock()).clone()
@@ -255,4 +260,11 @@ pub fn back(y: &Tensor, seed: Option<&Tensor>) -> Result<usize> {
         }
     }
     Ok(leaves.len())
+}
+
+/// Takes back what `back` of this loss, and those after it, added to the gradients of its leaves.
+pub fn forget(loss: &Tensor) {
+    for leaf in crate::tape::leaves(loss).into_iter().filter_map(by_number) {
+        leaf.undo_grad(&mut graph::lock(), std::slice::from_ref(loss));
+    }
 }

@@ -59,11 +59,16 @@ fn history<'a>(g: &mut Graph, y: &'a Tensor) -> Vec<Step<'a>> {
 /// The gradient of `y`, weighted by `seed` of its shape, by each target; `None` where `y` does not depend on it.
 /// With `nest` the results can be differentiated again.
 pub fn gradient(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], nest: bool) -> Result<Vec<Option<Tensor>>> {
-    if nest { backward(y, seed, targets) } else { no_grad(|| backward(y, seed, targets)) }
+    if nest { backward(y, seed, targets, false) } else { no_grad(|| backward(y, seed, targets, false)) }
 }
 
-fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Result<Vec<Option<Tensor>>> {
-    let steps = history(&mut graph::lock(), y);
+/// As `gradient`, of a function whose inputs are the targets: how one target depends on another does not count.
+pub fn pullback(y: &Tensor, seed: Option<&Tensor>, inputs: &[Target]) -> Result<Vec<Option<Tensor>>> {
+    backward(y, seed, inputs, true)
+}
+
+fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) -> Result<Vec<Option<Tensor>>> {
+    let mut steps = history(&mut graph::lock(), y);
     // Targets by the number of their leaf, or of the node itself: both count from one source and never meet.
     let mut wanted: FxHashMap<u64, SmallVec<[usize; 1]>> = FxHashMap::default();
     let mut nodes = false;
@@ -81,7 +86,10 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Result<Vec
     };
     // Only nodes between a target and the result take part.
     let mut needed: Vec<bool> = Vec::with_capacity(steps.len());
-    for step in &steps {
+    for step in &mut steps {
+        if cut && hits(&step.node).is_some() {
+            step.links.fill(NONE);
+        }
         let below = step.links.iter().any(|&l| l != NONE && needed[l as usize]);
         needed.push(below || hits(step.node).is_some());
     }

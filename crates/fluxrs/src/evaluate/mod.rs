@@ -14,8 +14,8 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use run::run;
-pub use run::{InterruptCheck, cached_plans, explain, interrupted, set_interrupt_check};
+pub use run::{Bystander, InterruptCheck, cached_plans, explain, interrupted, set_bystander, set_interrupt_check};
+use run::{bystander, run};
 
 /// Nodes made on a thread before everything pending there is evaluated.
 const MAX_PENDING_NODES: u32 = 1 << 17;
@@ -105,7 +105,10 @@ pub(crate) fn count_node() {
     if made >= MAX_PENDING_NODES {
         MADE.set(0);
         // What fails here fails again, with its message, where the value is read.
-        let _ = evaluate_pending();
+        match bystander() {
+            Some(run) => run(&mut || drop(evaluate_pending())),
+            None => drop(evaluate_pending()),
+        }
     }
 }
 

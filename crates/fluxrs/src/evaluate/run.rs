@@ -66,6 +66,18 @@ pub fn interrupted() -> bool {
     check.is_some_and(|check| check())
 }
 
+/// Stands between the caller and an evaluation that was not asked for, and lets go meanwhile of what others may wait for.
+pub type Bystander = fn(&mut (dyn FnMut() + Send));
+static BYSTANDER: Mutex<Option<Bystander>> = Mutex::new(None);
+
+pub fn set_bystander(bystander: Bystander) {
+    *BYSTANDER.lock().unwrap_or_else(|e| e.into_inner()) = Some(bystander);
+}
+
+pub(super) fn bystander() -> Option<Bystander> {
+    *BYSTANDER.lock().unwrap_or_else(|e| e.into_inner())
+}
+
 /// How many plans are kept.
 pub fn cached_plans() -> usize {
     runner().plans.len()

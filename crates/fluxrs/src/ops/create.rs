@@ -147,7 +147,7 @@ impl Tensor {
         Tensor::filled(self, 0.0)
     }
 
-    pub(crate) fn filled(like: &Tensor, value: f64) -> Tensor {
+    pub fn filled(like: &Tensor, value: f64) -> Tensor {
         let guards = None;
         let srcs = smallvec![Tensor::number(value)];
         Tensor::guarded(Op::Fill, srcs, like.shape().into(), like.dtype(), like.device(), guards)

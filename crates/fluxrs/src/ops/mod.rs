@@ -5,6 +5,7 @@ pub mod table;
 
 pub mod compose;
 pub mod create;
+pub mod custom;
 pub mod einsum;
 pub mod elementwise;
 pub mod index;

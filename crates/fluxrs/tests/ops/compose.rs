@@ -12,7 +12,9 @@ fn clips() {
     assert_eq!(values(&clip(&int64(&[-5, 5], &[2]), Some(&Tensor::number(0i64)), None).unwrap()), [0.0, 5.0]);
     let bounds: &[f64] = &[0.2, -0.4];
     let data = numbers(6, (-1.0, 1.0), 1);
-    check_gradients("clip", &[(&data, &[3, 2]), (bounds, &[2])], &|x| square(clip(&x[0], Some(&x[1]), Some(&Tensor::number(0.6))).unwrap()));
+    check_gradients("clip", &[(&data, &[3, 2]), (bounds, &[2])], &|x| {
+        square(clip(&x[0], Some(&x[1]), Some(&Tensor::number(0.6))).unwrap())
+    });
 }
 
 #[test]

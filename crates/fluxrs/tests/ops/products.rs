@@ -12,9 +12,7 @@ fn dots() {
     let (x, y) = (numbers(6, (0.0, 1.0), 2), numbers(24, (0.0, 1.0), 3));
     let got = dot(&float64(&x, &[2, 3]), &float64(&y, &[4, 3, 2])).unwrap();
     assert_eq!(got.shape(), [2, 4, 2]);
-    let want: Vec<f64> = (0..16)
-        .map(|i| (0..3).map(|k| x[i / 8 * 3 + k] * y[i / 2 % 4 * 6 + k * 2 + i % 2]).sum())
-        .collect();
+    let want: Vec<f64> = (0..16).map(|i| (0..3).map(|k| x[i / 8 * 3 + k] * y[i / 2 % 4 * 6 + k * 2 + i % 2]).sum()).collect();
     close("dot", &values(&got), &want, 1e-14);
     assert_eq!(values(&vdot(&float64(&[1.0, 2.0, 3.0, 4.0], &[2, 2]), &float64(&[1.0; 4], &[4])).unwrap()), [10.0]);
     assert!(vdot(&a, &m).unwrap_err().to_string().contains("3 and 6 elements"));

@@ -1,0 +1,340 @@
+//! Python objects as tensors: numbers are weak, arrays are copied at the call, lists of numbers are float32.
+
+use crate::error::core;
+use crate::tensor::PyTensor;
+use fluxrs::buffer::{Buffer, HostBuffer};
+use fluxrs::device::Device;
+use fluxrs::dtype::Element;
+use fluxrs::graph::no_grad;
+use fluxrs::ops::place::stack;
+use fluxrs::{DType, Number, Tensor};
+use numpy::{PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyModule, PyTuple};
+use smallvec::SmallVec;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+pub fn numpy(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static NUMPY: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    Ok(NUMPY.get_or_try_init(py, || py.import("numpy").map(Bound::unbind))?.bind(py))
+}
+
+/// A Python or NumPy number, if it is one.
+pub fn number(obj: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
+    if let Ok(x) = obj.cast_exact::<PyFloat>() {
+        return Ok(Some(Number::Float(x.value())));
+    }
+    if let Ok(x) = obj.cast_exact::<PyInt>() {
+        return Ok(Some(integer(x)?));
+    }
+    if let Ok(x) = obj.cast::<PyBool>() {
+        return Ok(Some(Number::Bool(x.is_true())));
+    }
+    if let Ok(x) = obj.cast::<PyFloat>() {
+        return Ok(Some(Number::Float(x.value())));
+    }
+    if let Ok(x) = obj.cast::<PyInt>() {
+        return Ok(Some(integer(x)?));
+    }
+    if is_numpy_scalar(obj)? {
+        let item = obj.call_method0("item")?;
+        if is_numpy_scalar(&item)? {
+            return Err(unsupported(obj));
+        }
+        return number(&item);
+    }
+    Ok(None)
+}
+
+/// Integers that do not fit into 64 bits are floats.
+fn integer(x: &Bound<'_, PyInt>) -> PyResult<Number> {
+    match x.extract::<i64>() {
+        Ok(i) => Ok(Number::Int(i)),
+        Err(_) => Ok(Number::Float(x.extract()?)),
+    }
+}
+
+fn is_numpy_scalar(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static GENERIC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let generic = GENERIC.get_or_try_init(obj.py(), || numpy(obj.py())?.getattr("generic").map(Bound::unbind))?;
+    obj.is_instance(generic.bind(obj.py()))
+}
+
+/// An operand of an op; None for what is no array and no number, so that its own operators may be tried.
+#[inline]
+pub fn operand<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Option<Cow<'a, Tensor>>> {
+    if let Ok(x) = obj.cast::<PyTensor>() {
+        return x.get().value(obj.py()).map(Some);
+    }
+    if let Ok(x) = obj.cast_exact::<PyFloat>() {
+        return Ok(Some(Cow::Owned(Tensor::number(x.value()))));
+    }
+    other_operand(obj)
+}
+
+#[inline(never)]
+fn other_operand<'a>(obj: &Bound<'_, PyAny>) -> PyResult<Option<Cow<'a, Tensor>>> {
+    if let Some(n) = number(obj)? {
+        return Ok(Some(Cow::Owned(Tensor::number(n))));
+    }
+    array_like(obj).map(|x| x.map(Cow::Owned))
+}
+
+/// Arrays, lists and other things that NumPy can read; None for anything else, and for what
+/// asks by `__array_ufunc__ = None` to be left to its own operators.
+fn array_like(obj: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
+    let py = obj.py();
+    if let Ok(array) = obj.cast::<PyUntypedArray>() {
+        return from_numpy(array).map(Some);
+    }
+    if obj.is_instance_of::<PyList>() || obj.is_instance_of::<PyTuple>() {
+        return from_list(obj, true).map(Some);
+    }
+    if obj.getattr_opt("__array_ufunc__")?.is_some_and(|u| u.is_none()) {
+        return Ok(None);
+    }
+    if obj.hasattr("__array__")? || obj.hasattr("__dlpack__")? {
+        let array = numpy(py)?.call_method1("asarray", (obj,))?;
+        return from_numpy(array.cast::<PyUntypedArray>()?).map(Some);
+    }
+    Ok(None)
+}
+
+/// An argument of a function: anything that can be an array.
+pub fn argument<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, Tensor>> {
+    if let Some(x) = operand(obj)? {
+        return Ok(x);
+    }
+    if obj.hasattr("__array__")? {
+        let array = numpy(obj.py())?.call_method1("asarray", (obj,))?;
+        return from_numpy(array.cast::<PyUntypedArray>()?).map(Cow::Owned);
+    }
+    Err(unsupported(obj))
+}
+
+/// An argument with a type of its own: a number becomes a 0-d tensor, a NumPy scalar keeps its type.
+pub fn strong<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, Tensor>> {
+    if is_numpy_scalar(obj)? {
+        let array = numpy(obj.py())?.call_method1("asarray", (obj,))?;
+        return from_numpy(array.cast::<PyUntypedArray>()?).map(Cow::Owned);
+    }
+    let x = argument(obj)?;
+    if !x.is_number() {
+        return Ok(x);
+    }
+    let dtype = if x.dtype() == DType::Bool { DType::Bool } else { DType::F32 };
+    Ok(Cow::Owned(no_grad(|| x.cast(dtype))))
+}
+
+/// Indices: lists of integers keep their type.
+pub fn indices<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, Tensor>> {
+    if obj.is_instance_of::<PyList>() || obj.is_instance_of::<PyTuple>() {
+        return from_list(obj, false).map(Cow::Owned);
+    }
+    let x = argument(obj)?;
+    Ok(if x.is_number() { Cow::Owned(x.cast(x.dtype())) } else { x })
+}
+
+pub fn unsupported(obj: &Bound<'_, PyAny>) -> PyErr {
+    let kind = obj.get_type().name().map(|n| n.to_string()).unwrap_or_default();
+    PyTypeError::new_err(format!(
+        "cannot make a tensor of a {kind}; tensors hold float32, float64, int32, int64 or bool: give numbers, a list of them, or a NumPy array"
+    ))
+}
+
+/// A copy of a NumPy array.
+pub fn from_numpy(array: &Bound<'_, PyUntypedArray>) -> PyResult<Tensor> {
+    let py = array.py();
+    let dtype = array.dtype();
+    if array.is_c_contiguous()
+        && array.is_aligned()
+        && let Some(ours) = plain_dtype(&dtype)
+    {
+        return copied(array, ours);
+    }
+    let ours = match (dtype.kind(), dtype.itemsize()) {
+        (b'b', _) => DType::Bool,
+        (b'i', 1..=4) | (b'u', 1..=2) => DType::I32,
+        (b'i', 8) | (b'u', 4) => DType::I64,
+        (b'f', 2..=4) => DType::F32,
+        (b'f', 8) => DType::F64,
+        _ => {
+            return Err(PyTypeError::new_err(format!(
+                "cannot make a tensor of a NumPy array of {dtype}: convert it with .astype() to float32, float64, int32, int64 or bool"
+            )));
+        }
+    };
+    let options = PyDict::new(py);
+    options.set_item("dtype", ours.name())?;
+    options.set_item("order", "C")?;
+    let plain = numpy(py)?.call_method("array", (array,), Some(&options))?;
+    copied(plain.cast::<PyUntypedArray>()?, ours)
+}
+
+/// Our type for NumPy's, if the elements look the same in memory.
+fn plain_dtype(dtype: &Bound<'_, numpy::PyArrayDescr>) -> Option<DType> {
+    let native = dtype.is_native_byteorder().unwrap_or(true);
+    match (dtype.kind(), dtype.itemsize()) {
+        _ if !native => None,
+        (b'f', 4) => Some(DType::F32),
+        (b'f', 8) => Some(DType::F64),
+        (b'i', 4) => Some(DType::I32),
+        (b'i', 8) => Some(DType::I64),
+        (b'b', 1) => Some(DType::Bool),
+        _ => None,
+    }
+}
+
+fn copied(array: &Bound<'_, PyUntypedArray>, dtype: DType) -> PyResult<Tensor> {
+    fn copy<T: Element, N: numpy::Element>(array: &Bound<'_, PyUntypedArray>) -> PyResult<Tensor> {
+        debug_assert_eq!(size_of::<T>(), size_of::<N>());
+        // SAFETY: the caller has seen that the array is C-contiguous, aligned, and of elements that look as `T` in memory.
+        let data = unsafe {
+            let typed = array.cast_unchecked::<PyArrayDyn<N>>();
+            std::slice::from_raw_parts(typed.data().cast::<T>(), array.len())
+        };
+        core(|| Tensor::from_slice(data, array.shape()))
+    }
+    match dtype {
+        DType::Bool => copy::<u8, bool>(array),
+        DType::I32 => copy::<i32, i32>(array),
+        DType::I64 => copy::<i64, i64>(array),
+        DType::F32 => copy::<f32, f32>(array),
+        DType::F64 => copy::<f64, f64>(array),
+    }
+}
+
+/// A tensor of an array's own memory, if that lies as ours does; the array lives as long as the tensor.
+pub fn shared(x: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
+    let numpy = numpy(x.py())?;
+    let array = match x.cast::<PyUntypedArray>() {
+        Ok(array) => array.clone(),
+        Err(_) if x.hasattr("__dlpack__")? => numpy.call_method1("from_dlpack", (x,))?.cast_into::<PyUntypedArray>()?,
+        Err(_) if x.hasattr("__array__")? => numpy.call_method1("asarray", (x,))?.cast_into::<PyUntypedArray>()?,
+        Err(_) => return Ok(None),
+    };
+    let Some(dtype) = plain_dtype(&array.dtype()).filter(|_| array.is_c_contiguous() && array.is_aligned()) else {
+        return from_numpy(&array).map(Some);
+    };
+    // SAFETY: contiguous and aligned, as just seen; the owner keeps the memory, and `asarray` says that nobody may write it.
+    let buffer = unsafe {
+        let data = array.cast_unchecked::<PyArrayDyn<u8>>().data();
+        let Some(data) = std::ptr::NonNull::new(data) else {
+            return from_numpy(&array).map(Some);
+        };
+        HostBuffer::foreign(data, array.len() * dtype.bytes(), Box::new(array.clone().into_any().unbind()))
+    };
+    let buffer = Buffer::Host(Arc::new(buffer));
+    Ok(Some(Tensor::from_buffer(buffer, array.shape(), dtype, Device::CPU)))
+}
+
+/// A nest of lists: numbers become float32 (or stay integers), tensors in it are stacked.
+fn from_list(list: &Bound<'_, PyAny>, floats: bool) -> PyResult<Tensor> {
+    let py = list.py();
+    if holds_tensors(list)? {
+        let parts = list.try_iter()?.map(|x| Ok(strong(&x?)?.into_owned())).collect::<PyResult<Vec<_>>>()?;
+        return core(|| stack(&parts, 0));
+    }
+    let array = numpy(py)?
+        .call_method1("array", (list,))
+        .map_err(|e| PyTypeError::new_err(format!("cannot make a tensor of this list: {}", e.value(py))))?;
+    let array = array.cast_into::<PyUntypedArray>()?;
+    let kind = array.dtype().kind();
+    let x = if array.is_empty() && kind == b'f' && !floats {
+        core(|| Ok(Tensor::full(array.shape(), 0i64, DType::I64)))?
+    } else {
+        from_numpy(&array)?
+    };
+    let weak = floats && kind != b'b' && !holds_arrays(list)?;
+    Ok(if weak { x.cast(DType::F32) } else { x })
+}
+
+fn holds_tensors(list: &Bound<'_, PyAny>) -> PyResult<bool> {
+    for x in list.try_iter()? {
+        let x = x?;
+        let nested = x.is_instance_of::<PyList>() || x.is_instance_of::<PyTuple>();
+        if x.is_instance_of::<PyTensor>() || (nested && holds_tensors(&x)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a list's innermost lists are NumPy arrays, whose type counts.
+fn holds_arrays(list: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let Some(first) = list.try_iter()?.next() else { return Ok(false) };
+    let first = first?;
+    if first.is_instance_of::<PyList>() || first.is_instance_of::<PyTuple>() {
+        return holds_arrays(&first);
+    }
+    Ok(first.is_instance_of::<PyUntypedArray>())
+}
+
+/// A dtype given as a name, a NumPy dtype or a Python type.
+#[derive(Clone, Copy)]
+pub struct Dt(pub DType);
+
+impl<'py> FromPyObject<'_, 'py> for Dt {
+    type Error = PyErr;
+
+    fn extract(obj: Borrowed<'_, 'py, PyAny>) -> PyResult<Dt> {
+        let wrong = || PyTypeError::new_err(format!("dtype {obj:?} is none of float32, float64, int32, int64, bool"));
+        let dtype = numpy(obj.py())?.getattr("dtype")?.call1((obj,)).map_err(|_| wrong())?;
+        let name: String = dtype.getattr("name")?.extract()?;
+        DType::ALL.into_iter().find(|d| d.name() == name).map(Dt).ok_or_else(wrong)
+    }
+}
+
+fn index_number(obj: &Bound<'_, PyAny>, what: &str) -> PyResult<isize> {
+    if obj.is_instance_of::<PyBool>() || !obj.hasattr("__index__")? {
+        return Err(PyTypeError::new_err(format!("{what} must be an integer or a tuple of integers, got {}", obj.repr()?)));
+    }
+    obj.extract()
+}
+
+/// One axis or several.
+#[derive(Clone)]
+pub struct Axes(pub SmallVec<[isize; 4]>);
+
+impl<'py> FromPyObject<'_, 'py> for Axes {
+    type Error = PyErr;
+
+    fn extract(obj: Borrowed<'_, 'py, PyAny>) -> PyResult<Axes> {
+        if obj.is_instance_of::<PyTuple>() || obj.is_instance_of::<PyList>() {
+            let list = obj.try_iter()?.map(|a| index_number(&a?, "axis")).collect::<PyResult<_>>()?;
+            return Ok(Axes(list));
+        }
+        Ok(Axes(SmallVec::from_slice(&[index_number(&obj, "axis")?])))
+    }
+}
+
+/// Integers given one by one or as one tuple, such as `(2, 3)` or `2, 3`.
+pub fn integers(args: &Bound<'_, PyTuple>, what: &str) -> PyResult<SmallVec<[isize; 4]>> {
+    if args.len() == 1 {
+        let only = args.get_item(0)?;
+        if only.is_instance_of::<PyTuple>() || only.is_instance_of::<PyList>() {
+            return only.try_iter()?.map(|a| index_number(&a?, what)).collect();
+        }
+    }
+    args.iter().map(|a| index_number(&a, what)).collect()
+}
+
+/// A shape: integers that are not negative.
+pub fn shape(args: &Bound<'_, PyTuple>, op: &str) -> PyResult<SmallVec<[usize; 4]>> {
+    let list = integers(args, &format!("{op}: a shape"))?;
+    if let Some(bad) = list.iter().find(|&&n| n < 0) {
+        return Err(PyValueError::new_err(format!("{op}: a length is not negative, got {bad}")));
+    }
+    let shape: SmallVec<[usize; 4]> = list.into_iter().map(|n| n as usize).collect();
+    let elements = shape.iter().try_fold(1usize, |n, &k| n.checked_mul(k.max(1)));
+    match elements.filter(|&n| n <= isize::MAX as usize / 8) {
+        Some(_) => Ok(shape),
+        None => Err(pyo3::exceptions::PyMemoryError::new_err(format!(
+            "{op}: a tensor of shape {list:?} does not fit into memory",
+            list = shape.as_slice()
+        ))),
+    }
+}

@@ -1,0 +1,146 @@
+//! Tensors from data, and from nothing.
+
+use crate::convert::{Dt, shape, strong};
+use crate::tensor::{PyTensor, made};
+use fluxrs::{DType, Number, Tensor};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+/// `tensor(x, dtype=None)`: an untracked tensor with its own copy of `x`; lists of numbers become float32.
+#[pyfunction]
+#[pyo3(signature = (x, dtype=None))]
+pub fn tensor(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    let value = strong(x)?;
+    made(|| Ok(dtype.map_or_else(|| value.clone().into_owned(), |d| value.cast(d.0))))
+}
+
+/// `asarray(x)`: the memory of an array as a tensor, without a copy where it is aligned; nobody may write it afterwards.
+///
+/// Takes NumPy arrays, and anything with `__dlpack__` or `__array__`. Otherwise as `tensor`.
+#[pyfunction]
+#[pyo3(signature = (x, dtype=None))]
+fn asarray(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<Py<PyTensor>> {
+    if let Ok(t) = x.cast::<PyTensor>()
+        && dtype.is_none_or(|d| d.0 == t.get().like().dtype())
+    {
+        return Ok(t.clone().unbind());
+    }
+    let shared = crate::convert::shared(x)?;
+    let value = match shared {
+        Some(t) => PyTensor::new(t.cast(dtype.map_or(t.dtype(), |d| d.0))),
+        None => tensor(x, dtype)?,
+    };
+    Py::new(x.py(), value)
+}
+
+fn filled(args: &Bound<'_, PyTuple>, dtype: Option<Dt>, op: &str, value: Number) -> PyResult<PyTensor> {
+    let shape = shape(args, op)?;
+    made(|| Ok(Tensor::full(&shape, value, dtype.map_or(DType::F32, |d| d.0))))
+}
+
+/// Zeros of a shape, given as `(2, 3)` or `2, 3`; float32 unless a dtype is given.
+#[pyfunction]
+#[pyo3(signature = (*shape, dtype=None))]
+fn zeros(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    filled(shape, dtype, "zeros", Number::Int(0))
+}
+
+/// Ones of a shape, given as `(2, 3)` or `2, 3`; float32 unless a dtype is given.
+#[pyfunction]
+#[pyo3(signature = (*shape, dtype=None))]
+fn ones(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    filled(shape, dtype, "ones", Number::Int(1))
+}
+
+/// `full(shape, value)`: a number in every element; float32 unless a dtype is given.
+#[pyfunction]
+#[pyo3(signature = (shape, value, dtype=None))]
+fn full(shape: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    let args = PyTuple::new(shape.py(), [shape])?;
+    let Some(n) = crate::convert::number(value)? else {
+        return Err(PyTypeError::new_err(format!("full: the value is a number, got {}", value.repr()?)));
+    };
+    let kind = if n.dtype() == DType::Bool { DType::Bool } else { DType::F32 };
+    filled(&args, dtype.or(Some(Dt(kind))), "full", n)
+}
+
+/// A tensor of the shape and type of `x`, filled.
+fn like(x: &Bound<'_, PyAny>, dtype: Option<Dt>, value: f64) -> PyResult<PyTensor> {
+    let x = strong(x)?;
+    made(|| {
+        let filled = Tensor::filled(&x, value);
+        Ok(dtype.map_or_else(|| filled.clone(), |d| filled.cast(d.0)))
+    })
+}
+
+/// Zeros of the shape and type of `x`.
+#[pyfunction]
+#[pyo3(signature = (x, dtype=None))]
+fn zeros_like(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    like(x, dtype, 0.0)
+}
+
+/// Ones of the shape and type of `x`.
+#[pyfunction]
+#[pyo3(signature = (x, dtype=None))]
+fn ones_like(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    like(x, dtype, 1.0)
+}
+
+fn from_values(values: Vec<f64>, shape: &[usize], dtype: DType) -> PyResult<PyTensor> {
+    made(|| Ok(Tensor::from_slice(&values, shape)?.cast(dtype)))
+}
+
+/// `arange(stop)` or `arange(start, stop, step=1)`: numbers from `start` on, before `stop`; float32 unless a dtype is given.
+#[pyfunction]
+#[pyo3(signature = (start, stop=None, step=1.0, *, dtype=None))]
+fn arange(start: f64, stop: Option<f64>, step: f64, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    let (start, stop) = stop.map_or((0.0, start), |stop| (start, stop));
+    let n = ((stop - start) / step).ceil().max(0.0);
+    if step == 0.0 || !n.is_finite() {
+        return Err(PyValueError::new_err(format!("arange: no finite number of steps of {step} leads from {start} to {stop}")));
+    }
+    let values = (0..n as usize).map(|i| start + i as f64 * step).collect();
+    from_values(values, &[n as usize], dtype.map_or(DType::F32, |d| d.0))
+}
+
+/// `linspace(start, stop, num=50)`: `num` numbers at equal distances, both ends among them.
+#[pyfunction]
+#[pyo3(signature = (start, stop, num=50, *, dtype=None))]
+fn linspace(start: f64, stop: f64, num: usize, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    let last = num.saturating_sub(1).max(1) as f64;
+    let value = |i: usize| if i + 1 == num && num > 1 { stop } else { start + (stop - start) * (i as f64 / last) };
+    from_values((0..num).map(value).collect(), &[num], dtype.map_or(DType::F32, |d| d.0))
+}
+
+/// `eye(n, m=None, k=0)`: ones on the k-th diagonal of n × m zeros.
+#[pyfunction]
+#[pyo3(signature = (n, m=None, k=0, *, dtype=None))]
+fn eye(n: usize, m: Option<usize>, k: isize, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    let m = m.unwrap_or(n);
+    let Some(size) = n.checked_mul(m).filter(|&s| s <= 1 << 40) else {
+        return Err(PyValueError::new_err(format!("eye: {n} × {m} is too large")));
+    };
+    let mut values = vec![0.0; size];
+    for i in 0..n {
+        let j = i as isize + k;
+        if (0..m as isize).contains(&j) {
+            values[i * m + j as usize] = 1.0;
+        }
+    }
+    from_values(values, &[n, m], dtype.map_or(DType::F32, |d| d.0))
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(tensor, m)?)?;
+    m.add_function(wrap_pyfunction!(zeros, m)?)?;
+    m.add_function(wrap_pyfunction!(ones, m)?)?;
+    m.add_function(wrap_pyfunction!(full, m)?)?;
+    m.add_function(wrap_pyfunction!(zeros_like, m)?)?;
+    m.add_function(wrap_pyfunction!(ones_like, m)?)?;
+    m.add_function(wrap_pyfunction!(arange, m)?)?;
+    m.add_function(wrap_pyfunction!(linspace, m)?)?;
+    m.add_function(wrap_pyfunction!(eye, m)?)?;
+    m.add_function(wrap_pyfunction!(asarray, m)?)
+}

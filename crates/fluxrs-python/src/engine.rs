@@ -1,0 +1,170 @@
+//! What the engine does, to be seen and tested: counters, plans, traces, devices, the op table, the optimisers' rules.
+
+use crate::error::detached;
+use crate::params::PyParams;
+use crate::tensor::PyTensor;
+use fluxrs::evaluate::COUNTERS;
+use fluxrs::ops::Elementwise;
+use fluxrs::optim::{self, Hyper, RULES};
+use fluxrs::{Tensor, buffer, evaluate, profile};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use std::sync::atomic::Ordering;
+
+/// All tensors in a nest of lists, tuples, dicts, Params and the like.
+pub fn tensors_in(x: &Bound<'_, PyAny>) -> PyResult<Vec<Tensor>> {
+    let mut out = Vec::new();
+    let mut pending = vec![x.clone()];
+    while let Some(x) = pending.pop() {
+        if let Ok(t) = x.cast::<PyTensor>() {
+            out.push(t.get().value(t.py())?.into_owned());
+        } else if let Ok(d) = x.cast::<PyDict>() {
+            pending.extend(d.values().iter());
+        } else if x.is_instance_of::<PyList>() || x.is_instance_of::<PyTuple>() || x.is_instance_of::<PyParams>() {
+            pending.extend(x.try_iter()?.collect::<PyResult<Vec<_>>>()?);
+        }
+    }
+    Ok(out)
+}
+
+/// What evaluation has done since the process began.
+#[pyfunction]
+fn counters<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    out.set_item("runs", COUNTERS.runs.load(Ordering::Relaxed))?;
+    out.set_item("plans", COUNTERS.plans_made.load(Ordering::Relaxed))?;
+    out.set_item("kernels", COUNTERS.kernels.load(Ordering::Relaxed))?;
+    Ok(out)
+}
+
+/// `explain(*xs)`: the plan that evaluating these tensors would run, in words; nothing is computed.
+#[pyfunction]
+#[pyo3(signature = (*xs))]
+fn explain(py: Python<'_>, xs: &Bound<'_, PyTuple>) -> PyResult<String> {
+    let roots = tensors_in(xs.as_any())?;
+    detached(py, || evaluate::explain(&roots))
+}
+
+/// The entries of the op table.
+#[pyfunction]
+fn op_table<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+    let entry = |e: &Elementwise| {
+        let r = e.record();
+        let d = PyDict::new(py);
+        d.set_item("name", r.name)?;
+        d.set_item("doc", r.doc)?;
+        d.set_item("arity", r.arity)?;
+        d.set_item("operands", r.operands)?;
+        d.set_item("class", format!("{:?}", r.class).to_lowercase())?;
+        d.set_item("ulp", r.ulp)?;
+        d.set_item("domain", r.domain)?;
+        d.set_item("wgsl", r.wgsl)?;
+        d.set_item("differentiable", r.differentiable)?;
+        Ok(d)
+    };
+    PyList::new(py, Elementwise::ALL.iter().map(entry).collect::<PyResult<Vec<_>>>()?)
+}
+
+/// The optimisers' rules in the core: the names of their state, by the rule's name.
+#[pyfunction]
+fn rules<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    for r in RULES {
+        out.set_item(r.name, PyTuple::new(py, r.slots)?)?;
+    }
+    Ok(out)
+}
+
+type Numbers = (f64, f64, f64, f64, f64, f64, bool, f64);
+
+/// Queues one step of a rule: `hyper` is (η, ρ, β1, β2, ϵ, decay, couple, t), and each parameter has its δ (or None) and its state.
+#[pyfunction]
+fn step(
+    py: Python<'_>,
+    rule: &str,
+    hyper: Numbers,
+    params: &Bound<'_, PyAny>,
+    grads: Vec<Bound<'_, PyAny>>,
+    state: Vec<Vec<Bound<'_, PyTensor>>>,
+) -> PyResult<()> {
+    let Some(rule) = optim::by_name(rule) else {
+        return Err(PyValueError::new_err(format!("step: no rule is called {rule}")));
+    };
+    let (η, ρ, β1, β2, ε, decay, couple, t) = hyper;
+    let hyper = Hyper { η, ρ, β1, β2, ε, decay, couple, t };
+    let leaves = match params.cast::<PyParams>() {
+        Ok(set) => set.get().leaves(py, rule.name)?,
+        Err(_) => return Err(PyTypeError::new_err("step takes Params")),
+    };
+    let delta = |g: &Bound<'_, PyAny>| {
+        if g.is_none() { Ok(None) } else { crate::convert::strong(g).map(|g| Some(g.detached())) }
+    };
+    let grads = grads.iter().map(delta).collect::<PyResult<Vec<_>>>()?;
+    let leaf = |s: &Bound<'_, PyTensor>| {
+        s.get().leaf().cloned().ok_or_else(|| PyTypeError::new_err("step: the state of an optimiser is made by state(p)"))
+    };
+    let state = state.iter().map(|s| s.iter().map(leaf).collect::<PyResult<Vec<_>>>()).collect::<PyResult<Vec<_>>>()?;
+    if grads.len() != leaves.len() || state.len() != leaves.len() {
+        return Err(PyValueError::new_err("step: as many gradients and states as parameters are needed"));
+    }
+    detached(py, || rule.step(&hyper, &leaves, &grads, &state))
+}
+
+/// The devices that tensors can live on.
+#[pyfunction]
+fn devices() -> Vec<String> {
+    vec!["cpu".to_string()]
+}
+
+/// Whether a GPU can be used.
+#[pyfunction]
+fn has_gpu() -> bool {
+    false
+}
+
+/// The tensor on the GPU.
+#[pyfunction]
+fn gpu(x: Bound<'_, PyTensor>) -> Bound<'_, PyTensor> {
+    x
+}
+
+/// The tensor on the CPU.
+#[pyfunction]
+fn cpu(x: Bound<'_, PyTensor>) -> Bound<'_, PyTensor> {
+    x
+}
+
+/// The n-th allocation from now on this thread fails; 0 switches that off.
+#[pyfunction]
+fn _set_fault(n: u64) {
+    buffer::faults::fail_after(n);
+}
+
+/// Records what the engine does until `_profile_stop`.
+#[pyfunction]
+fn _profile_start() {
+    profile::start();
+}
+
+/// What was recorded: (name, category, start, length) in nanoseconds.
+#[pyfunction]
+fn _profile_stop() -> Vec<(String, String, u64, u64)> {
+    profile::stop().into_iter().map(|e| (e.name.into_owned(), e.category.to_string(), e.start, e.length)).collect()
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(counters, m)?)?;
+    m.add_function(wrap_pyfunction!(explain, m)?)?;
+    m.add_function(wrap_pyfunction!(op_table, m)?)?;
+    m.add_function(wrap_pyfunction!(rules, m)?)?;
+    m.add_function(wrap_pyfunction!(step, m)?)?;
+    m.add_function(wrap_pyfunction!(devices, m)?)?;
+    m.add_function(wrap_pyfunction!(has_gpu, m)?)?;
+    m.add_function(wrap_pyfunction!(gpu, m)?)?;
+    m.add_function(wrap_pyfunction!(cpu, m)?)?;
+    m.add_function(wrap_pyfunction!(_set_fault, m)?)?;
+    m.add_function(wrap_pyfunction!(_profile_start, m)?)?;
+    m.add_function(wrap_pyfunction!(_profile_stop, m)?)?;
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! What goes wrong in the core, as Python's exceptions. Nothing else may cross: a panic becomes a RuntimeError.
+
+use fluxrs::error::{Error, Result};
+use pyo3::create_exception;
+use pyo3::exceptions::{
+    PyFloatingPointError, PyIndexError, PyKeyboardInterrupt, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError,
+};
+use pyo3::prelude::*;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+create_exception!(fluxrs, DimensionMismatch, PyValueError, "Shapes that do not fit together.");
+create_exception!(fluxrs, DeviceError, PyRuntimeError, "A device that is missing, lost, or not the one where the operands live.");
+
+thread_local! {
+    /// What Python raised inside the core (in a pullback, or by a signal): the core only says that it was interrupted.
+    static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+}
+
+/// Keeps Python's exception until the core has returned.
+pub fn raised(error: PyErr) -> Error {
+    RAISED.with_borrow_mut(|slot| *slot = Some(error));
+    Error::Interrupted
+}
+
+pub fn to_python(error: Error) -> PyErr {
+    match error {
+        Error::Shape(m) => DimensionMismatch::new_err(m),
+        Error::Type(m) => PyTypeError::new_err(m),
+        Error::Index(m) => PyIndexError::new_err(m),
+        Error::Value(m) => PyValueError::new_err(m),
+        Error::Memory(m) => PyMemoryError::new_err(m),
+        Error::Device(m) => DeviceError::new_err(m),
+        Error::BadLoss(m) => PyFloatingPointError::new_err(m),
+        Error::Interrupted => RAISED.take().unwrap_or_else(|| PyKeyboardInterrupt::new_err(())),
+    }
+}
+
+/// A call into the core that only builds graph.
+pub fn core<T>(f: impl FnOnce() -> Result<T>) -> PyResult<T> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(result) => result.map_err(to_python),
+        Err(panic) => Err(from_panic(panic.as_ref())),
+    }
+}
+
+/// A call into the core that may run a plan: without the GIL.
+pub fn detached<T: Send>(py: Python<'_>, f: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+    core(|| py.detach(f))
+}
+
+fn from_panic(panic: &(dyn std::any::Any + Send)) -> PyErr {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    PyRuntimeError::new_err(format!("a fault inside fluxrs, please report it: {}", text.unwrap_or("no message")))
+}
+
+/// Called by the core while a long plan runs: whether Python wants to stop it.
+fn signalled() -> bool {
+    Python::attach(|py| match py.check_signals() {
+        Ok(()) => false,
+        Err(error) => {
+            raised(error);
+            true
+        }
+    })
+}
+
+/// Evaluations that the core starts by itself, to bound what is pending, run without the GIL as well.
+fn without_gil(f: &mut (dyn FnMut() + Send)) {
+    Python::attach(|py| py.detach(f));
+}
+
+pub fn install() {
+    fluxrs::evaluate::set_interrupt_check(signalled);
+    fluxrs::evaluate::set_bystander(without_gil);
+}

@@ -1,0 +1,205 @@
+//! Functions of several tensors: joined, split, multiplied.
+
+// Methods that a macro of ours writes trip this lint over the code PyO3 makes of them.
+#![allow(unsafe_op_in_unsafe_fn)]
+
+use crate::convert::{Axes, argument, number, strong};
+use crate::error::core;
+use crate::tensor::{PyTensor, made};
+use fluxrs::ops::{einsum as contraction, linalg, place, products};
+use fluxrs::{Number, Tensor};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+fn tensors(xs: &Bound<'_, PyAny>, op: &str) -> PyResult<Vec<Tensor>> {
+    if xs.is_instance_of::<PyTensor>() {
+        let x = argument(xs)?;
+        if x.ndim() == 0 {
+            return Err(PyTypeError::new_err(format!("{op} takes a list of tensors")));
+        }
+        return (0..x.shape()[0]).map(|i| core(|| crate::index::row(&x, i))).collect();
+    }
+    let list = xs.try_iter().map_err(|_| PyTypeError::new_err(format!("{op} takes a list of tensors, got {xs:?}")))?;
+    list.map(|x| Ok(strong(&x?)?.into_owned())).collect()
+}
+
+/// Tensors one after the other along an axis.
+#[pyfunction]
+#[pyo3(signature = (tensors, axis=0))]
+fn concatenate(tensors: &Bound<'_, PyAny>, axis: isize) -> PyResult<PyTensor> {
+    let xs = self::tensors(tensors, "concatenate")?;
+    made(|| place::concatenate(&xs, axis))
+}
+
+/// Tensors of one shape along a new axis.
+#[pyfunction]
+#[pyo3(signature = (tensors, axis=0))]
+fn stack(tensors: &Bound<'_, PyAny>, axis: isize) -> PyResult<PyTensor> {
+    let xs = self::tensors(tensors, "stack")?;
+    made(|| place::stack(&xs, axis))
+}
+
+/// Tensors below each other: along the first axis, vectors as rows.
+#[pyfunction]
+fn vstack(tensors: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
+    let xs = self::tensors(tensors, "vstack")?;
+    made(|| {
+        let rows = xs
+            .iter()
+            .map(|x| if x.ndim() < 2 { x.reshape(&[1, -1]) } else { Ok(x.clone()) })
+            .collect::<fluxrs::Result<Vec<_>>>()?;
+        place::concatenate(&rows, 0)
+    })
+}
+
+/// Tensors beside each other: along the second axis, vectors one after the other.
+#[pyfunction]
+fn hstack(tensors: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
+    let xs = self::tensors(tensors, "hstack")?;
+    made(|| {
+        let xs =
+            xs.iter().map(|x| if x.ndim() == 0 { x.reshape(&[1]) } else { Ok(x.clone()) }).collect::<fluxrs::Result<Vec<_>>>()?;
+        place::concatenate(&xs, if xs.first().is_some_and(|x| x.ndim() > 1) { 1 } else { 0 })
+    })
+}
+
+/// Parts along an axis: `parts` equal ones, or those between the positions in a list.
+#[pyfunction]
+#[pyo3(signature = (x, parts, axis=0))]
+fn split(x: &Bound<'_, PyAny>, parts: &Bound<'_, PyAny>, axis: isize) -> PyResult<Vec<PyTensor>> {
+    let x = argument(x)?;
+    let pieces = match parts.extract::<usize>() {
+        Ok(n) => core(|| x.split(n, axis))?,
+        Err(_) => {
+            let at: Vec<usize> = parts.extract()?;
+            core(|| x.split_at(&at, axis))?
+        }
+    };
+    Ok(pieces.into_iter().map(PyTensor::new).collect())
+}
+
+/// A border of `value` around the tensor: one width, one pair (before, after), or a pair for every axis.
+#[pyfunction]
+#[pyo3(signature = (x, width, value=None))]
+fn pad(x: &Bound<'_, PyAny>, width: &Bound<'_, PyAny>, value: Option<&Bound<'_, PyAny>>) -> PyResult<PyTensor> {
+    let x = argument(x)?;
+    let widths: Vec<(usize, usize)> = if let Ok(n) = width.extract::<usize>() {
+        vec![(n, n); x.ndim()]
+    } else if let Ok(pair) = width.extract::<(usize, usize)>() {
+        vec![pair; x.ndim()]
+    } else {
+        width
+            .extract()
+            .map_err(|_| PyValueError::new_err("pad: width is a number, a pair (before, after), or a pair for every axis"))?
+    };
+    let widths = if widths.len() == 1 { vec![widths[0]; x.ndim()] } else { widths };
+    let value = match value {
+        Some(v) => number(v)?.ok_or_else(|| PyTypeError::new_err("pad: value is a number"))?,
+        None => Number::Int(0),
+    };
+    made(|| x.pad(&widths, value))
+}
+
+fn pair(
+    x: &Bound<'_, PyAny>,
+    y: &Bound<'_, PyAny>,
+    f: impl FnOnce(&Tensor, &Tensor) -> fluxrs::Result<Tensor>,
+) -> PyResult<PyTensor> {
+    let (x, y) = (argument(x)?, argument(y)?);
+    made(|| f(&x, &y))
+}
+
+/// Functions of two tensors that are methods of the first one too.
+macro_rules! pairs {
+    ($($(#[doc = $doc:literal])* $name:ident = $f:expr;)*) => {
+        mod functions {
+            use super::*;
+
+            $($(#[doc = $doc])*
+            #[pyfunction]
+            pub fn $name(x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
+                pair(x, y, $f)
+            })*
+        }
+
+        #[pymethods]
+        impl PyTensor {
+            $($(#[doc = $doc])*
+            fn $name(slf: &Bound<'_, Self>, y: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
+                pair(slf.as_any(), y, $f)
+            })*
+        }
+
+        fn register_pairs(m: &Bound<'_, PyModule>) -> PyResult<()> {
+            $(m.add_function(wrap_pyfunction!(functions::$name, m)?)?;)*
+            Ok(())
+        }
+    };
+}
+
+pairs! {
+    /// The product of two vectors as a number, of other tensors as NumPy's dot.
+    dot = products::dot;
+    /// All products of an element of `x` and one of `y`: a matrix.
+    outer = products::outer;
+    /// The product of all elements of `x` with those of `y`, added up.
+    vdot = products::vdot;
+    /// The Kronecker product.
+    kron = products::kron;
+    /// The z with x z = y, for a square matrix `x` (Flux's x \\ y); a vector `y` is one column.
+    solve = linalg::solve;
+    /// The z with x z = y: the same as `solve`.
+    ldivide = linalg::solve;
+    /// The z with z y = x, for a square matrix `y` (Flux's x / y).
+    rdivide = linalg::rdivide;
+}
+
+/// `einsum(spec, *xs)`: sums of products by Einstein's convention, as in `einsum("ij,jk->ik", a, b)`.
+#[pyfunction]
+#[pyo3(signature = (spec, *xs))]
+fn einsum(spec: &str, xs: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
+    let xs = xs.iter().map(|x| Ok(strong(&x)?.into_owned())).collect::<PyResult<Vec<_>>>()?;
+    made(|| contraction::einsum(spec, &xs))
+}
+
+/// Products of tensors summed over `axes`: a number of axes, last of `x` and first of `y`, or a pair of lists of axes.
+#[pyfunction]
+#[pyo3(signature = (x, y, axes=None))]
+fn tensordot(x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>, axes: Option<&Bound<'_, PyAny>>) -> PyResult<PyTensor> {
+    let (a, b) = match axes.map(|a| a.extract::<(Axes, Axes)>()) {
+        Some(Ok((a, b))) => (a.0.to_vec(), b.0.to_vec()),
+        _ => {
+            let n: isize = axes.map_or(Ok(2), |a| a.extract())?;
+            ((-n..0).collect(), (0..n).collect())
+        }
+    };
+    pair(x, y, |x, y| products::tensordot(x, y, &a, &b))
+}
+
+#[pymethods]
+impl PyTensor {
+    /// Parts along an axis: `parts` equal ones, or those between the positions in a list.
+    #[pyo3(name = "split", signature = (parts, axis=0))]
+    fn split_method(slf: &Bound<'_, Self>, parts: &Bound<'_, PyAny>, axis: isize) -> PyResult<Vec<PyTensor>> {
+        split(slf.as_any(), parts, axis)
+    }
+
+    /// A border of `value` around the tensor: one width, one pair (before, after), or a pair for every axis.
+    #[pyo3(name = "pad", signature = (width, value=None))]
+    fn pad_method(slf: &Bound<'_, Self>, width: &Bound<'_, PyAny>, value: Option<&Bound<'_, PyAny>>) -> PyResult<PyTensor> {
+        pad(slf.as_any(), width, value)
+    }
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    register_pairs(m)?;
+    m.add_function(wrap_pyfunction!(concatenate, m)?)?;
+    m.add_function(wrap_pyfunction!(stack, m)?)?;
+    m.add_function(wrap_pyfunction!(vstack, m)?)?;
+    m.add_function(wrap_pyfunction!(hstack, m)?)?;
+    m.add_function(wrap_pyfunction!(split, m)?)?;
+    m.add_function(wrap_pyfunction!(pad, m)?)?;
+    m.add_function(wrap_pyfunction!(einsum, m)?)?;
+    m.add_function(wrap_pyfunction!(tensordot, m)?)
+}

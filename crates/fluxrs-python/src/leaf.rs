@@ -1,0 +1,250 @@
+//! Parameters and state: made by `param`, changed by `update` and through `.data`.
+
+use crate::convert::{argument, from_numpy, strong, unsupported};
+use crate::error::{core, detached};
+use crate::tensor::{Inner, PyTensor, data_object, grad_object, leaf_object};
+use fluxrs::leaf::{self, Leaf};
+use fluxrs::{DType, Elementwise, Tensor, no_grad};
+use numpy::PyUntypedArray;
+use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::prelude::*;
+use std::borrow::Cow;
+
+/// `param(x)`: a parameter, with its own copy of `x`; what `gradient` and `back` differentiate by.
+///
+/// Numbers, lists and integers become float32. Of a tracked tensor it is a tracked identity.
+#[pyfunction]
+pub fn param(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
+    let value = strong(x)?;
+    if value.is_tracked() {
+        return Py::new(py, PyTensor::new(Tensor::tracked_identity(&value)));
+    }
+    let floats = value.cast(value.dtype().to_float());
+    let leaf = detached(py, || Leaf::of(&floats, true))?;
+    leaf_object(py, &leaf)
+}
+
+/// `state(x)`: an untracked leaf for an optimiser's state: zeros like a parameter, or a copy of an array.
+#[pyfunction]
+pub fn state(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
+    let parameter = x.cast::<PyTensor>().is_ok_and(|t| t.get().leaf().is_some_and(|l| l.is_tracked()));
+    let value = strong(x)?;
+    let value = if parameter { Cow::Owned(crate::tensor::zeros_of(&value)) } else { value };
+    let leaf = detached(py, || Leaf::of(&value.detached(), false))?;
+    leaf_object(py, &leaf)
+}
+
+/// `update(p, Δ)`: p += Δ, and p's gradient is zeroed; returns `p`.
+///
+/// `Δ` has the shape of `p`, or is a number. A NumPy array `p` is changed in place.
+#[pyfunction]
+pub fn update<'py>(p: Bound<'py, PyAny>, delta: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = p.py();
+    let Ok(tensor) = p.cast::<PyTensor>() else {
+        if p.is_instance_of::<PyUntypedArray>() {
+            update_array(&p, delta)?;
+            return Ok(p);
+        }
+        return Err(unsupported(&p));
+    };
+    let Some(leaf) = tensor.get().leaf() else {
+        return Err(PyTypeError::new_err("update takes a parameter made by param, got the result of an op"));
+    };
+    let delta = argument(delta)?;
+    // An update that waits for this leaf is committed first, which may run a plan.
+    match leaf.is_queued() {
+        true => detached(py, || leaf::update(leaf, &delta))?,
+        false => core(|| leaf::update(leaf, &delta))?,
+    }
+    Ok(p)
+}
+
+fn update_array(p: &Bound<'_, PyAny>, delta: &Bound<'_, PyAny>) -> PyResult<()> {
+    let array = crate::convert::numpy(p.py())?.call_method1("asarray", (delta,))?;
+    let (want, got) = (p.getattr("shape")?, array.getattr("shape")?);
+    if array.getattr("ndim")?.extract::<usize>()? > 0 && !want.eq(&got)? {
+        return Err(crate::error::DimensionMismatch::new_err(format!(
+            "update: an array of shape {want} cannot take a Δ of shape {got}"
+        )));
+    }
+    let sum = p.call_method1("__add__", (array,))?;
+    p.set_item(p.py().Ellipsis(), sum)
+}
+
+/// Commits all updates that wait on this thread.
+#[pyfunction]
+pub fn commit(py: Python<'_>) -> PyResult<()> {
+    if leaf::has_queued() {
+        detached(py, leaf::flush)?;
+    }
+    Ok(())
+}
+
+/// Whether `x` is a parameter or state, rather than the result of an op.
+#[pyfunction]
+pub fn isleaf(x: &Bound<'_, PyAny>) -> bool {
+    x.cast::<PyTensor>().is_ok_and(|t| t.get().leaf().is_some())
+}
+
+/// Whether `x` is a tensor that can be differentiated by, or depends on one.
+#[pyfunction]
+pub fn istracked(x: &Bound<'_, PyAny>) -> bool {
+    x.cast::<PyTensor>().is_ok_and(|t| t.get().is_tracked())
+}
+
+/// `data(x)`: the value of a tracked tensor, untracked; of anything else `x` itself.
+#[pyfunction]
+pub fn data(x: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
+    match x.cast::<PyTensor>() {
+        Ok(t) if t.get().is_tracked() || t.get().leaf().is_some() => t.getattr("data"),
+        _ => Ok(x),
+    }
+}
+
+/// `grad(x)`: the gradient that `back` has accumulated in `x`; None if `x` is no parameter.
+#[pyfunction]
+pub fn grad(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyTensor>>> {
+    match x.cast::<PyTensor>().ok().and_then(|t| t.get().leaf()) {
+        Some(leaf) if leaf.is_tracked() => grad_object(py, leaf).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Parameters change by `update`, results not at all.
+pub fn check_writable(target: &PyTensor, what: &str) -> PyResult<()> {
+    let text = match &target.inner {
+        Inner::Data(_) | Inner::Grad(_) => return Ok(()),
+        Inner::Leaf(_) => format!(
+            "{what} on a parameter would make it the result of an op; use update(p, Δ) to add to it, or p.data {what} v to write its storage"
+        ),
+        Inner::Node(h) if h.tensor().is_tracked() => {
+            format!(
+                "{what}: the result of an op that is tracked cannot be written; gradients would be wrong. Build a new tensor, for example with where"
+            )
+        }
+        Inner::Node(_) => {
+            format!("{what}: a tensor's value never changes; build a new one, for example with where, or write to np.array(t)")
+        }
+    };
+    Err(PyTypeError::new_err(text))
+}
+
+/// Replaces a leaf's value, or its gradient.
+pub fn write(target: &PyTensor, py: Python<'_>, value: &Tensor) -> PyResult<()> {
+    match &target.inner {
+        Inner::Grad(leaf) => {
+            let now = leaf.peek();
+            let new = fit(&now, value, "grad")?;
+            core(|| leaf.set_grad(Some(new)))
+        }
+        Inner::Data(leaf) => {
+            let now = leaf.peek();
+            let new = fit(&now, value, "data")?;
+            detached(py, || leaf::assign(leaf, &new))
+        }
+        _ => check_writable(target, "assignment"),
+    }
+}
+
+/// A value in the shape and type of a leaf; only numbers broadcast.
+fn fit(now: &Tensor, value: &Tensor, what: &str) -> PyResult<Tensor> {
+    no_grad(|| {
+        let value = value.detached();
+        if value.shape() != now.shape() && value.size() != 1 {
+            let (want, got) = (fluxrs::shape::show(now.shape()), fluxrs::shape::show(value.shape()));
+            return Err(crate::error::DimensionMismatch::new_err(format!(
+                "{what}: a parameter of shape {want} cannot take a value of shape {got}"
+            )));
+        }
+        let value = value.cast(now.dtype());
+        if value.shape() == now.shape() { Ok(value) } else { core(|| value.reshape(&[])?.broadcast_to(now.shape())) }
+    })
+}
+
+#[pymethods]
+impl PyTensor {
+    /// The value without its history. A parameter's storage can be written through it: `p.data = v`, `p.data += v`.
+    #[getter]
+    fn get_data(slf: &Bound<'_, Self>) -> PyResult<Py<PyTensor>> {
+        match &slf.get().inner {
+            Inner::Leaf(leaf) => data_object(slf.py(), leaf),
+            Inner::Node(h) if h.tensor().is_tracked() => Py::new(slf.py(), PyTensor::new(h.tensor().detached())),
+            _ => Ok(slf.clone().unbind()),
+        }
+    }
+
+    #[setter]
+    fn set_data(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let Inner::Leaf(leaf) = &slf.get().inner else {
+            return Err(PyAttributeError::new_err("data: only a parameter made by param can be written"));
+        };
+        // What `p.data += v` assigns after it has written.
+        if let Ok(other) = value.cast::<PyTensor>()
+            && matches!(&other.get().inner, Inner::Data(l) if l.number() == leaf.number())
+        {
+            return Ok(());
+        }
+        let new = argument(value)?;
+        write(data_object(py, leaf)?.get(), py, &new)
+    }
+
+    /// What `back` has accumulated: zeros before the first one, None for what is no parameter.
+    #[getter]
+    fn get_grad(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyTensor>>> {
+        grad(slf.py(), slf.as_any())
+    }
+
+    #[setter]
+    fn set_grad(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let Inner::Leaf(leaf) = &slf.get().inner else {
+            return Err(PyAttributeError::new_err("grad: only a parameter made by param has a gradient"));
+        };
+        if value.is_none() {
+            return core(|| leaf.set_grad(None));
+        }
+        if let Ok(other) = value.cast::<PyTensor>()
+            && matches!(&other.get().inner, Inner::Grad(l) if l.number() == leaf.number())
+        {
+            return Ok(());
+        }
+        let new = argument(value)?;
+        write(grad_object(py, leaf)?.get(), py, &new)
+    }
+
+    fn __setitem__(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let target = slf.get();
+        check_writable(target, "[…]")?;
+        let whole = key.is(py.Ellipsis());
+        let whole = whole
+            || key.cast::<pyo3::types::PySlice>().is_ok_and(|s| {
+                s.getattr("start").is_ok_and(|a| a.is_none())
+                    && s.getattr("stop").is_ok_and(|a| a.is_none())
+                    && s.getattr("step").is_ok_and(|a| a.is_none())
+            });
+        let now = target.value(py)?;
+        if whole {
+            let new = argument(value)?;
+            let wide = if new.is_number() { new } else { Cow::Owned(core(|| new.broadcast_to(now.shape()))?) };
+            return write(target, py, &wide);
+        }
+        let array = crate::convert::numpy(py)?.call_method1("array", (slf,))?;
+        array.set_item(key, value)?;
+        write(target, py, &from_numpy(array.cast::<PyUntypedArray>()?)?)
+    }
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(param, m)?)?;
+    m.add_function(wrap_pyfunction!(state, m)?)?;
+    m.add_function(wrap_pyfunction!(update, m)?)?;
+    m.add_function(wrap_pyfunction!(commit, m)?)?;
+    m.add_function(wrap_pyfunction!(isleaf, m)?)?;
+    m.add_function(wrap_pyfunction!(istracked, m)?)?;
+    m.add_function(wrap_pyfunction!(data, m)?)?;
+    m.add_function(wrap_pyfunction!(grad, m)?)?;
+    let _ = (DType::F32, Elementwise::add);
+    Ok(())
+}

@@ -1,0 +1,257 @@
+//! Params, an ordered set of tensors by identity, and Grads, what `gradient` gives for one.
+
+use crate::leaf;
+use crate::tensor::{PyTensor, zeros_of};
+use fluxrs::Tensor;
+use fluxrs::evaluate::Handle;
+use fluxrs::leaf::Leaf;
+use fluxrs::shape::show;
+use pyo3::exceptions::{PyIndexError, PyKeyError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyIterator, PyList, PySlice, PyTuple};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+/// `Params(xs)`: an ordered set of parameters by identity; what `gradient` takes and the optimisers hold.
+#[pyclass(frozen, module = "fluxrs", name = "Params", weakref, sequence)]
+pub struct PyParams {
+    pub members: Vec<Py<PyAny>>,
+    places: HashMap<usize, usize>,
+}
+
+impl PyParams {
+    pub fn place(&self, x: &Bound<'_, PyAny>) -> Option<usize> {
+        self.places.get(&(x.as_ptr() as usize)).copied()
+    }
+
+    /// The leaves behind the members, or a TypeError naming the one that is none.
+    pub fn leaves(&self, py: Python<'_>, op: &str) -> PyResult<Vec<Arc<Leaf>>> {
+        let leaf = |(i, x): (usize, &Py<PyAny>)| {
+            let found = x.bind(py).cast::<PyTensor>().ok().and_then(|t| t.get().leaf().filter(|l| l.is_tracked()).cloned());
+            found.ok_or_else(|| {
+                let text = x.bind(py).repr().map(|r| r.to_string()).unwrap_or_default();
+                PyTypeError::new_err(format!("{op}: member {i} of Params is no parameter made by param: {text}"))
+            })
+        };
+        self.members.iter().enumerate().map(leaf).collect()
+    }
+}
+
+#[pymethods]
+impl PyParams {
+    #[new]
+    #[pyo3(signature = (xs=None))]
+    fn new(xs: Option<&Bound<'_, PyAny>>) -> PyResult<PyParams> {
+        let mut out = PyParams { members: Vec::new(), places: HashMap::new() };
+        let Some(xs) = xs else { return Ok(out) };
+        if xs.is_instance_of::<PyTensor>() {
+            return Err(PyTypeError::new_err("Params takes a list of parameters, as in Params([W, b]); got a tensor"));
+        }
+        let items = xs
+            .try_iter()
+            .map_err(|_| PyTypeError::new_err(format!("Params takes a list of parameters, as in Params([W, b]); got {xs:?}")))?;
+        for x in items {
+            let x = x?;
+            let place = out.members.len();
+            if let std::collections::hash_map::Entry::Vacant(free) = out.places.entry(x.as_ptr() as usize) {
+                free.insert(place);
+                out.members.push(x.unbind());
+            }
+        }
+        Ok(out)
+    }
+
+    fn __len__(&self) -> usize {
+        self.members.len()
+    }
+
+    fn __contains__(&self, x: &Bound<'_, PyAny>) -> bool {
+        self.place(x).is_some()
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        self.list(py)?.try_iter()
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, i: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if i.is_instance_of::<PySlice>() {
+            return self.list(py)?.as_any().get_item(i);
+        }
+        let n = self.members.len() as isize;
+        let at: isize = i.extract()?;
+        let plain = if at < 0 { at + n } else { at };
+        match usize::try_from(plain).ok().and_then(|p| self.members.get(p)) {
+            Some(x) => Ok(x.bind(py).clone()),
+            None => Err(PyIndexError::new_err(format!("index {at} is out of range for Params of {n} members"))),
+        }
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("Params({})", self.list(py)?.repr()?))
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyList>,))> {
+        let py = slf.py();
+        Ok((py.get_type::<PyParams>().into_any(), (slf.get().list(py)?,)))
+    }
+
+    fn list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(py, self.members.iter().map(|x| x.bind(py)))
+    }
+}
+
+/// What a gradient found for each member of a Params: None where the loss did not reach it.
+pub struct Found {
+    leaves: Vec<Arc<Leaf>>,
+    /// The node of each leaf's value that the gradient was taken at.
+    at: Vec<u64>,
+    grads: Vec<Option<Handle>>,
+    used: AtomicBool,
+}
+
+/// Those that are alive, the latest last.
+static LIVING: Mutex<Vec<Weak<Found>>> = Mutex::new(Vec::new());
+
+impl Found {
+    pub fn new(leaves: Vec<Arc<Leaf>>, grads: Vec<Option<Tensor>>) -> Arc<Found> {
+        let at = leaves.iter().map(|l| l.peek().id()).collect();
+        let grads = grads.into_iter().map(|g| g.map(Handle::new)).collect();
+        let found = Arc::new(Found { leaves, at, grads, used: AtomicBool::new(false) });
+        let mut living = LIVING.lock().unwrap_or_else(|e| e.into_inner());
+        living.retain(|w| w.strong_count() > 0);
+        living.push(Arc::downgrade(&found));
+        found
+    }
+
+    fn grad(&self, leaf: &Arc<Leaf>) -> Option<Option<Tensor>> {
+        let i = self.leaves.iter().position(|l| l.number() == leaf.number())?;
+        Some(self.grads[i].as_ref().map(|h| h.tensor().clone()))
+    }
+
+    /// Whether all of the leaves are in it and still have the values that it was taken at.
+    fn covers(&self, leaves: &[Arc<Leaf>]) -> bool {
+        leaves.iter().all(|leaf| {
+            let place = self.leaves.iter().position(|l| l.number() == leaf.number());
+            place.is_some_and(|i| self.at[i] == leaf.peek().id() && !leaf.is_queued())
+        })
+    }
+}
+
+/// The gradients for a step: accumulated ones, or once those of the latest living Grads that covers the leaves.
+fn latest(leaves: &[Arc<Leaf>]) -> Option<Vec<Option<Tensor>>> {
+    let accumulated: Vec<Option<Tensor>> = leaves.iter().map(|l| l.grad()).collect();
+    if accumulated.iter().any(Option::is_some) {
+        return Some(accumulated);
+    }
+    let living: Vec<Arc<Found>> = LIVING.lock().unwrap_or_else(|e| e.into_inner()).iter().filter_map(Weak::upgrade).collect();
+    let found = living.iter().rev().find(|f| f.covers(leaves))?;
+    let grads: Vec<Option<Tensor>> = leaves.iter().map(|l| found.grad(l).flatten()).collect();
+    if grads.iter().all(Option::is_none) || found.used.swap(true, Ordering::AcqRel) {
+        return None;
+    }
+    Some(grads)
+}
+
+/// The δ of each parameter for an optimiser's step, or None if no gradient has reached any of them since the last one.
+#[pyfunction]
+fn take_gradients(py: Python<'_>, params: &Bound<'_, PyAny>) -> PyResult<Option<Vec<Option<PyTensor>>>> {
+    let params = match params.cast::<PyParams>() {
+        Ok(p) => p.clone(),
+        Err(_) => Bound::new(py, PyParams::new(Some(params))?)?,
+    };
+    let leaves = params.get().leaves(py, "opt")?;
+    let grads = latest(&leaves);
+    Ok(grads.map(|list| list.into_iter().map(|g| g.map(PyTensor::new)).collect()))
+}
+
+/// `grads[p]`: what `gradient(f, ps)` found for each member of `ps`; zeros for one that `f` did not use.
+#[pyclass(frozen, module = "fluxrs", name = "Grads", weakref, mapping)]
+pub struct PyGrads {
+    params: Py<PyParams>,
+    values: Vec<Py<PyTensor>>,
+    found: Arc<Found>,
+}
+
+impl PyGrads {
+    pub fn new(py: Python<'_>, params: Py<PyParams>, found: Arc<Found>) -> PyResult<PyGrads> {
+        let value = |(leaf, grad): (&Arc<Leaf>, &Option<Handle>)| {
+            let grad = grad.as_ref().map_or_else(|| zeros_of(&leaf.peek()), |h| h.tensor().clone());
+            Py::new(py, PyTensor::new(grad))
+        };
+        let values = found.leaves.iter().zip(&found.grads).map(value).collect::<PyResult<_>>()?;
+        Ok(PyGrads { params, values, found })
+    }
+}
+
+#[pymethods]
+impl PyGrads {
+    fn __getitem__(&self, py: Python<'_>, p: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
+        if let Some(i) = self.params.get().place(p) {
+            return Ok(self.values[i].clone_ref(py));
+        }
+        let why = match p.cast::<PyTensor>() {
+            Ok(t) => {
+                let shape = show(t.get().like().shape());
+                let what = if leaf::isleaf(p) { "parameter" } else { "tensor" };
+                format!("a {what} of shape {shape} is not in these Grads: it was not a member of the Params given to gradient")
+            }
+            Err(_) => format!("{} is no key of Grads: its keys are the parameters given to gradient", p.repr()?),
+        };
+        Err(PyKeyError::new_err(why))
+    }
+
+    #[pyo3(signature = (p, default=None))]
+    fn get<'py>(&self, p: &Bound<'py, PyAny>, default: Option<Bound<'py, PyAny>>) -> Option<Bound<'py, PyAny>> {
+        match self.params.get().place(p) {
+            Some(i) => Some(self.values[i].bind(p.py()).clone().into_any()),
+            None => default,
+        }
+    }
+
+    fn __contains__(&self, p: &Bound<'_, PyAny>) -> bool {
+        self.params.get().place(p).is_some()
+    }
+
+    fn __len__(&self) -> usize {
+        self.values.len()
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        self.params.get().list(py)?.try_iter()
+    }
+
+    /// The parameters.
+    fn keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        self.params.get().list(py)
+    }
+
+    /// Their gradients.
+    fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(py, self.values.iter().map(|v| v.bind(py)))
+    }
+
+    /// Pairs of a parameter and its gradient.
+    fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let pairs = self.params.get().members.iter().zip(&self.values);
+        let pairs = pairs.map(|(p, g)| PyTuple::new(py, [p.bind(py), g.bind(py).as_any()])).collect::<PyResult<Vec<_>>>()?;
+        PyList::new(py, pairs)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let shapes: Vec<String> = self.values.iter().map(|v| show(v.bind(py).get().like().shape())).collect();
+        let unused = self.found.grads.iter().filter(|g| g.is_none()).count();
+        let note = if unused == 0 { String::new() } else { format!("; {unused} not used by the function") };
+        Ok(format!("Grads of {} parameters of shapes {}{note}", shapes.len(), shapes.join(", ")))
+    }
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = m.py();
+    m.add_class::<PyParams>()?;
+    m.add_class::<PyGrads>()?;
+    m.add_function(wrap_pyfunction!(take_gradients, m)?)?;
+    // isinstance(grads, Mapping) holds, as it does for a dict.
+    py.import("collections.abc")?.getattr("Mapping")?.call_method1("register", (py.get_type::<PyGrads>(),))?;
+    Ok(())
+}

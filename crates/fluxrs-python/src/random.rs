@@ -1,0 +1,62 @@
+//! Random tensors, all from one stream.
+
+use crate::convert::{Dt, argument, shape};
+use crate::tensor::{PyTensor, made};
+use fluxrs::DType;
+use fluxrs::ops::random;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+/// `seed(n)`: start the random stream anew.
+#[pyfunction]
+fn seed(n: i64) {
+    random::seed(n as u64);
+}
+
+/// Uniform over [0, 1), of a shape given as `(2, 3)` or `2, 3`.
+#[pyfunction]
+#[pyo3(signature = (*shape, dtype=None))]
+fn rand(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    let shape = self::shape(shape, "rand")?;
+    made(|| random::rand(&shape, dtype.map_or(DType::F32, |d| d.0)))
+}
+
+/// Normal with mean 0 and standard deviation 1, of a shape given as `(2, 3)` or `2, 3`.
+#[pyfunction]
+#[pyo3(signature = (*shape, dtype=None))]
+fn randn(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    let shape = self::shape(shape, "randn")?;
+    made(|| random::randn(&shape, dtype.map_or(DType::F32, |d| d.0)))
+}
+
+/// `randint(low, high, *shape)`: integers from `low` on, below `high`; int64 unless a dtype is given.
+#[pyfunction]
+#[pyo3(signature = (low, high, *shape, dtype=None))]
+fn randint(low: i64, high: i64, shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    let shape = self::shape(shape, "randint")?;
+    made(|| random::randint(low, high, &shape, dtype.map_or(DType::I64, |d| d.0)))
+}
+
+/// `bernoulli(p, *shape)`: True with probability `p`; without a shape, that of `p`.
+#[pyfunction]
+#[pyo3(signature = (p, *shape))]
+fn bernoulli(p: &Bound<'_, PyAny>, shape: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
+    let p = argument(p)?;
+    let shape = if shape.is_empty() { p.shape().into() } else { self::shape(shape, "bernoulli")? };
+    made(|| random::bernoulli(&p, &shape))
+}
+
+/// The numbers from 0 to n − 1 in random order.
+#[pyfunction]
+fn permutation(n: usize) -> PyResult<PyTensor> {
+    made(|| random::permutation(n))
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(seed, m)?)?;
+    m.add_function(wrap_pyfunction!(rand, m)?)?;
+    m.add_function(wrap_pyfunction!(randn, m)?)?;
+    m.add_function(wrap_pyfunction!(randint, m)?)?;
+    m.add_function(wrap_pyfunction!(bernoulli, m)?)?;
+    m.add_function(wrap_pyfunction!(permutation, m)?)
+}

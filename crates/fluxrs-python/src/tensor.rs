@@ -1,0 +1,192 @@
+//! The Tensor class: what Python holds of a node or of a leaf.
+
+use crate::convert::{self, Dt};
+use crate::error::{core, detached};
+use fluxrs::evaluate::Handle;
+use fluxrs::leaf::Leaf;
+use fluxrs::{DType, Tensor};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyTuple, PyWeakrefReference};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// What a Tensor object stands for.
+pub enum Inner {
+    /// A result.
+    Node(Handle),
+    /// A parameter or a piece of optimiser state: whatever its value is now.
+    Leaf(Arc<Leaf>),
+    /// A leaf's storage, as `p.data` shows it.
+    Data(Arc<Leaf>),
+    /// A leaf's accumulated gradient, as `p.grad` shows it.
+    Grad(Arc<Leaf>),
+}
+
+/// An array of numbers, computed when its value is needed.
+#[pyclass(frozen, subclass, weakref, name = "Tensor", module = "fluxrs")]
+pub struct PyTensor {
+    pub inner: Inner,
+}
+
+/// A tensor whose value changes: a parameter, or a view of its storage or gradient. Only these have in-place operators.
+#[pyclass(frozen, extends = PyTensor, name = "Leaf", module = "fluxrs")]
+pub struct PyLeaf;
+
+impl PyTensor {
+    pub fn new(tensor: Tensor) -> PyTensor {
+        // A bare number has no place among tensors: its weak type would spread.
+        let tensor = if tensor.is_number() { tensor.cast(fluxrs::ops::elementwise::common_dtype(&[&tensor])) } else { tensor };
+        PyTensor { inner: Inner::Node(Handle::new(tensor)) }
+    }
+
+    /// The node of the present value. Updates that wait are committed first.
+    pub fn value(&self, py: Python<'_>) -> PyResult<Cow<'_, Tensor>> {
+        let leaf = match &self.inner {
+            Inner::Node(handle) => return Ok(Cow::Borrowed(handle.tensor())),
+            Inner::Leaf(leaf) | Inner::Data(leaf) | Inner::Grad(leaf) => leaf,
+        };
+        if let Inner::Grad(_) = self.inner {
+            let grad = leaf.grad().unwrap_or_else(|| zeros_of(&leaf.peek()));
+            return Ok(Cow::Owned(grad));
+        }
+        let now = if leaf.is_queued() { detached(py, || leaf.value())? } else { leaf.peek() };
+        Ok(Cow::Owned(if matches!(self.inner, Inner::Data(_)) { now.detached() } else { now }))
+    }
+
+    /// A node of the same shape and type, for questions that need no value.
+    pub fn like(&self) -> Cow<'_, Tensor> {
+        match &self.inner {
+            Inner::Node(handle) => Cow::Borrowed(handle.tensor()),
+            Inner::Leaf(leaf) | Inner::Data(leaf) | Inner::Grad(leaf) => Cow::Owned(leaf.peek()),
+        }
+    }
+
+    pub fn leaf(&self) -> Option<&Arc<Leaf>> {
+        match &self.inner {
+            Inner::Leaf(leaf) => Some(leaf),
+            _ => None,
+        }
+    }
+
+    pub fn is_tracked(&self) -> bool {
+        match &self.inner {
+            Inner::Node(handle) => handle.tensor().is_tracked(),
+            Inner::Leaf(leaf) => leaf.is_tracked(),
+            Inner::Data(_) | Inner::Grad(_) => false,
+        }
+    }
+}
+
+/// Zeros of a tensor's shape, type and device.
+pub fn zeros_of(x: &Tensor) -> Tensor {
+    Tensor::filled(x, 0.0)
+}
+
+/// The result of an op as a Tensor, or the exception it raises.
+pub fn made(op: impl FnOnce() -> fluxrs::Result<Tensor>) -> PyResult<PyTensor> {
+    core(op).map(PyTensor::new)
+}
+
+/// The objects of leaves that Python holds, by the leaf's number: a leaf has one object.
+static OBJECTS: Mutex<Option<HashMap<u64, Py<PyWeakrefReference>>>> = Mutex::new(None);
+
+fn object(leaf: &Arc<Leaf>, inner: Inner, py: Python<'_>) -> PyResult<Py<PyTensor>> {
+    let init = PyClassInitializer::from(PyTensor { inner }).add_subclass(PyLeaf);
+    let object = Bound::new(py, init)?.into_super();
+    let _ = leaf;
+    Ok(object.unbind())
+}
+
+/// The one object of a leaf.
+pub fn leaf_object(py: Python<'_>, leaf: &Arc<Leaf>) -> PyResult<Py<PyTensor>> {
+    let known = {
+        let objects = OBJECTS.lock().unwrap_or_else(|e| e.into_inner());
+        objects.as_ref().and_then(|map| map.get(&leaf.number()).map(|r| r.clone_ref(py)))
+    };
+    if let Some(found) = known.and_then(|r| r.bind(py).upgrade()) {
+        return Ok(found.cast_into::<PyTensor>()?.unbind());
+    }
+    let object = object(leaf, Inner::Leaf(leaf.clone()), py)?;
+    let reference = PyWeakrefReference::new(object.bind(py).as_any())?.unbind();
+    let old = OBJECTS.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert_default().insert(leaf.number(), reference);
+    drop(old);
+    Ok(object)
+}
+
+pub fn data_object(py: Python<'_>, leaf: &Arc<Leaf>) -> PyResult<Py<PyTensor>> {
+    object(leaf, Inner::Data(leaf.clone()), py)
+}
+
+pub fn grad_object(py: Python<'_>, leaf: &Arc<Leaf>) -> PyResult<Py<PyTensor>> {
+    object(leaf, Inner::Grad(leaf.clone()), py)
+}
+
+impl Drop for PyTensor {
+    fn drop(&mut self) {
+        if let Inner::Leaf(leaf) = &self.inner {
+            let mut objects = OBJECTS.lock().unwrap_or_else(|e| e.into_inner());
+            let old = objects.as_mut().and_then(|map| map.remove(&leaf.number()));
+            drop(objects);
+            drop(old);
+        }
+    }
+}
+
+/// NumPy's dtype objects, in the order of `DType::ALL`.
+pub fn numpy_dtype<'py>(py: Python<'py>, dtype: DType) -> PyResult<Bound<'py, PyAny>> {
+    static ALL: PyOnceLock<Vec<Py<PyAny>>> = PyOnceLock::new();
+    let all = ALL.get_or_try_init(py, || {
+        let make = convert::numpy(py)?.getattr("dtype")?;
+        DType::ALL.iter().map(|d| Ok(make.call1((d.name(),))?.unbind())).collect::<PyResult<_>>()
+    })?;
+    Ok(all[dtype as usize].bind(py).clone())
+}
+
+#[pymethods]
+impl PyTensor {
+    #[new]
+    #[pyo3(signature = (x, dtype=None))]
+    fn py_new(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
+        crate::create::tensor(x, dtype)
+    }
+
+    #[getter]
+    fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.like().shape())
+    }
+
+    #[getter]
+    fn ndim(&self) -> usize {
+        self.like().ndim()
+    }
+
+    #[getter]
+    fn size(&self) -> usize {
+        self.like().size()
+    }
+
+    /// The element type, as NumPy's dtype.
+    #[getter]
+    fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        numpy_dtype(py, self.like().dtype())
+    }
+
+    /// Where the elements live: `cpu` or `gpu:0`.
+    #[getter]
+    fn device(&self) -> String {
+        self.like().device().to_string()
+    }
+
+    /// The axes in reverse order.
+    #[getter(T)]
+    fn transposed(&self, py: Python<'_>) -> PyResult<PyTensor> {
+        let x = self.value(py)?;
+        made(|| x.transpose(None))
+    }
+
+    fn __hash__(slf: &Bound<'_, Self>) -> isize {
+        (slf.as_ptr() as isize) >> 4
+    }
+}
