@@ -224,6 +224,7 @@ impl Tensor {
 
     /// A node whose value is there.
     pub fn from_buffer(buffer: Buffer, shape: &[usize], dtype: DType, device: Device) -> Tensor {
+        crate::evaluate::count_bytes(crate::shape::size(shape) * dtype.bytes());
         Tensor::build(Op::Data, smallvec![], shape.into(), dtype, device, false, None, 0, Value::Ready(buffer))
     }
 

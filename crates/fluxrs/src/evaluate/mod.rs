@@ -19,6 +19,8 @@ use run::{bystander, run};
 
 /// Nodes made on a thread before everything pending there is evaluated.
 const MAX_PENDING_NODES: u32 = 1 << 17;
+/// Bytes of data brought in on a thread before everything pending there is evaluated.
+const MAX_PINNED_BYTES: usize = 1 << 30;
 /// Plans kept for graphs that come again.
 const MAX_PLANS: usize = 512;
 
@@ -37,6 +39,7 @@ thread_local! {
     static PENDING: RefCell<Vec<Weak<Node>>> = const { RefCell::new(Vec::new()) };
     static PENDING_LIMIT: Cell<usize> = const { Cell::new(64) };
     static MADE: Cell<u32> = const { Cell::new(0) };
+    static PINNED: Cell<usize> = const { Cell::new(0) };
 }
 
 /// A tensor held from outside the graph: evaluations that compute it keep its value.
@@ -100,16 +103,33 @@ fn held_and_pending(g: &Graph) -> Vec<Tensor> {
 
 /// Called for every node made: bounds what a loop that reads nothing can pile up.
 pub(crate) fn count_node() {
-    let made = MADE.get() + 1;
-    MADE.set(made);
-    if made >= MAX_PENDING_NODES {
-        MADE.set(0);
-        // What fails here fails again, with its message, where the value is read.
-        match bystander() {
-            Some(run) => run(&mut || drop(evaluate_pending())),
-            None => drop(evaluate_pending()),
-        }
+    MADE.set(MADE.get() + 1);
+    if MADE.get() >= MAX_PENDING_NODES {
+        evaluate_at_bound();
     }
+}
+
+/// Called for every buffer that enters a graph: data that nobody reads stays pinned until what uses it is evaluated.
+pub(crate) fn count_bytes(bytes: usize) {
+    PINNED.set(PINNED.get().saturating_add(bytes));
+    if PINNED.get() >= MAX_PINNED_BYTES {
+        evaluate_at_bound();
+    }
+}
+
+#[cold]
+fn evaluate_at_bound() {
+    restart_count();
+    // What fails here fails again, with its message, where the value is read.
+    match bystander() {
+        Some(run) => run(&mut || drop(evaluate_pending())),
+        None => drop(evaluate_pending()),
+    }
+}
+
+fn restart_count() {
+    MADE.set(0);
+    PINNED.set(0);
 }
 
 /// Evaluates everything on this thread that somebody holds.

@@ -1,7 +1,7 @@
 //! One evaluation: plan, memory, run, publication.
 
 use super::gather::{Gathered, Publish, collect};
-use super::{COUNTERS, MADE, MAX_PLANS, base_node};
+use super::{COUNTERS, MAX_PLANS, base_node, restart_count};
 use crate::bail;
 use crate::buffer::Buffer;
 use crate::cache::Cache;
@@ -91,7 +91,7 @@ pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
     if queue.is_some() && updates.is_empty() {
         return Ok(());
     }
-    MADE.set(0);
+    restart_count();
     let runner = &mut *runner;
     let result = runner.evaluate(g, roots, &updates);
     // Buffers and nodes go after the graph lock: dropping a large graph takes time.

@@ -73,10 +73,22 @@ fn product(a: &Tensor, b: &Tensor) -> Tensor {
     Tensor::node(Op::Matmul, smallvec![a.clone(), b.clone()], shape, a.dtype())
 }
 
-/// A·B: dA = g·Bᵀ, dB = Aᵀ·g.
+/// A·B: dA = g·Bᵀ, dB = Aᵀ·g. For an operand that is a transposed view the transpose of that is made, so that the gradient
+/// arrives in the order in which the operand's own elements lie.
 pub(crate) fn gradient(i: usize, srcs: &[Tensor], g: &Tensor) -> Tensor {
-    match i {
-        0 => product(g, &srcs[1].swap_last()),
-        _ => product(&srcs[0].swap_last(), g),
+    let (a, b) = (&srcs[0], &srcs[1]);
+    match (i, is_transposed(&srcs[i])) {
+        (0, false) => product(g, &b.swap_last()),
+        (0, true) => product(b, &g.swap_last()).swap_last(),
+        (_, false) => product(&a.swap_last(), g),
+        (_, true) => product(&g.swap_last(), a).swap_last(),
+    }
+}
+
+/// Whether the columns of the last two axes lie side by side in memory.
+fn is_transposed(x: &Tensor) -> bool {
+    match x.op() {
+        Op::View(view) => matches!(view.map.strides[..], [.., 1, step] if step != 1),
+        _ => false,
     }
 }
