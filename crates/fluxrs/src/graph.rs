@@ -184,7 +184,8 @@ impl Tensor {
     /// A new pending node.
     #[inline]
     pub(crate) fn node(op: Op, srcs: Srcs, shape: Shape, dtype: DType) -> Tensor {
-        let tracked = srcs.iter().any(|s| s.0.tracked) && tracking();
+        // Truth values and integers have no gradient.
+        let tracked = dtype.is_float() && srcs.iter().any(|s| s.0.tracked) && tracking();
         let device = srcs.iter().find(|s| !s.is_number()).map_or(Device::CPU, |s| s.0.device);
         let guards = merge_guards(&srcs);
         crate::evaluate::count_node();
