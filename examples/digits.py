@@ -127,7 +127,8 @@ def main(argv: list[str] | None = None) -> list[float]:
     curves = {}
     for seed in given.seeds:
         m, curves[seed] = fit(seed, given.epochs, gpu if given.gpu else lambda x: x)
-    print(f"trained {len(curves)} times in {time.perf_counter() - start:.1f} s")
+    seconds = time.perf_counter() - start
+    print(f"trained {len(curves)} times on {m[0].W.device} in {seconds:.1f} s")
     for seed, curve in curves.items():
         print(f"seed {seed}: test accuracy {curve[-1][2]:.2%}")
 
