@@ -66,7 +66,7 @@ class Optimiser:
 
     def _arguments(self, δs: list[Any]) -> Iterator[tuple[Any, ...]]:
         for p, δ, state in zip(self.params, δs, self.state, strict=True):
-            yield data(p), tensor(δ), *map(data, state)
+            yield data(p), data(p) * 0 if δ is None else tensor(δ), *map(data, state)
 
     def rule(self, p: Tensor, δ: Tensor, *state: Tensor) -> tuple[Any, ...]:
         """What is added to `p`, then the new state; the numbers of a step are `self.η`, `self.t`, …"""
