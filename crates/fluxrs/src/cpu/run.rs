@@ -26,6 +26,8 @@ const TASK: usize = 16 * BLOCK;
 pub struct CpuPlan {
     plan: Arc<Plan>,
     steps: Vec<Step>,
+    /// Bytes behind the plan's workspace for partial results, of whichever kernel needs most.
+    scratch: usize,
 }
 
 enum Step {
@@ -40,6 +42,8 @@ struct Context<'a> {
     buffers: &'a [Address],
     numbers: &'a [Number],
     stop: &'a std::sync::atomic::AtomicBool,
+    /// Room for the partial results of a reduction; see `scratch_bytes`.
+    scratch: Address,
     parallel: bool,
 }
 
@@ -72,8 +76,9 @@ impl CpuPlan {
                 Body::Matmul(m) => Step::Matmul(m.epilogue.as_ref().map(|l| lower(l, plan))),
                 Body::Structured(_) => Step::Structured,
             })
-            .collect();
-        CpuPlan { plan: plan.clone(), steps }
+            .collect::<Vec<Step>>();
+        let scratch = steps.iter().map(|s| if let Step::Loop(l) = s { scratch_bytes(l) } else { 0 }).max().unwrap_or(0);
+        CpuPlan { plan: plan.clone(), steps, scratch }
     }
 
     fn kernels(&self, range: std::ops::Range<usize>, context: &Context<'_>) -> Result<()> {
@@ -98,9 +103,10 @@ impl CpuPlan {
 impl Executable for CpuPlan {
     fn run(&self, bindings: &mut Bindings<'_>) -> Result<()> {
         let plan = &*self.plan;
+        let bytes = plan.workspace.saturating_add(self.scratch);
         let workspace = match WORKSPACE.take() {
-            Some(w) if w.bytes() >= plan.workspace => w,
-            _ => HostBuffer::new(plan.workspace)?,
+            Some(w) if w.bytes() >= bytes => w,
+            _ => HostBuffer::new(bytes)?,
         };
         let buffers: SmallVec<[Address; 32]> = plan
             .buffers
@@ -111,7 +117,8 @@ impl Executable for CpuPlan {
                 Place::Workspace(offset) => Address(workspace.as_ptr().wrapping_add(offset)),
             })
             .collect();
-        let context = Context { buffers: &buffers, numbers: bindings.numbers, stop: bindings.stop, parallel: false };
+        let scratch = Address(workspace.as_ptr().wrapping_add(plan.workspace));
+        let context = Context { buffers: &buffers, numbers: bindings.numbers, stop: bindings.stop, scratch, parallel: false };
         let mut result = self.kernels(0..plan.commit, &context);
         if result.is_ok() {
             bindings.bad_losses = (0..plan.guards.len()).filter(|&i| !is_finite(plan, &buffers, plan.guards[i])).collect();
@@ -188,6 +195,17 @@ fn run_rows(l: &Lowered, context: &Context<'_>) -> Result<()> {
     })
 }
 
+/// What a reduction needs for partial results: eight bytes for each piece of each row, or each group of each column.
+fn scratch_bytes(l: &Lowered) -> usize {
+    let (rows, cols) = (l.rows(), l.cols());
+    let partials = match l.mode {
+        Mode::Rows if !l.spreads && cols > BLOCK => rows.saturating_mul(cols.div_ceil(fold::CHUNK)),
+        Mode::Columns => cols.saturating_mul(rows.div_ceil(fold::ROWS).max(1)),
+        _ => 0,
+    };
+    partials.saturating_mul(8 * folds(l).len())
+}
+
 fn folds(l: &Lowered) -> Vec<(usize, Fold)> {
     let of = |(k, m): (usize, &super::lower::Micro)| match m.action {
         Action::Fold(f) => Some((k, f)),
@@ -201,8 +219,7 @@ fn run_long_rows(l: &Lowered, context: &Context<'_>) -> Result<()> {
     let (rows, cols) = (l.rows(), l.cols());
     let pieces = cols.div_ceil(fold::CHUNK);
     let folds = folds(l);
-    let mut partials = vec![0u64; folds.len() * rows * pieces];
-    let store = Address(partials.as_mut_ptr().cast());
+    let store = context.scratch;
     let area = rows * pieces * 8;
     let context = *context;
     let per_task = if context.parallel { TASK / fold::CHUNK } else { (rows * pieces).max(1) };
@@ -255,8 +272,7 @@ fn run_columns(l: &Lowered, context: &Context<'_>) -> Result<()> {
     let strips = cols.div_ceil(width);
     // Per fold: groups × cols partial results.
     let area = groups * cols * 8;
-    let partials = HostBuffer::new(folds.len() * area)?;
-    let store = Address(partials.as_ptr());
+    let store = context.scratch;
     let per_block = (BLOCK / width).clamp(1, fold::ROWS);
     let context = *context;
     let per_task = if context.parallel { (TASK / (width * fold::ROWS)).max(1) } else { (groups * strips).max(1) };
