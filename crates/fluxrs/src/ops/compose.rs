@@ -60,8 +60,7 @@ impl Tensor {
     /// With at least `n` axes, as NumPy's `atleast_1d`, `2d` and `3d` place them: a vector is a row, a matrix one of a last axis of 1.
     pub fn atleast(&self, n: usize) -> Tensor {
         let x = self.as_array();
-        let &[rows @ ..] = &x.shape();
-        match (n, rows) {
+        match (n, x.shape()) {
             (_, s) if s.len() >= n => x.clone(),
             (3, &[a]) => x.reshape_to(&[1, a, 1]),
             (3, &[a, b]) => x.reshape_to(&[a, b, 1]),

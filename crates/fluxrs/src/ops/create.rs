@@ -66,6 +66,18 @@ impl Structured for Iota {
     }
 }
 
+/// The same constant or random numbers made on another device; None if `x` is not made of numbers alone.
+pub fn made_on(x: &Tensor, device: Device) -> Option<Tensor> {
+    let op = match x.op() {
+        Op::Fill => Op::Fill,
+        Op::Structured(s) => Op::Structured(s.clone()),
+        _ => return None,
+    };
+    let srcs = x.0.srcs.get(&crate::graph::lock()).clone();
+    let alone = srcs.iter().all(Tensor::is_number);
+    alone.then(|| Tensor::guarded(op, srcs, x.shape().into(), x.dtype(), device, None))
+}
+
 /// start, start + step, … up to `stop`, without it.
 pub fn arange(start: Number, stop: Number, step: Number, dtype: DType) -> Result<Tensor> {
     let n = match (start, stop, step) {

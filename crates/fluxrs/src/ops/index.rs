@@ -118,6 +118,7 @@ pub fn take(x: &Tensor, index: &Tensor, axis: isize) -> Result<Tensor> {
     if !index.dtype().is_int() {
         bail!(Type, "take: indices must be integers, got {}; use astype('int64')", index.dtype());
     }
+    super::elementwise::check_devices("take", &[x, index])?;
     let axis = shape::axis("take", axis, x.ndim())?;
     let index = index.cast(DType::I64);
     if x.shape()[axis] == 0 && index.size() > 0 {
@@ -140,6 +141,7 @@ pub fn take_at(x: &Tensor, indices: &[Tensor]) -> Result<Tensor> {
     }
     let mut shape = Shape::new();
     for i in indices {
+        super::elementwise::check_devices("indexing", &[x, i])?;
         shape = shape::broadcast("indexing", &shape, i.shape())?;
     }
     // One index into the leading axes seen as one; each part is brought into range by itself first.

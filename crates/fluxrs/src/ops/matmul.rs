@@ -17,6 +17,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             show(b.shape())
         );
     }
+    super::elementwise::check_devices("matmul", &[a, b])?;
     let dtype = a.dtype().promote(b.dtype());
     let dtype = if dtype == crate::dtype::DType::Bool { crate::dtype::DType::I64 } else { dtype };
     let (a, b) = (a.cast(dtype), b.cast(dtype));

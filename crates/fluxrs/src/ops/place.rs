@@ -38,9 +38,10 @@ impl Place {
     }
 }
 
-/// The common dtype of several tensors.
+/// The common dtype of several tensors, which must live on one device.
 pub(crate) fn common_dtype(op: &str, xs: &[Tensor]) -> Result<DType> {
     let Some(first) = xs.first() else { bail!(Value, "{op}: at least one tensor is needed") };
+    super::elementwise::check_devices(op, &xs.iter().collect::<SmallVec<[&Tensor; 4]>>())?;
     Ok(xs.iter().fold(first.dtype(), |d, x| d.promote(x.dtype())))
 }
 
@@ -133,7 +134,7 @@ impl Tensor {
     pub fn split(&self, sections: usize, axis: isize) -> Result<Vec<Tensor>> {
         let axis = shape::axis("split", axis, self.ndim())?;
         let n = self.shape()[axis];
-        if sections == 0 || n % sections != 0 {
+        if sections == 0 || !n.is_multiple_of(sections) {
             bail!(Value, "split: axis {axis} of length {n} does not split into {sections} equal parts");
         }
         let at: Vec<usize> = (1..sections).map(|i| i * (n / sections)).collect();

@@ -121,13 +121,13 @@ const TASK: usize = 1 << 12;
 
 /// Normals from pairs of uniforms; u is in (0, 1], v in [0, 1). In arithmetic without FMA, which is the same on every machine.
 #[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "compiled for every instruction set, in one arithmetic")]
 unsafe fn box_muller_body<T: Real, I: Isa>(u: &mut [T], v: &mut [T]) {
     for (u, v) in u.iter_mut().zip(v) {
         let radius = (T::of(-2.0) * u.log::<Plain>()).sqrt::<Plain>();
         let angle = T::of(std::f64::consts::TAU) * *v;
         (*u, *v) = (radius * angle.cos::<Plain>(), radius * angle.sin::<Plain>());
     }
-    let _ = I::LEVEL;
 }
 per_isa! {
     fn box_muller[T: Real](u: &mut [T], v: &mut [T]) = box_muller_body

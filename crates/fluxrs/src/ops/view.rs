@@ -115,7 +115,7 @@ impl Tensor {
         let known: usize = to.iter().filter(|&&n| n >= 0).map(|&n| n as usize).product();
         let unknown = to.iter().filter(|&&n| n < 0).count();
         let wrong = unknown > 1 || to.iter().any(|&n| n < -1);
-        let fits = if unknown == 1 { known != 0 && self.size() % known == 0 } else { known == self.size() };
+        let fits = if unknown == 1 { known != 0 && self.size().is_multiple_of(known) } else { known == self.size() };
         if wrong || !fits {
             let wanted = to.iter().map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
             bail!(

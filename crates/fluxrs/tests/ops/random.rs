@@ -70,6 +70,26 @@ fn replay_draws_the_same_again() {
 }
 
 #[test]
+fn a_plan_that_draws_replays_with_fresh_numbers() {
+    use fluxrs::evaluate::COUNTERS;
+    use std::sync::atomic::Ordering;
+    let _turn = alone();
+    seed(9);
+    let x = float64(&[1.0; 8], &[8]).cast(DType::F32);
+    let step = || values(&(bernoulli(&Tensor::number(0.5), &[8]).unwrap().cast(DType::F32) * &x + rand(&[8], DType::F32).unwrap()));
+    let mut seen = vec![step()];
+    let before = COUNTERS.plans_made.load(Ordering::Relaxed);
+    for _ in 0..200 {
+        seen.push(step());
+    }
+    // Other tests make plans of their own meanwhile, but not two hundred.
+    assert!(COUNTERS.plans_made.load(Ordering::Relaxed) - before < 150);
+    seen.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    seen.dedup();
+    assert_eq!(seen.len(), 201);
+}
+
+#[test]
 fn moments() {
     let _turn = alone();
     seed(7);

@@ -6,7 +6,7 @@ fn running(x: &[f64], shape: &[usize], axis: usize, join: fn(f64, f64) -> f64) -
     let inner: usize = shape[axis + 1..].iter().product();
     let mut out = x.to_vec();
     for i in 0..x.len() {
-        if (i / inner) % shape[axis] > 0 {
+        if !(i / inner).is_multiple_of(shape[axis]) {
             out[i] = join(out[i - inner], x[i]);
         }
     }

@@ -22,7 +22,7 @@ fn sort_along_every_axis() {
         let got = values(&float64(&x, &shape).sort(Some(axis as isize)).unwrap());
         let inner: usize = shape[axis + 1..].iter().product();
         let mut want = x.clone();
-        for start in (0..60).filter(|i| (i / inner) % shape[axis] == 0) {
+        for start in (0..60).filter(|i| (i / inner).is_multiple_of(shape[axis])) {
             let mut line: Vec<f64> = (0..shape[axis]).map(|k| x[start + k * inner]).collect();
             line.sort_by(f64::total_cmp);
             line.iter().enumerate().for_each(|(k, &v)| want[start + k * inner] = v);
