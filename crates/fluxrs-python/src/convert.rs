@@ -9,7 +9,8 @@ use fluxrs::graph::no_grad;
 use fluxrs::ops::place::stack;
 use fluxrs::{DType, Number, Tensor};
 use numpy::{PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use fluxrs::shape::show;
+use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyModule, PyTuple};
@@ -329,12 +330,17 @@ pub fn shape(args: &Bound<'_, PyTuple>, op: &str) -> PyResult<SmallVec<[usize; 4
         return Err(PyValueError::new_err(format!("{op}: a length is not negative, got {bad}")));
     }
     let shape: SmallVec<[usize; 4]> = list.into_iter().map(|n| n as usize).collect();
+    check_size(&shape, op)?;
+    Ok(shape)
+}
+
+/// No machine has as much memory as this many elements take.
+const MOST_ELEMENTS: usize = 1 << 45;
+
+pub fn check_size(shape: &[usize], op: &str) -> PyResult<()> {
     let elements = shape.iter().try_fold(1usize, |n, &k| n.checked_mul(k.max(1)));
-    match elements.filter(|&n| n <= isize::MAX as usize / 8) {
-        Some(_) => Ok(shape),
-        None => Err(pyo3::exceptions::PyMemoryError::new_err(format!(
-            "{op}: a tensor of shape {list:?} does not fit into memory",
-            list = shape.as_slice()
-        ))),
+    match elements.filter(|&n| n <= MOST_ELEMENTS) {
+        Some(_) => Ok(()),
+        None => Err(PyMemoryError::new_err(format!("{op}: a tensor of shape {} does not fit into memory", show(shape)))),
     }
 }

@@ -17,6 +17,7 @@ mod leaf;
 mod methods;
 mod operators;
 mod params;
+mod protocol;
 mod random;
 mod show;
 mod tensor;
@@ -40,5 +41,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     custom::register(m)?;
     params::register(m)?;
     export::register(m)?;
+    protocol::register(m)?;
     engine::register(m)
 }

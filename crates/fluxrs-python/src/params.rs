@@ -104,10 +104,9 @@ impl PyParams {
 /// What a gradient found for each member of a Params: None where the loss did not reach it.
 pub struct Found {
     leaves: Vec<Arc<Leaf>>,
-    /// The node of each leaf's value that the gradient was taken at.
-    at: Vec<u64>,
     grads: Vec<Option<Handle>>,
-    used: AtomicBool,
+    /// Whether a step has used it up.
+    used: Vec<AtomicBool>,
 }
 
 /// Those that are alive, the latest last.
@@ -115,26 +114,19 @@ static LIVING: Mutex<Vec<Weak<Found>>> = Mutex::new(Vec::new());
 
 impl Found {
     pub fn new(leaves: Vec<Arc<Leaf>>, grads: Vec<Option<Tensor>>) -> Arc<Found> {
-        let at = leaves.iter().map(|l| l.peek().id()).collect();
         let grads = grads.into_iter().map(|g| g.map(Handle::new)).collect();
-        let found = Arc::new(Found { leaves, at, grads, used: AtomicBool::new(false) });
+        let used = leaves.iter().map(|_| AtomicBool::new(false)).collect();
+        let found = Arc::new(Found { leaves, grads, used });
         let mut living = LIVING.lock().unwrap_or_else(|e| e.into_inner());
         living.retain(|w| w.strong_count() > 0);
         living.push(Arc::downgrade(&found));
         found
     }
 
-    fn grad(&self, leaf: &Arc<Leaf>) -> Option<Option<Tensor>> {
-        let i = self.leaves.iter().position(|l| l.number() == leaf.number())?;
-        Some(self.grads[i].as_ref().map(|h| h.tensor().clone()))
-    }
-
-    /// Whether all of the leaves are in it and still have the values that it was taken at.
-    fn covers(&self, leaves: &[Arc<Leaf>]) -> bool {
-        leaves.iter().all(|leaf| {
-            let place = self.leaves.iter().position(|l| l.number() == leaf.number());
-            place.is_some_and(|i| self.at[i] == leaf.peek().id() && !leaf.is_queued())
-        })
+    /// The places of leaves that are all in it and that no step has used yet.
+    fn unused(&self, leaves: &[Arc<Leaf>]) -> Option<Vec<usize>> {
+        let place = |leaf: &Arc<Leaf>| self.leaves.iter().position(|l| l.number() == leaf.number());
+        leaves.iter().map(|l| place(l).filter(|&i| !self.used[i].load(Ordering::Acquire))).collect()
     }
 }
 
@@ -145,12 +137,10 @@ fn latest(leaves: &[Arc<Leaf>]) -> Option<Vec<Option<Tensor>>> {
         return Some(accumulated);
     }
     let living: Vec<Arc<Found>> = LIVING.lock().unwrap_or_else(|e| e.into_inner()).iter().filter_map(Weak::upgrade).collect();
-    let found = living.iter().rev().find(|f| f.covers(leaves))?;
-    let grads: Vec<Option<Tensor>> = leaves.iter().map(|l| found.grad(l).flatten()).collect();
-    if grads.iter().all(Option::is_none) || found.used.swap(true, Ordering::AcqRel) {
-        return None;
-    }
-    Some(grads)
+    let (found, places) = living.iter().rev().find_map(|f| f.unused(leaves).map(|places| (f, places)))?;
+    places.iter().for_each(|&i| found.used[i].store(true, Ordering::Release));
+    let grads: Vec<Option<Tensor>> = places.iter().map(|&i| found.grads[i].as_ref().map(|h| h.tensor().clone())).collect();
+    grads.iter().any(Option::is_some).then_some(grads)
 }
 
 /// The δ of each parameter for an optimiser's step, or None if no gradient has reached any of them since the last one.

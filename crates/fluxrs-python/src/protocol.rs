@@ -1,0 +1,274 @@
+//! NumPy's functions on tensors: they give tensors, or say that they cannot. And DLPack.
+
+use crate::convert::{argument, numpy};
+use crate::error::core;
+use crate::operators::power;
+use crate::tensor::{PyTensor, made};
+use fluxrs::ops::matmul::matmul;
+use fluxrs::{DType, Elementwise, Tensor};
+use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::{PyBufferError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+
+type Object<'py> = PyResult<Bound<'py, PyAny>>;
+
+/// NumPy's functions and ours, where the names differ or NumPy's live elsewhere.
+const RENAMED: &[(&str, &str)] = &[
+    ("amax", "max"),
+    ("amin", "min"),
+    ("linalg.inv", "inv"),
+    ("linalg.solve", "solve"),
+    ("linalg.det", "det"),
+    ("permute_dims", "transpose"),
+    ("concat", "concatenate"),
+];
+
+/// Those that are called by the same name, with the same first arguments.
+const SAME: &[&str] = &[
+    "sum", "prod", "mean", "max", "min", "any", "all", "std", "var", "reshape", "transpose", "moveaxis", "swapaxes", "broadcast_to",
+    "expand_dims", "squeeze", "flip", "diagonal", "ravel", "repeat", "tile", "take", "clip", "concatenate", "stack", "vstack",
+    "hstack", "split", "dot", "outer", "vdot", "kron", "einsum", "tensordot", "cumsum", "cumprod", "sort", "argsort", "argmax",
+    "argmin", "trace", "where", "zeros_like", "ones_like", "roll", "take_along_axis",
+];
+
+/// Those that ask about values and give no array to differentiate: they get NumPy arrays.
+const ON_VALUES: &[&str] = &[
+    "allclose", "isclose", "array_equal", "array_equiv", "array2string", "array_repr", "array_str", "save", "savez",
+    "savez_compressed", "savetxt", "may_share_memory", "shares_memory", "result_type", "can_cast", "iscomplexobj", "isrealobj",
+    "copyto", "count_nonzero", "nonzero", "flatnonzero", "argwhere", "unique", "bincount", "histogram", "searchsorted",
+];
+
+const KEYWORDS: &[(&str, &str)] = &[("a_min", "low"), ("a_max", "high"), ("min", "low"), ("max", "high")];
+
+fn cannot(what: &str) -> PyErr {
+    PyTypeError::new_err(format!("{what} does not take tensors; use np.asarray(t) for the value, which has no gradient"))
+}
+
+/// Tensors in a nest of lists and tuples as NumPy arrays.
+fn plain<'py>(x: &Bound<'py, PyAny>) -> Object<'py> {
+    let py = x.py();
+    if let Ok(t) = x.cast::<PyTensor>() {
+        return t.get().numpy(py);
+    }
+    let list = x.is_instance_of::<PyList>();
+    if !list && !x.is_instance_of::<PyTuple>() {
+        return Ok(x.clone());
+    }
+    let items = x.try_iter()?.map(|i| plain(&i?)).collect::<PyResult<Vec<_>>>()?;
+    if list { PyList::new(py, items)?.into_bound_py_any(py) } else { PyTuple::new(py, items)?.into_bound_py_any(py) }
+}
+
+fn any_tracked(args: &Bound<'_, PyTuple>) -> bool {
+    args.iter().any(|x| x.cast::<PyTensor>().is_ok_and(|t| t.get().is_tracked()))
+}
+
+/// A universal function on its operands.
+fn universal(name: &str, xs: &[Tensor]) -> Option<PyResult<PyTensor>> {
+    let ours = match name {
+        "absolute" | "fabs" => "abs",
+        "mod" => "remainder",
+        "bitwise_and" if xs.iter().all(|x| x.dtype() == DType::Bool) => "logical_and",
+        "bitwise_or" if xs.iter().all(|x| x.dtype() == DType::Bool) => "logical_or",
+        "bitwise_xor" if xs.iter().all(|x| x.dtype() == DType::Bool) => "logical_xor",
+        "invert" if xs.iter().all(|x| x.dtype() == DType::Bool) => "logical_not",
+        other => other,
+    };
+    match (ours, xs) {
+        ("positive" | "conjugate", [x]) => return Some(Ok(PyTensor::new(x.clone()))),
+        ("matmul", [x, y]) => return Some(made(|| matmul(x, y))),
+        ("power" | "float_power", [x, y]) => return Some(made(|| power(x, y))),
+        _ => {}
+    }
+    let op = Elementwise::by_name(ours).filter(|op| op.record().arity == xs.len())?;
+    Some(made(|| op.apply(&xs.iter().collect::<Vec<_>>())))
+}
+
+#[pymethods]
+impl PyTensor {
+    /// In an operation with an array the tensor's own operators win.
+    #[classattr]
+    fn __array_priority__() -> f64 {
+        1000.0
+    }
+
+    #[pyo3(signature = (ufunc, method, *inputs, **options))]
+    fn __array_ufunc__<'py>(
+        slf: &Bound<'py, Self>,
+        ufunc: &Bound<'py, PyAny>,
+        method: &str,
+        inputs: &Bound<'py, PyTuple>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> Object<'py> {
+        let py = slf.py();
+        let name: String = ufunc.getattr("__name__")?.extract()?;
+        let what = if method == "__call__" { format!("np.{name}") } else { format!("np.{name}.{method}") };
+        if options.is_some_and(|o| o.contains("out").unwrap_or(false)) {
+            return into_array(ufunc, method, inputs, options, &what);
+        }
+        if method == "__call__" && options.is_none_or(|o| o.is_empty()) {
+            let mut xs = Vec::with_capacity(inputs.len());
+            for x in inputs.iter() {
+                if x.getattr_opt("__array_ufunc__")?.is_some_and(|u| u.is_none()) {
+                    return Ok(py.NotImplemented().into_bound(py));
+                }
+                xs.push(argument(&x)?.into_owned());
+            }
+            return universal(&name, &xs).unwrap_or_else(|| Err(cannot(&what)))?.into_bound_py_any(py);
+        }
+        let ours = match (method, name.as_str()) {
+            ("reduce", "add") => "sum",
+            ("reduce", "multiply") => "prod",
+            ("reduce", "maximum") => "max",
+            ("reduce", "minimum") => "min",
+            ("reduce", "logical_and") => "all",
+            ("reduce", "logical_or") => "any",
+            ("accumulate", "add") => "cumsum",
+            ("accumulate", "multiply") => "cumprod",
+            _ => return Err(cannot(&what)),
+        };
+        let arguments = PyDict::new(py);
+        arguments.set_item("axis", 0)?;
+        if let Some(options) = options {
+            arguments.update(options.as_mapping())?;
+        }
+        inputs.get_item(0)?.call_method(ours, (), Some(&arguments))
+    }
+
+    fn __array_function__<'py>(
+        slf: &Bound<'py, Self>,
+        func: &Bound<'py, PyAny>,
+        _types: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+    ) -> Object<'py> {
+        let py = slf.py();
+        let name: String = func.getattr("__name__")?.extract()?;
+        let linear = func.getattr("__module__")?.extract::<String>().is_ok_and(|m| m.ends_with("linalg"));
+        let name = if linear && name != "matmul" { format!("linalg.{name}") } else { name };
+        match name.as_str() {
+            "shape" => return args.get_item(0)?.getattr("shape"),
+            "ndim" => return args.get_item(0)?.getattr("ndim"),
+            "size" if args.len() == 1 => return args.get_item(0)?.getattr("size"),
+            "copy" => return numpy(py)?.call_method1("array", (args.get_item(0)?,)),
+            "linalg.norm" => return norm(args, kwargs),
+            "pad" => return pad(args, kwargs),
+            "round" | "around" if args.len() == 1 && kwargs.is_empty() => return args.get_item(0)?.call_method0("rint"),
+            "linalg.matrix_transpose" | "matrix_transpose" => return args.get_item(0)?.call_method1("swapaxes", (-1, -2)),
+            _ => {}
+        }
+        if ON_VALUES.contains(&name.as_str()) {
+            let args = plain(args.as_any())?.cast_into::<PyTuple>()?;
+            let plain_kwargs = PyDict::new(py);
+            for (k, v) in kwargs.iter() {
+                plain_kwargs.set_item(k, plain(&v)?)?;
+            }
+            return func.call(args, Some(&plain_kwargs));
+        }
+        let ours = RENAMED.iter().find(|r| r.0 == name).map(|r| r.1);
+        let Some(ours) = ours.or_else(|| SAME.iter().find(|&&n| n == name).copied()) else {
+            return Err(cannot(&format!("np.{name}")));
+        };
+        let options = PyDict::new(py);
+        for (k, v) in kwargs.iter() {
+            let k: String = k.extract()?;
+            if v.is_none() && (k == "out" || k == "dtype") {
+                continue;
+            }
+            let known = if ours == "clip" { KEYWORDS.iter().find(|w| w.0 == k).map_or(k.as_str(), |w| w.1) } else { k.as_str() };
+            options.set_item(known, v)?;
+        }
+        // NumPy's own default.
+        if (ours == "std" || ours == "var") && !options.contains("ddof")? {
+            options.set_item("ddof", 0)?;
+        }
+        py.import("fluxrs._core")?.getattr(ours)?.call(args, Some(&options))
+    }
+
+    /// DLPack, through NumPy; a consumer that knows no read-only memory gets a copy.
+    #[pyo3(signature = (**options))]
+    fn __dlpack__<'py>(slf: &Bound<'py, Self>, options: Option<&Bound<'py, PyDict>>) -> Object<'py> {
+        let array = slf.get().numpy(slf.py())?;
+        match array.call_method("__dlpack__", (), options) {
+            Err(e) if e.is_instance_of::<PyBufferError>(slf.py()) => {
+                array.call_method0("copy")?.call_method("__dlpack__", (), options)
+            }
+            result => result,
+        }
+    }
+
+    fn __dlpack_device__(&self) -> (i32, i32) {
+        (1, 0)
+    }
+}
+
+/// `np.add(a, t, out=a)` and `a += t`: into the array, if no gradient is lost by it.
+fn into_array<'py>(
+    ufunc: &Bound<'py, PyAny>,
+    method: &str,
+    inputs: &Bound<'py, PyTuple>,
+    options: Option<&Bound<'py, PyDict>>,
+    what: &str,
+) -> Object<'py> {
+    let out = options.and_then(|o| o.get_item("out").ok().flatten());
+    let outs = out.and_then(|o| o.cast_into::<PyTuple>().ok());
+    if any_tracked(inputs) || outs.is_some_and(|o| o.iter().any(|x| x.is_instance_of::<PyTensor>())) {
+        return Err(PyTypeError::new_err(format!(
+            "{what} with out=: a tensor cannot be written, and an array has no gradient; update(array, Δ) adds a value in place"
+        )));
+    }
+    let inputs = plain(inputs.as_any())?.cast_into::<PyTuple>()?;
+    ufunc.getattr(method)?.call(inputs, options)
+}
+
+fn norm<'py>(args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> Object<'py> {
+    let py = args.py();
+    let pick = |i: usize, name: &str| -> PyResult<Option<Bound<'py, PyAny>>> {
+        let given = if i < args.len() { Some(args.get_item(i)?) } else { kwargs.get_item(name)? };
+        Ok(given.filter(|x| !x.is_none()))
+    };
+    let x = args.get_item(0)?;
+    let (order, axis) = (pick(1, "ord")?, pick(2, "axis")?);
+    let matrix = x.getattr("ndim")?.extract::<usize>()? > 1 && !axis.as_ref().is_some_and(|a| a.extract::<isize>().is_ok());
+    if matrix && order.is_some() {
+        return Err(cannot("np.linalg.norm of a matrix with ord"));
+    }
+    let options = PyDict::new(py);
+    if let Some(p) = order {
+        options.set_item("p", p)?;
+    }
+    if let Some(axis) = axis {
+        options.set_item("axis", axis)?;
+    }
+    if let Some(keep) = pick(3, "keepdims")? {
+        options.set_item("keepdims", keep)?;
+    }
+    x.call_method("norm", (), Some(&options))
+}
+
+fn pad<'py>(args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> Object<'py> {
+    let mode = if args.len() > 2 { Some(args.get_item(2)?) } else { kwargs.get_item("mode")? };
+    if args.len() < 2 || mode.is_some_and(|m| m.extract::<String>().is_ok_and(|m| m != "constant")) {
+        return Err(cannot("np.pad with a mode other than 'constant'"));
+    }
+    let value = kwargs.get_item("constant_values")?;
+    args.get_item(0)?.call_method1("pad", (args.get_item(1)?, value))
+}
+
+/// `from_dlpack(x)`: the memory of another library's array as a tensor, without a copy where it is aligned; nobody may write it afterwards.
+#[pyfunction]
+fn from_dlpack(x: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
+    if let Ok(t) = x.cast::<PyTensor>() {
+        return Ok(t.clone().unbind());
+    }
+    if !x.hasattr("__dlpack__")? {
+        return Err(PyTypeError::new_err(format!("from_dlpack: {} has no __dlpack__", x.get_type().name()?)));
+    }
+    let array = numpy(x.py())?.call_method1("from_dlpack", (x,))?;
+    let shared = crate::convert::shared(&array)?.map_or_else(|| core(|| fluxrs::bail!(Type, "from_dlpack: not an array")), Ok)?;
+    Py::new(x.py(), PyTensor::new(shared))
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(from_dlpack, m)?)
+}
