@@ -127,6 +127,7 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
     let mut commit = None;
     let mut fresh_commit = false;
     let mut indexes = false;
+    let dtypes: Vec<_> = plan.buffers.iter().map(|buffer| buffer.dtype).collect();
     let guarded = !plan.guards.is_empty();
     for (k, kernel) in plan.kernels.iter().enumerate() {
         if k == plan.commit {
@@ -145,7 +146,7 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
             scratch.push(temporaries.take(len));
             scratch[scratch.len() - 1]
         };
-        let made = codegen::launches(kernel, &targets, late && guarded, limits, &mut temporary);
+        let made = codegen::launches(kernel, &targets, &dtypes, late && guarded, limits, &mut temporary);
         launches.extend(made.map_err(|fault| name_kernel(fault, &kernel.label))?);
         scratch.into_iter().for_each(|temp| temporaries.give(temp));
         indexes |= matches!(kernel.body, Body::Structured(_));

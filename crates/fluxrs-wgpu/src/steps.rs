@@ -11,14 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 const BYTES: u64 = 32;
-/// Words of the status: a loss was bad, in which step, which losses; the canary; an index was out of range (1 gather,
-/// 2 scatter), which one, of how many; the number of the running step.
+/// Words of the status: a loss was bad, in which step, which losses; the canary; an index was out of range (in
+/// which of `OPS`, from 1), which one, of how many; the number of the running step.
 const BAD: usize = 0;
 const BAD_STEP: usize = 1;
 const BAD_LOSSES: usize = 2;
 const CANARY: usize = 3;
 const INDEX: usize = 4;
 const STEP: usize = 7;
+
+const OPS: [&str; 4] = ["take", "scatter_add", "take_along_axis", "add_along_axis"];
 
 const WAITING: u8 = 0;
 const MAPPED: u8 = 1;
@@ -92,7 +94,7 @@ impl Steps {
             if words[BAD] != 0 {
                 self.raised.get_or_insert(Raised::Loss { step: words[BAD_STEP], losses: words[BAD_LOSSES] });
             } else if words[INDEX] != 0 {
-                let op = if words[INDEX] == 1 { "take" } else { "scatter_add" };
+                let op = OPS[(words[INDEX] as usize - 1).min(OPS.len() - 1)];
                 self.raised.get_or_insert(Raised::Index { op, index: words[INDEX + 1] as i32, rows: words[INDEX + 2] });
             }
         }

@@ -3,17 +3,40 @@
 //! A marked part begins with a line `//<name` and ends with `//>`. What stands between makes the template valid as it
 //! is, so that it can be read and checked alone. `//<unroll i n` marks a `for` loop over `i` from 0 to n.
 
-/// Products of matrices.
-pub const MATMUL: &str = include_str!("../../../shaders/matmul.wgsl");
-/// Rows by number.
-pub const GATHER: &str = include_str!("../../../shaders/gather.wgsl");
-/// The adjoint of gather.
-pub const SCATTER_ADD: &str = include_str!("../../../shaders/scatter_add.wgsl");
-/// The look at a loss before the commit.
-pub const GUARD: &str = include_str!("../../../shaders/guard.wgsl");
+macro_rules! templates {
+    ($($(#[$doc:meta])* $name:ident: $file:literal),* $(,)?) => {
+        $($(#[$doc])* pub const $name: &str = include_str!(concat!("../../../shaders/", $file));)*
+    };
+}
 
-/// Every template, each valid as it stands.
-pub const ALL: [&str; 4] = [MATMUL, GATHER, SCATTER_ADD, GUARD];
+templates! {
+    /// Products of matrices.
+    MATMUL: "matmul.wgsl",
+    /// Rows by number.
+    GATHER: "gather.wgsl",
+    /// The adjoint of gather.
+    SCATTER_ADD: "scatter_add.wgsl",
+    /// Elements of each row by number.
+    TAKE_ALONG: "take_along.wgsl",
+    /// The adjoint of taking along an axis.
+    ADD_ALONG: "add_along.wgsl",
+    /// Random numbers, and what makes normals and integers of the bits.
+    RANDOM: "random.wgsl",
+    RANDOM_NORMAL: "random_normal.wgsl",
+    RANDOM_INTEGER: "random_integer.wgsl",
+    /// Running sums and their kin.
+    SCAN: "scan.wgsl",
+    /// Places of largest and smallest elements.
+    ARGEXTREME: "argextreme.wgsl",
+    /// Indices that sort.
+    ARGSORT: "argsort.wgsl",
+    /// The look at a loss before the commit.
+    GUARD: "guard.wgsl",
+}
+
+/// Every template with an entry point, each valid as it stands but for the library functions it calls.
+#[cfg(test)]
+pub const ALL: [&str; 10] = [MATMUL, GATHER, SCATTER_ADD, TAKE_ALONG, ADD_ALONG, RANDOM, SCAN, ARGEXTREME, ARGSORT, GUARD];
 
 /// `template` with each named part replaced; with `unroll`, marked loops are written out.
 pub(crate) fn fill(template: &str, parts: &[(&str, &str)], unroll: bool) -> String {

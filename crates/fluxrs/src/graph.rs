@@ -263,6 +263,12 @@ impl Tensor {
         Tensor::build(op, smallvec![base], shape, dtype, device, false, guards, 0, Value::Pending)
     }
 
+    /// A pending node without operands in memory, computed on a device.
+    pub(crate) fn on(device: Device, op: Op, srcs: Srcs, shape: Shape, dtype: DType) -> Tensor {
+        crate::evaluate::count_node();
+        Tensor::guarded(op, srcs, shape, dtype, device, None)
+    }
+
     /// A pending node with guards of its own choosing.
     pub(crate) fn guarded(op: Op, srcs: Srcs, shape: Shape, dtype: DType, device: Device, guards: Option<Arc<Guards>>) -> Tensor {
         Tensor::build(op, srcs, shape, dtype, device, false, guards, 0, Value::Pending)

@@ -15,6 +15,7 @@ pub(crate) use builder::{Launch, Target};
 
 use crate::device::Limits;
 use crate::fault::Result;
+use fluxrs::dtype::DType;
 use fluxrs::plan::{Body, Kernel, Mode};
 use spill::Targets;
 
@@ -24,6 +25,7 @@ pub(crate) use structured::guard;
 pub(crate) fn launches(
     kernel: &Kernel,
     targets: &[Target],
+    dtypes: &[DType],
     guarded: bool,
     limits: &Limits,
     temporary: &mut dyn FnMut(usize) -> u32,
@@ -34,6 +36,6 @@ pub(crate) fn launches(
         Body::Loop(body) if body.mode == Mode::Map => map::launches(body, targets, guarded, cost, limits),
         Body::Loop(body) => reduce::launches(body, targets, guarded, cost, limits),
         Body::Matmul(m) => matmul::launches(m, targets, guarded, cost, limits),
-        Body::Structured(call) => structured::launches(call, targets, cost, limits),
+        Body::Structured(call) => structured::launches(call, targets, dtypes[call.out as usize], cost, limits),
     }
 }

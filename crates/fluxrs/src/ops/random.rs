@@ -8,6 +8,7 @@ use super::{Op, Operand, OperandMut, Structured};
 use crate::bail;
 use crate::cpu::isa::{Isa, Plain, level};
 use crate::cpu::math::Real;
+use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::Tensor;
@@ -250,24 +251,39 @@ impl Structured for Random {
     }
 }
 
-fn random(kind: Kind, shape: &[usize], dtype: DType, extra: &[i64]) -> Tensor {
+fn random(kind: Kind, shape: &[usize], dtype: DType, device: Device, extra: &[i64]) -> Tensor {
     let words = if dtype.bytes() == 8 && kind != Kind::Integers { 2 } else { 1 };
     let at = reserve((shape::size(shape) as u64).div_ceil(4 / words));
     let mut srcs = smallvec![Tensor::number(at.seed as i64), Tensor::number(at.counter as i64)];
     srcs.extend(extra.iter().map(|&n| Tensor::number(n)));
-    Tensor::node(Op::Structured(Arc::new(Random { kind })), srcs, Shape::from(shape), dtype)
+    Tensor::on(device, Op::Structured(Arc::new(Random { kind })), srcs, Shape::from(shape), dtype)
 }
 
 /// Uniform over [0, 1), in float32 or float64.
 pub fn rand(shape: &[usize], dtype: DType) -> Result<Tensor> {
-    float("rand", dtype)?;
-    Ok(random(Kind::Uniform, shape, dtype, &[]))
+    rand_on(Device::CPU, shape, dtype)
 }
 
 /// Normal with mean 0 and deviation 1, in float32 or float64.
 pub fn randn(shape: &[usize], dtype: DType) -> Result<Tensor> {
+    randn_on(Device::CPU, shape, dtype)
+}
+
+/// As `rand`, drawn on a device.
+pub fn rand_on(device: Device, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    float("rand", dtype)?;
+    Ok(random(Kind::Uniform, shape, dtype, device, &[]))
+}
+
+/// As `randn`, drawn on a device.
+pub fn randn_on(device: Device, shape: &[usize], dtype: DType) -> Result<Tensor> {
     float("randn", dtype)?;
-    Ok(random(Kind::Normal, shape, dtype, &[]))
+    Ok(random(Kind::Normal, shape, dtype, device, &[]))
+}
+
+/// Uniform over [0, 1) in the shape, float type and place of `x`.
+pub fn rand_like(x: &Tensor) -> Result<Tensor> {
+    rand_on(x.device(), x.shape(), x.dtype().to_float())
 }
 
 fn float(op: &str, dtype: DType) -> Result<()> {
@@ -280,6 +296,11 @@ fn float(op: &str, dtype: DType) -> Result<()> {
 /// Integers `low ≤ n < high`, in int32 or int64. Scaled from 32 random bits, from 64 for more than 2³² values: a value is more
 /// likely than another by at most (high − low)/2³², or /2⁶⁴.
 pub fn randint(low: i64, high: i64, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    randint_on(Device::CPU, low, high, shape, dtype)
+}
+
+/// As `randint`, drawn on a device.
+pub fn randint_on(device: Device, low: i64, high: i64, shape: &[usize], dtype: DType) -> Result<Tensor> {
     if !dtype.is_int() {
         bail!(Type, "randint: dtype must be int32 or int64, got {dtype}");
     }
@@ -291,7 +312,7 @@ pub fn randint(low: i64, high: i64, shape: &[usize], dtype: DType) -> Result<Ten
     }
     let count = high.wrapping_sub(low);
     let kind = if (count as u64) >> 32 == 0 || dtype == DType::I32 { Kind::Integers } else { Kind::WideIntegers };
-    Ok(random(kind, shape, dtype, &[low, count]))
+    Ok(random(kind, shape, dtype, device, &[low, count]))
 }
 
 /// True with probability `p`, which broadcasts to the shape.
@@ -300,10 +321,10 @@ pub fn bernoulli(p: &Tensor, shape: &[usize]) -> Result<Tensor> {
         bail!(Shape, "bernoulli: p of shape {} does not broadcast to {}", shape::show(p.shape()), shape::show(shape));
     }
     let dtype = if p.is_number() { DType::F32 } else { p.dtype().to_float() };
-    super::Elementwise::less.apply(&[&rand(shape, dtype)?, p])
+    super::Elementwise::less.apply(&[&rand_on(p.device(), shape, dtype)?, p])
 }
 
 /// The numbers 0..n in random order, as int64.
 pub fn permutation(n: usize) -> Result<Tensor> {
-    random(Kind::Bits, &[n], DType::I64, &[]).argsort(Some(0))
+    random(Kind::Bits, &[n], DType::I64, Device::CPU, &[]).argsort(Some(0))
 }

@@ -1,0 +1,9 @@
+// The least value plus ⌊word · count / 2³²⌋; a count of 2³² takes the word as it is.
+
+fn scaled(word: u32) -> u32 {
+    return args[1].z + select(fx_mulhi(word, args[2].x), word, args[2].y != 0u);
+}
+
+fn make(block: vec4<u32>) -> vec4<u32> {
+    return vec4<u32>(scaled(block.x), scaled(block.y), scaled(block.z), scaled(block.w));
+}
