@@ -35,6 +35,7 @@ from .activations import (
     tanh,
     σ,
 )
+from .debugging import debug, profile
 from .devices import cpu, gpu
 from .layers.basic import Chain, Dense, Diagonal, activations, compose
 from .layers.normalise import BatchNorm, Dropout, LayerNorm, testmode
@@ -107,7 +108,7 @@ __all__ = [
     "NADAM", "Nesterov", "OneHotMatrix", "OneHotVector", "Params", "RMSProp", "SGD",
     "StopException", "Tensor", "TrackedArray", "accuracy", "activations", "anneal", "asarray",
     "back", "batch", "batches", "batchseq", "binarycrossentropy", "checkpoint", "children",
-    "chunk", "clipnorm", "clipvalue", "collect", "compose", "cosine", "cpu", "crossentropy",
+    "chunk", "clipnorm", "clipvalue", "collect", "compose", "cosine", "cpu", "crossentropy", "debug", "profile",
     "data", "derivative", "devices", "elu", "epochs", "evaluate", "exponential", "forward",
     "frequencies", "gelu", "glorot_normal", "glorot_uniform", "gpu", "grad", "gradcheck",
     "gradient", "hessian", "hook", "identity", "initn", "isleaf", "istracked", "jacobian",

@@ -4,7 +4,6 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use crate::convert::{argument, operand};
-use crate::error::core;
 use crate::tensor::{PyTensor, made};
 use fluxrs::{Elementwise, Tensor, elementwise_table};
 use pyo3::prelude::*;
@@ -33,7 +32,7 @@ macro_rules! define {
             fn $name(slf: &Bound<'_, Self> $(, $rest: &Bound<'_, PyAny>)*) -> PyResult<PyTensor> {
                 let $x = slf.get().value(slf.py())?;
                 $(let $rest = argument($rest)?;)*
-                core(|| apply(Elementwise::$name, &[&$x $(, &$rest)*])).map(PyTensor::new)
+                made(|| apply(Elementwise::$name, &[&$x $(, &$rest)*]))
             })*
         }
 
@@ -46,7 +45,7 @@ macro_rules! define {
             pub fn $name($x: &Bound<'_, PyAny> $(, $rest: &Bound<'_, PyAny>)*) -> PyResult<PyTensor> {
                 let $x = argument($x)?;
                 $(let $rest = argument($rest)?;)*
-                core(|| apply(Elementwise::$name, &[&$x $(, &$rest)*])).map(PyTensor::new)
+                made(|| apply(Elementwise::$name, &[&$x $(, &$rest)*]))
             })*
         }
 

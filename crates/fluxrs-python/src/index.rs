@@ -240,7 +240,8 @@ fn gather(x: &Tensor, arrays: Vec<(usize, Tensor)>) -> fluxrs::Result<Tensor> {
 impl PyTensor {
     fn __getitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
         let x = self.value(key.py())?;
-        get(&x, key).map(PyTensor::new)
+        let found = get(&x, key)?;
+        made(|| Ok(found))
     }
 
     fn __len__(&self) -> PyResult<usize> {

@@ -6,6 +6,7 @@
 mod convert;
 mod create;
 mod custom;
+mod debug;
 mod elementwise;
 mod engine;
 mod error;
@@ -42,5 +43,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     params::register(m)?;
     export::register(m)?;
     protocol::register(m)?;
+    debug::register(m)?;
     engine::register(m)
 }

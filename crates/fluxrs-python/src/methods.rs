@@ -4,7 +4,6 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use crate::convert::{Axes, argument, indices, integers};
-use crate::error::core;
 use crate::tensor::{PyTensor, made};
 use fluxrs::ops::matmul::matmul as product;
 use fluxrs::ops::reduce::Kind;
@@ -25,7 +24,7 @@ macro_rules! ops {
             #[pyo3(signature = ($($arg $(= $default)?),*))]
             fn $name(&self, py: Python<'_> $(, $arg: $ty)*) -> PyResult<PyTensor> {
                 let $x = &*self.value(py)?;
-                core(|| $body).map(PyTensor::new)
+                made(|| $body)
             })*
         }
 
@@ -37,7 +36,7 @@ macro_rules! ops {
             #[pyo3(signature = ($x $(, $arg $(= $default)?)*))]
             pub fn $name($x: &Bound<'_, PyAny> $(, $arg: $ty)*) -> PyResult<PyTensor> {
                 let $x = &*argument($x)?;
-                core(|| $body).map(PyTensor::new)
+                made(|| $body)
             })*
         }
 

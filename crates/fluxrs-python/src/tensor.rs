@@ -86,7 +86,7 @@ pub fn zeros_of(x: &Tensor) -> Tensor {
 
 /// The result of an op as a Tensor, or the exception it raises.
 pub fn made(op: impl FnOnce() -> fluxrs::Result<Tensor>) -> PyResult<PyTensor> {
-    core(op).map(PyTensor::new)
+    core(|| op().and_then(crate::debug::inspect)).map(PyTensor::new)
 }
 
 /// The objects of leaves that Python holds, by the leaf's number: a leaf has one object.
