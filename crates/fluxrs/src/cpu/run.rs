@@ -405,5 +405,8 @@ fn run_call(call: &Call, context: &Context<'_>) -> Result<()> {
             dtype: s.dtype,
         })
         .collect();
-    call.op.cpu(&srcs, OperandMut { ptr: context.buffers[call.out as usize].0, shape: &call.shape, dtype: call.dtype })
+    call.op.cpu(
+        &srcs,
+        OperandMut { ptr: context.buffers[call.out as usize].0, shape: &call.shape, dtype: call.dtype, stop: context.stop },
+    )
 }

@@ -2,6 +2,7 @@
 
 use super::elementwise::check_devices;
 use super::matmul::matmul;
+use super::structured::{go_on, room};
 use super::{Elementwise, Op, Operand, OperandMut, Structured};
 use crate::bail;
 use crate::cpu::isa::{Isa, level};
@@ -14,6 +15,7 @@ use crate::shape::{self, Shape, show};
 use rayon::prelude::*;
 use smallvec::smallvec;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// `srcs[0]` (…, n, n), `srcs[1]` (…, n, k) ↦ X (…, n, k) with A·X = B.
 struct Solve {
@@ -74,10 +76,12 @@ fn swap_rows<T>(a: &mut [T], width: usize, i: usize, j: usize) {
     }
 }
 
-fn factor<T: Real>(a: &[T], n: usize) -> Factors<T> {
-    let mut lu = a.to_vec();
-    let (mut swaps, mut singular) = (Vec::with_capacity(n), None);
+fn factor<T: Real>(a: &[T], n: usize, stop: &AtomicBool) -> Result<Factors<T>> {
+    let mut lu = room(a.len())?;
+    lu.extend_from_slice(a);
+    let (mut swaps, mut singular) = (room(n)?, None);
     for c in 0..n {
+        go_on(stop)?;
         let mut best = c;
         for r in c + 1..n {
             if lu[r * n + c].abs() > lu[best * n + c].abs() {
@@ -98,23 +102,26 @@ fn factor<T: Real>(a: &[T], n: usize) -> Factors<T> {
             line[c]
         });
     }
-    Factors { lu, swaps, singular }
+    Ok(Factors { lu, swaps, singular })
 }
 
 impl<T: Real> Factors<T> {
     /// `x` holds B (n, k) and becomes the solution.
-    fn solve(&self, x: &mut [T], n: usize, k: usize) {
+    fn solve(&self, x: &mut [T], n: usize, k: usize, stop: &AtomicBool) -> Result<()> {
         self.swaps.iter().enumerate().for_each(|(i, &j)| swap_rows(x, k, i, j));
         for c in 0..n {
+            go_on(stop)?;
             let (upper, rest) = x.split_at_mut((c + 1) * k);
             eliminate(rest, k, &upper[c * k..], |_, r| self.lu[(c + 1 + r) * n + c]);
         }
         for c in (0..n).rev() {
+            go_on(stop)?;
             let (upper, rest) = x.split_at_mut(c * k);
             let row = &mut rest[..k];
             row.iter_mut().for_each(|x| *x = *x / self.lu[c * n + c]);
             eliminate(upper, k, row, |_, r| self.lu[r * n + c]);
         }
+        Ok(())
     }
 
     fn determinant(&self, n: usize) -> T {
@@ -129,11 +136,12 @@ fn each<T: Real>(
     a: &[T],
     n: usize,
     out: &mut [T],
-    finish: impl Fn(usize, Factors<T>, &mut [T]) -> Option<usize> + Sync,
-) -> Vec<Option<usize>> {
+    stop: &AtomicBool,
+    finish: impl Fn(usize, Factors<T>, &mut [T]) -> Result<Option<usize>> + Sync,
+) -> Result<Vec<Option<usize>>> {
     let batch = a.len() / (n * n);
     let part = out.len() / batch;
-    let one = |(i, (a, out)): (usize, (&[T], &mut [T]))| finish(i, factor(a, n), out);
+    let one = |(i, (a, out)): (usize, (&[T], &mut [T]))| finish(i, factor(a, n, stop)?, out);
     // Each matrix by itself, also when there are many: their sizes do not add up to one elimination step.
     if batch > 1 && a.len() * n > PARALLEL {
         a.par_chunks_exact(n * n).zip(out.par_chunks_exact_mut(part)).enumerate().map(one).collect()
@@ -149,13 +157,15 @@ fn check(op: &str, found: &[Option<usize>]) -> Result<()> {
     Err(Error::Value(format!("{op}: {which} is singular: its column {column} is a combination of those before it")))
 }
 
-fn solve_kernel<T: Real + Element>(op: &str, a: &[T], b: Option<&[T]>, n: usize, out: &mut [T]) -> Result<()> {
+fn solve_kernel<T: Real + Element>(op: &str, a: &[T], b: Option<&[T]>, n: usize, mut result: OperandMut<'_>) -> Result<()> {
+    let stop = result.stop;
+    let out = result.as_mut_slice::<T>();
     if out.is_empty() {
         return Ok(());
     }
     let batch = a.len() / (n * n);
     let k = out.len() / batch / n;
-    let found = each(a, n, out, |i, factors, x| {
+    let found = each(a, n, out, stop, |i, factors, x| {
         match b {
             Some(b) => x.copy_from_slice(&b[i * n * k..(i + 1) * n * k]),
             None => {
@@ -163,9 +173,9 @@ fn solve_kernel<T: Real + Element>(op: &str, a: &[T], b: Option<&[T]>, n: usize,
                 (0..n).for_each(|r| x[r * n + r] = T::of(1.0));
             }
         }
-        factors.solve(x, n, k);
-        factors.singular
-    });
+        factors.solve(x, n, k, stop)?;
+        Ok(factors.singular)
+    })?;
     check(op, &found)
 }
 
@@ -197,11 +207,11 @@ impl Structured for Solve {
         Some(if i == 1 { db } else { -product(&db, &transposed(out)) })
     }
 
-    fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
+    fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
         let (a, b, n) = (srcs[0], srcs[1], order(&srcs[0]));
         match out.dtype {
-            DType::F32 => solve_kernel::<f32>(self.op, a.as_slice(), Some(b.as_slice()), n, out.as_mut_slice()),
-            _ => solve_kernel::<f64>(self.op, a.as_slice(), Some(b.as_slice()), n, out.as_mut_slice()),
+            DType::F32 => solve_kernel::<f32>(self.op, a.as_slice(), Some(b.as_slice()), n, out),
+            _ => solve_kernel::<f64>(self.op, a.as_slice(), Some(b.as_slice()), n, out),
         }
     }
 
@@ -221,11 +231,11 @@ impl Structured for Inverse {
         Some(-product(&product(&xt, g), &xt))
     }
 
-    fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
+    fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
         let (a, n) = (srcs[0], order(&srcs[0]));
         match out.dtype {
-            DType::F32 => solve_kernel::<f32>("inv", a.as_slice(), None, n, out.as_mut_slice()),
-            _ => solve_kernel::<f64>("inv", a.as_slice(), None, n, out.as_mut_slice()),
+            DType::F32 => solve_kernel::<f32>("inv", a.as_slice(), None, n, out),
+            _ => solve_kernel::<f64>("inv", a.as_slice(), None, n, out),
         }
     }
 
@@ -245,22 +255,25 @@ impl Structured for Determinant {
         Some(scale * transposed(&inverse_node(&srcs[0])))
     }
 
-    fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
-        fn run<T: Real + Element>(a: &[T], n: usize, out: &mut [T]) {
+    fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
+        fn run<T: Real + Element>(a: &[T], n: usize, mut result: OperandMut<'_>) -> Result<()> {
+            let stop = result.stop;
+            let out = result.as_mut_slice::<T>();
             if n == 0 || out.is_empty() {
-                return out.fill(T::of(1.0));
+                out.fill(T::of(1.0));
+                return Ok(());
             }
-            each(a, n, out, |_, factors, out| {
+            let finish = |_, factors: Factors<T>, out: &mut [T]| {
                 out[0] = factors.determinant(n);
-                None
-            });
+                Ok(None)
+            };
+            each(a, n, out, stop, finish).map(drop)
         }
         let (a, n) = (srcs[0], order(&srcs[0]));
         match out.dtype {
-            DType::F32 => run::<f32>(a.as_slice(), n, out.as_mut_slice()),
-            _ => run::<f64>(a.as_slice(), n, out.as_mut_slice()),
+            DType::F32 => run::<f32>(a.as_slice(), n, out),
+            _ => run::<f64>(a.as_slice(), n, out),
         }
-        Ok(())
     }
 }
 

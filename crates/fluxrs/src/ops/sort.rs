@@ -1,6 +1,7 @@
 //! Order along an axis: argsort, sort, the place of an extreme, and elements by index along an axis.
 
 use super::index::row;
+use super::structured::{go_on, room};
 use super::{Op, Operand, OperandMut, Structured};
 use crate::bail;
 use crate::dtype::{DType, Element};
@@ -67,9 +68,13 @@ integer_key!(u8);
 integer_key!(i32);
 integer_key!(i64);
 
-fn argsort_rows<T: SortKey>(x: &[T], n: usize, out: &mut [i64]) {
+fn argsort_rows<T: SortKey>(x: &[T], n: usize, mut result: OperandMut<'_>) -> Result<()> {
+    let stop = result.stop;
+    let out = result.as_mut_slice::<i64>();
     let sort = |(x, out): (&[T], &mut [i64]), alone: bool| {
-        let mut keys: Vec<(u64, i64)> = x.iter().enumerate().map(|(i, x)| (x.key(), i as i64)).collect();
+        go_on(stop)?;
+        let mut keys: Vec<(u64, i64)> = room(n)?;
+        keys.extend(x.iter().enumerate().map(|(i, x)| (x.key(), i as i64)));
         // No two pairs are equal, so that an unstable sort gives the one stable order.
         if alone {
             keys.par_sort_unstable()
@@ -77,12 +82,13 @@ fn argsort_rows<T: SortKey>(x: &[T], n: usize, out: &mut [i64]) {
             keys.sort_unstable()
         }
         out.iter_mut().zip(keys).for_each(|(o, (_, i))| *o = i);
+        Ok(())
     };
     if x.len() < PARALLEL || n == x.len() {
         let alone = x.len() >= PARALLEL;
-        x.chunks_exact(n).zip(out.chunks_exact_mut(n)).for_each(|row| sort(row, alone));
+        x.chunks_exact(n).zip(out.chunks_exact_mut(n)).try_for_each(|row| sort(row, alone))
     } else {
-        x.par_chunks_exact(n).zip(out.par_chunks_exact_mut(n)).for_each(|row| sort(row, false));
+        x.par_chunks_exact(n).zip(out.par_chunks_exact_mut(n)).try_for_each(|row| sort(row, false))
     }
 }
 
@@ -111,12 +117,10 @@ impl Structured for Argsort {
         None
     }
 
-    fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
+    fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
         let x = srcs[0];
-        if let Some(&n) = x.shape.last().filter(|&&n| n > 0) {
-            with_element!(x.dtype, T => argsort_rows::<T>(x.as_slice(), n, out.as_mut_slice()));
-        }
-        Ok(())
+        let &n = x.shape.last().expect("made with an axis");
+        if n == 0 { Ok(()) } else { with_element!(x.dtype, T => argsort_rows::<T>(x.as_slice(), n, out)) }
     }
 
     fn cost(&self, out: &Tensor) -> usize {

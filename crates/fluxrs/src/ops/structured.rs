@@ -1,9 +1,11 @@
 //! What an op that is neither elementwise, a view, a reduction nor a product must say of itself: one file each.
 
+use crate::bail;
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Tensor;
 use crate::shape;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A contiguous operand of a kernel.
 #[derive(Clone, Copy)]
@@ -18,6 +20,22 @@ pub struct OperandMut<'a> {
     pub ptr: *mut u8,
     pub shape: &'a [usize],
     pub dtype: DType,
+    /// Set by somebody else to end the kernel early: long ones look at it.
+    pub stop: &'a AtomicBool,
+}
+
+/// An error once somebody has asked for the kernel's end.
+pub fn go_on(stop: &AtomicBool) -> Result<()> {
+    if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+}
+
+/// Room for `n` elements of a kernel's own, or a MemoryError.
+pub fn room<T>(n: usize) -> Result<Vec<T>> {
+    let mut out = Vec::new();
+    match out.try_reserve_exact(n) {
+        Ok(()) => Ok(out),
+        Err(_) => bail!(Memory, "cannot get {} bytes of memory for a kernel's own use", n.saturating_mul(size_of::<T>())),
+    }
 }
 
 impl<'a> Operand<'a> {

@@ -9,3 +9,4 @@ mod products;
 mod random;
 mod scan;
 mod sort;
+mod threads;
