@@ -11,7 +11,7 @@ static MODE: AtomicU8 = AtomicU8::new(0);
 /// Sets the mode; returns what it was.
 #[pyfunction]
 fn _debug(eager: bool, nan: bool) -> (bool, bool) {
-    let mode = eager as u8 * EAGER | nan as u8 * NAN;
+    let mode = if eager { EAGER } else { 0 } | if nan { NAN } else { 0 };
     let old = MODE.swap(mode, Ordering::Relaxed);
     (old & EAGER != 0, old & NAN != 0)
 }

@@ -87,7 +87,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
     // Only nodes between a target and the result take part.
     let mut needed: Vec<bool> = Vec::with_capacity(steps.len());
     for step in &mut steps {
-        if cut && hits(&step.node).is_some() {
+        if cut && hits(step.node).is_some() {
             step.links.fill(NONE);
         }
         let below = step.links.iter().any(|&l| l != NONE && needed[l as usize]);

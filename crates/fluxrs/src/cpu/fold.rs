@@ -6,6 +6,9 @@
 //! elements i, i + lanes, i + 2·lanes, … in order, and the elements of the last, incomplete round go to the last lanes. Chunks are
 //! joined pairwise. So the error of a sum grows like the logarithm of its length.
 
+// `per_isa` compiles a body for an instruction set through its last type parameter, whether the body asks for it or not.
+#![allow(clippy::extra_unused_type_parameters, clippy::needless_range_loop)]
+
 use super::isa::{Isa, level};
 use super::lanes::Lane;
 use super::math::Num;
@@ -263,7 +266,7 @@ pub fn of(kind: Kind, dtype: DType) -> Option<Fold> {
         Kind::Min if dtype == DType::Bool => fold!(bool, All),
         Kind::Max => numbers!(Max),
         Kind::Min => numbers!(Min),
-        Kind::Any => (dtype == DType::Bool).then(|| fold!(bool, Any))?,
-        Kind::All => (dtype == DType::Bool).then(|| fold!(bool, All))?,
+        Kind::Any => (dtype == DType::Bool).then_some(fold!(bool, Any))?,
+        Kind::All => (dtype == DType::Bool).then_some(fold!(bool, All))?,
     }
 }

@@ -181,7 +181,7 @@ impl Program {
             Some(c) => c,
             None => self.temporary(dtype, shape::size(shape)),
         };
-        let kept = std::mem::replace(&mut self.buffer_of[i], Some(c));
+        let kept = self.buffer_of[i].replace(c);
         let epilogue = Emitter::new(pending, groups, self, k).loop_of(stored);
         let label = label(pending, group, stored);
         let body = Matmul {

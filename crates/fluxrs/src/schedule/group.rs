@@ -77,9 +77,9 @@ pub(crate) fn assign(pending: &Pending) -> Groups {
     let n = pending.locals.len();
     let late = late_nodes(pending);
     let mut a = Assigner { pending, early: vec![], late: vec![], of: vec![None; n], latest: FxHashMap::default() };
-    for i in 0..n {
+    for (i, late) in late.into_iter().enumerate() {
         if pending.is_compute(i) && (pending.requested[i].is_some() || pending.as_number(i).is_none()) {
-            a.place(i, late[i]);
+            a.place(i, late);
         }
     }
     let shift = a.early.len();

@@ -76,7 +76,8 @@ fn a_plan_that_draws_replays_with_fresh_numbers() {
     let _turn = alone();
     seed(9);
     let x = float64(&[1.0; 8], &[8]).cast(DType::F32);
-    let step = || values(&(bernoulli(&Tensor::number(0.5), &[8]).unwrap().cast(DType::F32) * &x + rand(&[8], DType::F32).unwrap()));
+    let step =
+        || values(&(bernoulli(&Tensor::number(0.5), &[8]).unwrap().cast(DType::F32) * &x + rand(&[8], DType::F32).unwrap()));
     let mut seen = vec![step()];
     let before = COUNTERS.plans_made.load(Ordering::Relaxed);
     for _ in 0..200 {
