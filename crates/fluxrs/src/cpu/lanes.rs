@@ -13,8 +13,8 @@
 //! `binary::<B, X, Y, U>()` and `ternary::<B, X, Y, Z, U>()` do the same for two and three operands of any types; a cast is a
 //! unary body from one type to another. `bool` is one byte, 0 or 1.
 //!
-//! The loops run over whole blocks of [`BLOCK`] elements, so that the vector code has no scalar remainder; what is left over goes
-//! through a padded block on the stack.
+//! The loops run over whole blocks of [`BLOCK`] elements, so that the vector code has no scalar remainder; the last block overlaps
+//! the one before it, and fewer elements than a block go through a padded one on the stack.
 
 use super::isa::{self, Isa, Level, level};
 use crate::per_isa;
@@ -88,16 +88,21 @@ macro_rules! arity {
             unsafe {
                 if whole > 0 {
                     $each::<B, $($X,)* U>(I::LEVEL)(from_raw_parts_mut(dst, whole), $(from_raw_parts($x, whole)),*);
-                }
-                if rest > 0 {
+                    if rest > 0 {
+                        // The last block, although it begins in what is done: the same results are written there again.
+                        let last = n - BLOCK;
+                        let dst = from_raw_parts_mut(dst.add(last), BLOCK);
+                        $each::<B, $($X,)* U>(I::LEVEL)(dst, $(from_raw_parts($x.add(last), BLOCK)),*);
+                    }
+                } else if rest > 0 {
                     let mut padded = [U::default(); BLOCK];
                     $(let $x = {
                         let mut block = [$X::default(); BLOCK];
-                        block[..rest].copy_from_slice(from_raw_parts($x.add(whole), rest));
+                        block[..rest].copy_from_slice(from_raw_parts($x, rest));
                         block
                     };)*
                     $each::<B, $($X,)* U>(I::LEVEL)(&mut padded, $(&$x),*);
-                    from_raw_parts_mut(dst.add(whole), rest).copy_from_slice(&padded[..rest]);
+                    from_raw_parts_mut(dst, rest).copy_from_slice(&padded[..rest]);
                 }
             }
         }

@@ -74,5 +74,10 @@ pub(super) fn sigmoid<T: Float, I: Isa>(x: T) -> T {
 #[inline(always)]
 pub(super) fn softplus<T: Float, I: Isa>(x: T) -> T {
     let positive = if x > T::of(0.0) { x } else { T::of(0.0) };
-    positive + log1p::<T, I>(exp::<T, I>(-x.abs()))
+    let e = exp::<T, I>(-x.abs());
+    // log(1 + e) = t + t·z·P(z)/2 with t = 2e/(2 + e), z = t²/4: for e ≤ 1 without exponents or edges.
+    let t = (e + e) / (e + T::of(2.0));
+    let half = T::of(0.5) * t;
+    let z = half * half;
+    positive + (half * z).fma::<I>(z.polynomial::<I>(T::LOG_P), t)
 }
