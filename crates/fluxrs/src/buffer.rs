@@ -134,12 +134,22 @@ pub fn byte_len(n: usize, dtype: DType) -> Result<usize> {
     }
 }
 
-/// Failed allocations on demand, for the tests that show that nothing is lost by one.
+/// Failed allocations and interruptions on demand, for the tests that show that nothing is lost by one.
 pub mod faults {
     use std::cell::Cell;
 
     thread_local! {
         static COUNTDOWN: Cell<u64> = const { Cell::new(0) };
+        static KERNELS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// A run on this thread is interrupted before the n-th kernel from now; 0 switches it off.
+    pub fn interrupt_after(n: u64) {
+        KERNELS.set(n);
+    }
+
+    pub(crate) fn should_stop() -> bool {
+        count_down(&KERNELS)
     }
 
     /// The n-th allocation from now on this thread fails; 0 switches it off.
@@ -148,9 +158,13 @@ pub mod faults {
     }
 
     pub(super) fn should_fail() -> bool {
-        let n = COUNTDOWN.get();
+        count_down(&COUNTDOWN)
+    }
+
+    fn count_down(counter: &'static std::thread::LocalKey<Cell<u64>>) -> bool {
+        let n = counter.get();
         if n > 0 {
-            COUNTDOWN.set(n - 1);
+            counter.set(n - 1);
         }
         n == 1
     }

@@ -5,7 +5,7 @@ use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::evaluate;
+use crate::evaluate::{self, Handle};
 use crate::graph::{self, Graph, Guarded, Tensor, next_id};
 use crate::shape::show;
 use rustc_hash::{FxBuildHasher, FxHashMap};
@@ -26,8 +26,16 @@ pub struct Leaf {
 /// What `back` has accumulated since it was last zeroed.
 #[derive(Clone, Default)]
 struct Grad {
-    total: Option<Tensor>,
+    /// Held like a result in somebody's hands: it is computed before what it needs is overwritten.
+    total: Option<Handle>,
     /// Each `back` with its loss and the total before it: what a bad loss is undone to.
+    before: Vec<(Tensor, Option<Tensor>)>,
+}
+
+/// A gradient that an update has taken away, to be put back if the update comes to nothing.
+#[derive(Clone, Default)]
+struct Spent {
+    total: Option<Tensor>,
     before: Vec<(Tensor, Option<Tensor>)>,
 }
 
@@ -40,6 +48,7 @@ pub struct Queue(pub(crate) Mutex<Vec<Update>>);
 pub struct Update {
     pub leaf: Arc<Leaf>,
     pub value: Tensor,
+    spent: Spent,
 }
 
 thread_local! {
@@ -138,14 +147,16 @@ impl Leaf {
 
     /// The accumulated gradient; None before the first `back`.
     pub fn grad(&self) -> Option<Tensor> {
-        self.grad.get(&graph::lock()).total.clone()
+        self.grad.get(&graph::lock()).total.as_ref().map(|t| t.tensor().clone())
     }
 
     pub fn set_grad(&self, grad: Option<Tensor>) -> Result<()> {
         if let Some(g) = &grad {
             self.check("grad", g)?;
         }
-        self.grad.set(&mut graph::lock(), Grad { total: grad, before: vec![] });
+        let new = Grad { total: grad.map(Handle::new), before: vec![] };
+        let old = self.grad.set(&mut graph::lock(), new);
+        drop(old);
         Ok(())
     }
 
@@ -154,17 +165,27 @@ impl Leaf {
         let mut new = self.grad.get(&graph::lock()).clone();
         let total = match &new.total {
             None => part,
-            Some(old) => graph::no_grad(|| old + part),
+            Some(old) => graph::no_grad(|| old.tensor() + part),
         };
-        new.before.push((loss.clone(), new.total.replace(total)));
-        self.grad.set(&mut graph::lock(), new);
+        let old = new.total.replace(Handle::new(total));
+        new.before.push((loss.clone(), old.map(|t| t.tensor().clone())));
+        let old = self.grad.set(&mut graph::lock(), new);
+        drop(old);
+    }
+
+    /// Puts a gradient back that an update took which came to nothing, unless there is a newer one.
+    pub(crate) fn restore_grad(&self, g: &mut Graph, update: &Update) {
+        if self.grad.get(g).total.is_none() {
+            let Spent { total, before } = update.spent.clone();
+            self.grad.set(g, Grad { total: total.map(Handle::new), before });
+        }
     }
 
     /// Takes back everything since the first `back` of one of these losses.
     pub(crate) fn undo_grad(&self, g: &mut Graph, bad: &[Tensor]) {
         let mut grad = self.grad.get(g).clone();
         if let Some(first) = grad.before.iter().position(|(loss, _)| bad.iter().any(|b| b.ptr_eq(loss))) {
-            grad.total = grad.before[first].1.clone();
+            grad.total = grad.before[first].1.clone().map(Handle::new);
             grad.before.truncate(first);
             self.grad.set(g, grad);
         }
@@ -216,11 +237,14 @@ pub(crate) fn replace(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
 
 fn push(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
     let queue = QUEUE.with(Arc::clone);
-    queue.0.lock().unwrap_or_else(|e| e.into_inner()).push(Update { leaf: leaf.clone(), value });
     let mut g = graph::lock();
+    let grad = leaf.grad.set(&mut g, Grad::default());
+    let spent = Spent { total: grad.total.as_ref().map(|t| t.tensor().clone()), before: grad.before };
+    queue.0.lock().unwrap_or_else(|e| e.into_inner()).push(Update { leaf: leaf.clone(), value, spent });
     leaf.queue.set(&mut g, Some(queue));
-    leaf.grad.set(&mut g, Grad::default());
     leaf.queued.store(true, Ordering::Release);
+    drop(g);
+    drop(grad.total);
     Ok(())
 }
 
@@ -251,6 +275,7 @@ pub(crate) fn take_updates(g: &mut Graph, queue: &Queue) -> Vec<Update> {
 
 /// Adds the gradient of `y` (weighted by `seed`) to the `.grad` of every leaf that it depends on; returns how many there are.
 pub fn back(y: &Tensor, seed: Option<&Tensor>) -> Result<usize> {
+    let y = &crate::tape::whole(y);
     let leaves: Vec<Arc<Leaf>> = crate::tape::leaves(y).into_iter().filter_map(by_number).collect();
     let targets: Vec<_> = leaves.iter().map(|l| crate::tape::Target::Leaf(l.number)).collect();
     let grads = crate::tape::gradient(y, seed, &targets, false)?;

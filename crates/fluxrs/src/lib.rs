@@ -21,6 +21,7 @@ pub mod tape;
 pub mod evaluate;
 pub mod explain;
 pub mod profile;
+pub mod reference;
 pub mod schedule;
 
 pub mod plan;

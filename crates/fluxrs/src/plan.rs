@@ -81,6 +81,7 @@ pub enum Mode {
 ///
 /// `Map`: all registers are `Full`. `Rows`: `Full` registers have an element for every index, `Row` registers one for every index of
 /// the axes before the fence. `Columns`: `Row` registers have one for every index of the axes behind the fence.
+#[derive(Debug)]
 pub struct Loop {
     pub mode: Mode,
     pub dims: Shape,

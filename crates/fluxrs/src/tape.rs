@@ -59,12 +59,22 @@ fn history<'a>(g: &mut Graph, y: &'a Tensor) -> Vec<Step<'a>> {
 /// The gradient of `y`, weighted by `seed` of its shape, by each target; `None` where `y` does not depend on it.
 /// With `nest` the results can be differentiated again.
 pub fn gradient(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], nest: bool) -> Result<Vec<Option<Tensor>>> {
+    let y = &whole(y);
     if nest { backward(y, seed, targets, false) } else { no_grad(|| backward(y, seed, targets, false)) }
+}
+
+/// `y`, in memory of its own if it shows a part of something else: a loss is watched as it is, not with what lies beside it.
+pub(crate) fn whole(y: &Tensor) -> Tensor {
+    if y.size() == y.base().size() && y.map().is_contiguous(y.shape()) {
+        return y.clone();
+    }
+    let _tracking = y.is_tracked().then(graph::Tracking::enter);
+    y.contiguous()
 }
 
 /// As `gradient`, of a function whose inputs are the targets: how one target depends on another does not count.
 pub fn pullback(y: &Tensor, seed: Option<&Tensor>, inputs: &[Target]) -> Result<Vec<Option<Tensor>>> {
-    backward(y, seed, inputs, true)
+    backward(&whole(y), seed, inputs, true)
 }
 
 fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) -> Result<Vec<Option<Tensor>>> {

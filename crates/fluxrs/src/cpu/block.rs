@@ -258,6 +258,9 @@ fn position(map: &Map, space: &[usize], start: usize) -> i64 {
 
 /// Calls `f(position of the run in the block, position in memory, length)` for each run along the last axis.
 fn runs(map: &Map, space: &[usize], start: usize, n: usize, mut f: impl FnMut(usize, i64, usize)) {
+    if n == 0 {
+        return;
+    }
     let Some((&inner, outer)) = space.split_last() else {
         return f(0, map.offset, n);
     };

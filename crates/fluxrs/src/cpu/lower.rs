@@ -107,7 +107,7 @@ impl Lowered {
     }
 }
 
-fn cast_loop(from: DType, to: DType) -> LaneLoop {
+pub(crate) fn cast_loop(from: DType, to: DType) -> LaneLoop {
     struct Body;
     impl<X: Cast<U>, U> UnaryBody<X, U> for Body {
         #[inline(always)]

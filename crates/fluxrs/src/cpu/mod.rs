@@ -5,7 +5,7 @@ pub mod fold;
 pub mod gemm;
 pub mod isa;
 pub mod lanes;
-mod lower;
+pub(crate) mod lower;
 pub mod math;
 mod run;
 

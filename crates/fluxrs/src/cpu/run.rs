@@ -4,7 +4,7 @@ use super::block::{Address, Block, Part, Worker};
 use super::fold::{self, Fold};
 use super::gemm::{self, Product};
 use super::lower::{Action, BLOCK, Lowered, lower};
-use crate::buffer::HostBuffer;
+use crate::buffer::{HostBuffer, faults};
 use crate::device::Executable;
 use crate::dtype::{DType, Number};
 use crate::error::{Error, Result};
@@ -84,7 +84,7 @@ impl CpuPlan {
     fn kernels(&self, range: std::ops::Range<usize>, context: &Context<'_>) -> Result<()> {
         for k in range {
             let kernel = &self.plan.kernels[k];
-            if context.stop.load(Ordering::Relaxed) {
+            if context.stop.load(Ordering::Relaxed) || faults::should_stop() && k < self.plan.commit {
                 return Err(Error::Interrupted);
             }
             let _span = span("kernel", || kernel.label.clone().into());

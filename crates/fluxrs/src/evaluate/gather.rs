@@ -28,8 +28,8 @@ pub(super) struct Gathered {
     pub publish: Vec<Publish>,
     /// The losses that the updates derive from, with their local numbers.
     pub losses: Vec<(Tensor, u32)>,
-    /// Gathered because somebody holds them, who may let go meanwhile.
-    held: Vec<Tensor>,
+    /// Gathered because somebody holds them, or something derived from them, who may let go meanwhile.
+    pub held: Vec<Tensor>,
     stack: Vec<(Borrowed, u32)>,
     /// The locals that are requested already.
     asked: Vec<bool>,
@@ -181,15 +181,18 @@ impl Gatherer<'_> {
     }
 }
 
-/// The nodes of an evaluation, its results and its key.
-pub(super) fn collect(g: &mut Graph, roots: &[Tensor], updates: &[Update], out: &mut Gathered) -> Result<()> {
+/// The nodes of an evaluation, its results and its key. `alone`, nothing joins in that somebody holds, and nothing is overwritten.
+pub(super) fn collect(g: &mut Graph, roots: &[Tensor], updates: &[Update], alone: bool, out: &mut Gathered) -> Result<()> {
     g.epoch += 1;
     let epoch = g.epoch;
     let mut gatherer = Gatherer { g, epoch, out };
     for u in updates {
         gatherer.add(base_node(&u.value))?;
         for loss in u.value.0.guards.iter().flat_map(|guards| &guards.0) {
-            if !gatherer.out.losses.iter().any(|(l, _)| l.ptr_eq(loss)) {
+            // A loss that was a parameter itself may be gone; then it was committed as it was, and is no news.
+            let base = base_node(loss);
+            let gone = matches!(base.op, Op::Data) && matches!(base.value.get(gatherer.g), Value::Overwritten);
+            if !gone && !gatherer.out.losses.iter().any(|(l, _)| l.ptr_eq(loss)) {
                 gatherer.out.losses.push((loss.clone(), 0));
             }
         }
@@ -202,12 +205,15 @@ pub(super) fn collect(g: &mut Graph, roots: &[Tensor], updates: &[Update], out: 
         gatherer.add(&base)?;
         gatherer.out.losses[i].1 = gatherer.local(&base);
     }
-    add_dependents(&mut gatherer, updates)?;
-    request_results(&mut gatherer, roots, updates);
+    if !alone {
+        add_dependents(&mut gatherer, updates)?;
+        add_losses(&mut gatherer)?;
+    }
+    request_results(&mut gatherer, roots, updates, alone);
     Ok(())
 }
 
-fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Update]) {
+fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Update], alone: bool) {
     gatherer.out.asked.resize(gatherer.out.locals.len(), false);
     for (i, u) in updates.iter().enumerate() {
         // Of several updates of one leaf, each made of the one before, the last is its new value.
@@ -215,7 +221,7 @@ fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Upd
             continue;
         }
         let local = gatherer.local(base_node(&u.value));
-        let donor = gatherer.donor(u);
+        let donor = if alone { None } else { gatherer.donor(u) };
         gatherer.request(local, donor, Publish::Leaf(i));
     }
     for t in roots {
@@ -227,6 +233,12 @@ fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Upd
     for i in 0..gatherer.out.losses.len() {
         let local = gatherer.out.losses[i].1;
         gatherer.out.key.add(3 << 32 | local as u64);
+        if gatherer.out.locals[local as usize].kind == LocalKind::Compute && !gatherer.out.asked[local as usize] {
+            gatherer.request(local, None, Publish::Value);
+        }
+    }
+    for i in 0..gatherer.out.held.len() {
+        let local = gatherer.local(&gatherer.out.held[i].0);
         if gatherer.out.locals[local as usize].kind == LocalKind::Compute && !gatherer.out.asked[local as usize] {
             gatherer.request(local, None, Publish::Value);
         }
@@ -247,52 +259,100 @@ fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Upd
     }
 }
 
-/// Adds every node that somebody holds and that depends on what is computed, or reads what is overwritten.
+/// Adds every node that somebody holds and that depends on what is computed, or reads what is overwritten; what is out of
+/// reach by now stays so.
 fn add_dependents(gatherer: &mut Gatherer<'_>, updates: &[Update]) -> Result<()> {
-    let mut held = held_and_pending(gatherer.g);
-    held.retain(|t| !gatherer.seen(&t.0));
-    if held.is_empty() {
+    let held = held_and_pending(gatherer.g);
+    if held.iter().all(|t| gatherer.seen(&t.0)) {
         return Ok(());
     }
-    let overwritten: Vec<Tensor> = updates.iter().map(|u| u.leaf.current(gatherer.g).clone()).collect();
-    let touched = |gatherer: &Gatherer<'_>, node: &Arc<Node>| {
-        let computed = gatherer.seen(node) && gatherer.out.locals[gatherer.local(node) as usize].kind == LocalKind::Compute;
-        computed || overwritten.iter().any(|o| Arc::ptr_eq(&o.0, node))
-    };
-    // Whether a node not yet gathered depends on one; every node is looked at once.
-    let mut verdict: FxHashMap<u64, bool> = FxHashMap::default();
+    let overwritten = updates.iter().map(|u| u.leaf.current(gatherer.g).clone()).collect();
+    let mut search = Search { overwritten, verdict: FxHashMap::default() };
     for root in held {
-        let mut stack: Vec<(Arc<Node>, Srcs, usize, bool)> = Vec::new();
-        let enter = |gatherer: &Gatherer<'_>, node: &Arc<Node>| (node.clone(), operands(gatherer.g, node).into(), 0, false);
-        if !verdict.contains_key(&root.id()) {
-            stack.push(enter(gatherer, &root.0));
-        }
-        while let Some((_, srcs, next, found)) = stack.last_mut() {
-            let Some(src) = srcs.get(*next) else {
-                let (node, _, _, found) = stack.pop().expect("the loop looked at it");
-                verdict.insert(node.id, found);
-                if let Some(above) = stack.last_mut() {
-                    above.3 |= found;
-                }
-                continue;
-            };
-            *next += 1;
-            let base = base_node(src).clone();
-            match verdict.get(&base.id) {
-                Some(&v) => *found |= v,
-                None if touched(gatherer, &base) => *found = true,
-                None => {
-                    let open = matches!(base.value.get(gatherer.g), Value::Pending) && !matches!(base.op, Op::Number(_));
-                    if open && !gatherer.seen(&base) {
-                        stack.push(enter(gatherer, &base));
-                    }
-                }
+        // The losses of what is held will be asked for, too, by updates that are made of it.
+        for loss in root.0.guards.iter().flat_map(|g| &g.0).map(Tensor::base) {
+            if search.is_lost_without(gatherer, &loss.0) {
+                gatherer.add(&loss.0)?;
+                gatherer.out.held.push(loss);
             }
         }
-        if verdict[&root.id()] {
+        if search.is_lost_without(gatherer, &root.0) {
             gatherer.add(&root.0)?;
             gatherer.out.held.push(root);
         }
     }
     Ok(())
+}
+
+/// Adds the losses that what is held and computed derives from: an update made of it asks for them later.
+fn add_losses(gatherer: &mut Gatherer<'_>) -> Result<()> {
+    let mut losses: Vec<Tensor> = Vec::new();
+    for local in &gatherer.out.locals {
+        let node = &local.node.0;
+        let (Some(guards), LocalKind::Compute) = (&node.guards, local.kind) else { continue };
+        if node.handles.load(Ordering::Relaxed) > 0 {
+            for base in guards.0.iter().map(Tensor::base) {
+                if !losses.iter().any(|l| l.ptr_eq(&base)) {
+                    losses.push(base);
+                }
+            }
+        }
+    }
+    let mut search = Search { overwritten: vec![], verdict: FxHashMap::default() };
+    for loss in losses {
+        let pending = matches!(loss.0.value.get(gatherer.g), Value::Pending);
+        if pending && (gatherer.seen(&loss.0) || search.look(gatherer, &loss.0).1) {
+            gatherer.add(&loss.0)?;
+            gatherer.out.held.push(loss);
+        }
+    }
+    Ok(())
+}
+
+/// Looks through nodes not yet gathered, each once.
+struct Search {
+    overwritten: Vec<Tensor>,
+    /// Whether a node depends on what is computed or overwritten, and whether all it needs is within reach.
+    verdict: FxHashMap<u64, (bool, bool)>,
+}
+
+impl Search {
+    /// Whether a pending node must be computed now, and can be.
+    fn is_lost_without(&mut self, gatherer: &Gatherer<'_>, node: &Arc<Node>) -> bool {
+        let pending = matches!(node.value.get(gatherer.g), Value::Pending) && !matches!(node.op, Op::Number(_));
+        pending && !gatherer.seen(node) && self.look(gatherer, node) == (true, true)
+    }
+
+    fn touches(&self, gatherer: &Gatherer<'_>, node: &Arc<Node>) -> bool {
+        let computed = gatherer.seen(node) && gatherer.out.locals[gatherer.local(node) as usize].kind == LocalKind::Compute;
+        computed || self.overwritten.iter().any(|o| Arc::ptr_eq(&o.0, node))
+    }
+
+    fn look(&mut self, gatherer: &Gatherer<'_>, root: &Arc<Node>) -> (bool, bool) {
+        let enter = |node: &Arc<Node>| (node.clone(), Srcs::from(operands(gatherer.g, node)), 0, (false, true));
+        let mut stack = Vec::new();
+        if !self.verdict.contains_key(&root.id) {
+            stack.push(enter(root));
+        }
+        while let Some((_, srcs, next, (found, within))) = stack.last_mut() {
+            let Some(src) = srcs.get(*next) else {
+                let (node, _, _, verdict) = stack.pop().expect("the loop looked at it");
+                self.verdict.insert(node.id, verdict);
+                if let Some((_, _, _, above)) = stack.last_mut() {
+                    *above = (above.0 | verdict.0, above.1 & verdict.1);
+                }
+                continue;
+            };
+            *next += 1;
+            let base = base_node(src).clone();
+            match (self.verdict.get(&base.id), base.value.get(gatherer.g)) {
+                (Some(&(f, w)), _) => (*found, *within) = (*found | f, *within & w),
+                (None, Value::Overwritten) => *within = false,
+                (None, _) if self.touches(gatherer, &base) => *found = true,
+                (None, Value::Pending) if !gatherer.seen(&base) && !matches!(base.op, Op::Number(_)) => stack.push(enter(&base)),
+                _ => {}
+            }
+        }
+        self.verdict[&root.id]
+    }
 }

@@ -6,7 +6,7 @@ use crate::bail;
 use crate::buffer::Buffer;
 use crate::cache::Cache;
 use crate::device::{Device, Executable, backend};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{self, Graph, Srcs, Tensor, Value};
 use crate::hash::Hasher128;
 use crate::leaf::{self, Queue, Update};
@@ -93,7 +93,17 @@ pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
     }
     restart_count();
     let runner = &mut *runner;
-    let result = runner.evaluate(g, roots, &updates);
+    let mut result = runner.evaluate(g, roots, &updates, false);
+    if matches!(result, Err(Error::Index(_) | Error::Value(_))) && !runner.gathered.held.is_empty() {
+        // What was only computed along with the rest may be what failed: then the rest goes without it, and overwrites nothing.
+        runner.gathered.clear();
+        runner.outputs.clear();
+        result = runner.evaluate(graph::lock(), roots, &updates, true);
+    }
+    if matches!(&result, Err(e) if !matches!(e, Error::BadLoss(_))) {
+        let mut g = graph::lock();
+        updates.iter().for_each(|u| u.leaf.restore_grad(&mut g, u));
+    }
     // Buffers and nodes go after the graph lock: dropping a large graph takes time.
     runner.gathered.clear();
     runner.outputs.clear();
@@ -102,9 +112,9 @@ pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
 }
 
 impl Runner {
-    fn evaluate(&mut self, mut g: MutexGuard<'static, Graph>, roots: &[Tensor], updates: &[Update]) -> Result<()> {
+    fn evaluate(&mut self, mut g: MutexGuard<'static, Graph>, roots: &[Tensor], updates: &[Update], alone: bool) -> Result<()> {
         let looking = span("plan", || "gather and look up".into());
-        collect(&mut g, roots, updates, &mut self.gathered)?;
+        collect(&mut g, roots, updates, alone, &mut self.gathered)?;
         if self.gathered.requests.is_empty() {
             return Ok(());
         }
@@ -202,7 +212,10 @@ impl Runner {
             release_kept(g, &gathered.locals);
         }
         if !bad.is_empty() {
-            updates.iter().for_each(|u| u.leaf.undo_grad(g, bad));
+            for u in updates {
+                u.leaf.restore_grad(g, u);
+                u.leaf.undo_grad(g, bad);
+            }
         }
     }
 }
@@ -257,7 +270,7 @@ pub fn explain(roots: &[Tensor]) -> Result<String> {
     let mut runner = runner();
     let runner = &mut *runner;
     let mut g = graph::lock();
-    let found = collect(&mut g, roots, &[], &mut runner.gathered);
+    let found = collect(&mut g, roots, &[], false, &mut runner.gathered);
     let text = found.map(|()| {
         let gathered = &runner.gathered;
         if gathered.requests.is_empty() {

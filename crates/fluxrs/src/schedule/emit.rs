@@ -374,7 +374,14 @@ impl<'a> Emitter<'a> {
             Some(source) => {
                 let space = self.space(rank);
                 let alone = self.groups.list[self.k].kind == Kind::Alone;
-                let map = if alone { map.clone() } else { map.reshape(shape, &space).expect("checked when the node joined") };
+                let map = match source {
+                    // A constant is the same wherever it is read.
+                    Source::Number(_) => {
+                        Map { offset: 0, strides: Strides::from_elem(0, if alone { shape.len() } else { space.len() }) }
+                    }
+                    _ if alone => map.clone(),
+                    _ => map.reshape(shape, &space).expect("checked when the node joined"),
+                };
                 let dtype = if matches!(source, Source::Number(_)) { dtype } else { pending.dtype(i) };
                 self.load(source, &map, dtype, rank)
             }

@@ -34,15 +34,7 @@ pub(crate) struct Group {
 
 impl Group {
     pub fn mode(&self) -> Mode {
-        if self.axes == 0 {
-            return Mode::Map;
-        }
-        // The last axis of any length decides: reduced, rows are read in order; kept, whole rows are added up.
-        let last = (0..self.shape.len()).rev().find(|&a| self.shape[a] != 1);
-        match last {
-            Some(a) if self.axes >> a & 1 == 0 => Mode::Columns,
-            _ => Mode::Rows,
-        }
+        if self.axes == 0 { Mode::Map } else { reduction_mode(&self.shape, self.axes) }
     }
 
     pub fn kept(&self) -> Shape {
@@ -51,6 +43,16 @@ impl Group {
 
     fn row_len(&self) -> usize {
         (0..self.shape.len()).filter(|a| self.axes >> a & 1 == 1).map(|a| self.shape[a]).product()
+    }
+}
+
+/// How these axes of a space are reduced: the bits of the result depend on it, so it depends on nothing else.
+pub(crate) fn reduction_mode(shape: &[usize], axes: u64) -> Mode {
+    // The last axis of any length decides: reduced, rows are read in order; kept, whole rows are added up.
+    let last = (0..shape.len()).rev().find(|&a| shape[a] != 1);
+    match last {
+        Some(a) if axes >> a & 1 == 0 => Mode::Columns,
+        _ => Mode::Rows,
     }
 }
 

@@ -8,6 +8,8 @@ mod group;
 mod memory;
 mod store;
 
+pub(crate) use group::reduction_mode;
+
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::graph::{Borrowed, Graph};

@@ -1,0 +1,331 @@
+//! The meaning of a graph: every node by itself, in memory of its own. No fusion, no reuse, nothing in place, one thread.
+//!
+//! It shares with the plans only the scalar loops, the tree of reductions and the tiles of products, so that results must agree bit
+//! for bit. The fuzzer evaluates every graph when it is made and compares what plans make of it later.
+
+use crate::bail;
+use crate::cpu::lower::cast_loop;
+use crate::cpu::{fold, gemm};
+use crate::dtype::{DType, Number};
+use crate::error::Result;
+use crate::graph::{self, Tensor};
+use crate::ops::{Class, Elementwise, Op, Operand, OperandMut, Reduce, Structured, ViewKind};
+use crate::plan::Mode;
+use crate::shape::{self, Map, Shape};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// An array in row-major order, or a Python number, whose bytes depend on what it meets.
+#[derive(Clone, Debug)]
+pub enum Value {
+    Array(Array),
+    Number(Number),
+}
+
+#[derive(Clone, Debug)]
+pub struct Array {
+    pub shape: Shape,
+    pub dtype: DType,
+    /// Words, for the sake of alignment.
+    words: Arc<Vec<u64>>,
+}
+
+impl Array {
+    /// `fill` gets zeroed memory for the elements.
+    fn make(shape: &[usize], dtype: DType, fill: impl FnOnce(*mut u8)) -> Array {
+        let mut words = vec![0u64; (shape::size(shape) * dtype.bytes()).div_ceil(8) + 1];
+        fill(words.as_mut_ptr().cast());
+        Array { shape: shape.into(), dtype, words: Arc::new(words) }
+    }
+
+    /// A copy of the elements at `map` of memory that has them.
+    ///
+    /// # Safety
+    /// The map stays within the memory at `ptr`, which holds elements of `dtype`.
+    pub unsafe fn copied(ptr: *const u8, map: &Map, shape: &[usize], dtype: DType) -> Array {
+        let n = dtype.bytes();
+        Array::make(shape, dtype, |to| {
+            for (i, at) in positions(map, shape).into_iter().enumerate() {
+                // SAFETY: the caller's promise, and `make` gave room for every element of the shape.
+                unsafe { std::ptr::copy_nonoverlapping(ptr.offset(at as isize * n as isize), to.add(i * n), n) };
+            }
+        })
+    }
+
+    pub fn len(&self) -> usize {
+        shape::size(&self.shape)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn ptr(&self) -> *const u8 {
+        self.words.as_ptr().cast()
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `make` gave that much memory.
+        unsafe { std::slice::from_raw_parts(self.ptr(), self.len() * self.dtype.bytes()) }
+    }
+
+    /// The elements at these positions, as an array of another shape.
+    fn view(&self, map: &Map, shape: &[usize]) -> Array {
+        // SAFETY: views stay within what they view.
+        unsafe { Array::copied(self.ptr(), map, shape, self.dtype) }
+    }
+
+    /// The element at `i` as a number.
+    pub fn at(&self, i: usize) -> f64 {
+        let word = &self.bytes()[i * self.dtype.bytes()..][..self.dtype.bytes()];
+        match self.dtype {
+            DType::Bool => word[0] as f64,
+            DType::I32 => i32::from_ne_bytes(word.try_into().expect("four bytes")) as f64,
+            DType::I64 => i64::from_ne_bytes(word.try_into().expect("eight bytes")) as f64,
+            DType::F32 => f32::from_ne_bytes(word.try_into().expect("four bytes")) as f64,
+            DType::F64 => f64::from_ne_bytes(word.try_into().expect("eight bytes")),
+        }
+    }
+
+    /// The same bits, but that one NaN is as good as another.
+    pub fn same(&self, other: &Array) -> bool {
+        let nan = |a: &Array, i: usize| a.dtype.is_float() && a.at(i).is_nan();
+        let size = self.dtype.bytes();
+        self.shape == other.shape
+            && self.dtype == other.dtype
+            && (self.bytes() == other.bytes()
+                || (0..self.len()).all(|i| {
+                    let range = i * size..(i + 1) * size;
+                    self.bytes()[range.clone()] == other.bytes()[range] || nan(self, i) && nan(other, i)
+                }))
+    }
+}
+
+impl Value {
+    /// As an array of `dtype`: what a number is where it meets one.
+    pub fn array(&self, dtype: DType) -> Array {
+        match self {
+            Value::Array(a) => a.clone(),
+            Value::Number(n) => full(&[], dtype, *n),
+        }
+    }
+}
+
+fn full(shape: &[usize], dtype: DType, n: Number) -> Array {
+    let (word, size) = (n.to_bytes(dtype), dtype.bytes());
+    Array::make(shape, dtype, |to| {
+        for i in 0..shape::size(shape) {
+            // SAFETY: `make` gave room for every element.
+            unsafe { std::ptr::copy_nonoverlapping(word.as_ptr(), to.add(i * size), size) };
+        }
+    })
+}
+
+/// Where a map puts each index of a shape, in row-major order.
+fn positions(map: &Map, shape: &[usize]) -> Vec<i64> {
+    shape
+        .iter()
+        .zip(&map.strides)
+        .fold(vec![map.offset], |list, (&n, &s)| list.iter().flat_map(|&at| (0..n).map(move |i| at + i as i64 * s)).collect())
+}
+
+fn broadcast(x: &Array, to: &[usize]) -> Array {
+    x.view(&Map::contiguous(&x.shape).broadcast(&x.shape, to), to)
+}
+
+/// Every node's value by its number: a graph is evaluated once, when it is made, and remembered as it was then.
+#[derive(Default)]
+pub struct Reference {
+    values: FxHashMap<u64, Result<Value>>,
+}
+
+impl Reference {
+    /// The value of `t`, of everything it needs, and of the history that a gradient would need.
+    pub fn value(&mut self, t: &Tensor) -> Result<Value> {
+        let mut stack = vec![(t.clone(), false)];
+        while let Some((node, seen)) = stack.pop() {
+            if self.values.contains_key(&node.id()) {
+                continue;
+            }
+            let (srcs, value) = {
+                let g = graph::lock();
+                (node.0.srcs.get(&g).clone(), node.0.value.get(&g).clone())
+            };
+            if !seen && srcs.iter().any(|s| !self.values.contains_key(&s.id())) {
+                stack.push((node, true));
+                stack.extend(srcs.into_iter().map(|s| (s, false)));
+                continue;
+            }
+            let value = match (node.op(), value.buffer()) {
+                (Op::Data, None) => Err(crate::error::Error::Value("overwritten".into())),
+                // What was evaluated before anybody asked here has forgotten what it was made of.
+                (op, Some(b)) if matches!(op, Op::Data) || srcs.is_empty() => {
+                    let host = b.as_host().expect("the reference runs on the CPU");
+                    // SAFETY: the buffer holds the node's elements in row-major order.
+                    let a = unsafe { Array::copied(host.as_ptr(), &Map::contiguous(node.shape()), node.shape(), node.dtype()) };
+                    Ok(Value::Array(a))
+                }
+                (op, _) => {
+                    let srcs: Result<Vec<Value>> = srcs.iter().map(|s| self.values[&s.id()].clone()).collect();
+                    srcs.and_then(|srcs| apply(op, &srcs, node.shape(), node.dtype()))
+                }
+            };
+            self.values.insert(node.id(), value);
+        }
+        self.values[&t.id()].clone()
+    }
+}
+
+/// One op on values.
+pub fn apply(op: &Op, srcs: &[Value], shape: &[usize], dtype: DType) -> Result<Value> {
+    let first = || srcs[0].array(dtype);
+    Ok(Value::Array(match op {
+        Op::Data => unreachable!("data has a value"),
+        Op::Number(n) => return Ok(Value::Number(*n)),
+        Op::Fill => match srcs[0] {
+            Value::Number(n) => full(shape, dtype, n),
+            Value::Array(_) => unreachable!("fills are made of numbers"),
+        },
+        Op::Map(e) => elementwise(*e, srcs, shape, dtype),
+        Op::Cast => cast(&first(), dtype),
+        Op::View(v) => {
+            let x = first();
+            let layout = Map::contiguous(&x.shape);
+            match &v.kind {
+                ViewKind::Reshape => x.view(&Map::contiguous(shape), shape),
+                ViewKind::Permute(perm) => x.view(&layout.permute(perm), shape),
+                ViewKind::Broadcast => broadcast(&x, shape),
+                ViewKind::Window(window) => x.view(window, shape),
+            }
+        }
+        Op::Place(p) => {
+            let size = dtype.bytes();
+            let ground = full(shape, dtype, p.fill.unwrap_or(Number::Int(0)));
+            Array::make(shape, dtype, |to| {
+                // SAFETY: places lie within the output.
+                unsafe {
+                    std::ptr::copy_nonoverlapping(ground.ptr(), to, ground.bytes().len());
+                    for (src, map) in srcs.iter().zip(&p.maps) {
+                        let x = src.array(dtype);
+                        for (i, at) in positions(map, &x.shape).into_iter().enumerate() {
+                            std::ptr::copy_nonoverlapping(x.ptr().add(i * size), to.offset(at as isize * size as isize), size);
+                        }
+                    }
+                }
+            })
+        }
+        Op::Reduce(r) => reduce(*r, &first(), shape),
+        Op::Matmul => matmul(&first(), &srcs[1].array(dtype), shape, dtype),
+        Op::Structured(s) => structured(&**s, srcs, shape, dtype)?,
+        Op::Custom(_) => first(),
+    }))
+}
+
+fn cast(x: &Array, dtype: DType) -> Array {
+    let null = std::ptr::null();
+    // SAFETY: one element of the result for each of `x`.
+    Array::make(&x.shape, dtype, |to| unsafe { cast_loop(x.dtype, dtype)(to, [x.ptr(), null, null], x.len()) })
+}
+
+/// Numbers take the type of what they meet.
+fn elementwise(e: Elementwise, srcs: &[Value], shape: &[usize], dtype: DType) -> Array {
+    let select = e.record().class == Class::Select;
+    let strong = srcs[select as usize..].iter().find_map(|s| match s {
+        Value::Array(a) => Some(a.dtype),
+        Value::Number(_) => None,
+    });
+    let operand = if select { dtype } else { strong.expect("one operand is an array") };
+    let wide: Vec<Array> =
+        (0..srcs.len()).map(|i| broadcast(&srcs[i].array(if select && i == 0 { DType::Bool } else { operand }), shape)).collect();
+    let mut ptrs = [std::ptr::null(); 3];
+    ptrs.iter_mut().zip(&wide).for_each(|(p, x)| *p = x.ptr());
+    let kernel = e.kernel(operand).expect("the op was called with a type of its class");
+    // SAFETY: every operand has the result's shape.
+    Array::make(shape, dtype, |to| unsafe { kernel(to, ptrs, shape::size(shape)) })
+}
+
+/// A row by itself is folded in pieces; where the kept axes come last, rows of them are added up in groups.
+fn reduce(r: Reduce, x: &Array, shape: &[usize]) -> Array {
+    let fold = fold::of(r.kind, x.dtype).expect("the reduction was called with a type it has");
+    let (gone, kept): (Vec<usize>, Vec<usize>) = (0..x.shape.len()).partition(|&a| r.reduces(a));
+    let count = |axes: &[usize]| axes.iter().map(|&a| x.shape[a]).product::<usize>();
+    let (rows, cols, size) = (count(&kept), count(&gone), x.dtype.bytes());
+    let sorted = |first: &[usize], then: &[usize]| {
+        let order: Vec<usize> = first.iter().chain(then).copied().collect();
+        let shape: Shape = order.iter().map(|&a| x.shape[a]).collect();
+        x.view(&Map::contiguous(&x.shape).permute(&order), &shape)
+    };
+    // SAFETY: rows lie one after the other; partial results have room for whole rows.
+    Array::make(shape, x.dtype, |to| unsafe {
+        if crate::schedule::reduction_mode(&x.shape, r.axes) == Mode::Rows {
+            let x = sorted(&kept, &gone);
+            (0..rows).for_each(|i| (fold.rows)(x.ptr().add(i * cols * size), 1, cols, to.add(i * size)));
+            return;
+        }
+        let x = sorted(&gone, &kept);
+        let groups = cols.div_ceil(fold::ROWS).max(1);
+        let mut partials = vec![0u64; groups * rows + 1];
+        let at = partials.as_mut_ptr().cast::<u8>();
+        for group in 0..groups {
+            let acc = at.add(group * rows * size);
+            (fold.clear)(acc, rows);
+            for i in group * fold::ROWS..((group + 1) * fold::ROWS).min(cols) {
+                (fold.combine)(acc, x.ptr().add(i * rows * size), rows);
+            }
+        }
+        fold.combine_all(at, groups, rows);
+        std::ptr::copy_nonoverlapping(at, to, rows * size);
+    })
+}
+
+fn matmul(a: &Array, b: &Array, shape: &[usize], dtype: DType) -> Array {
+    fn product<T: gemm::Element>(a: &Array, b: &Array, shape: &[usize], to: *mut u8) {
+        let lead = shape.len() - 2;
+        let (m, k, n) = (shape[lead], a.shape[lead + 1], shape[lead + 1]);
+        let p = gemm::Product { m, k, n, a_strides: (k as isize, 1), b_strides: (n as isize, 1), ldc: n };
+        let grid = p.grid::<T>();
+        for item in 0..shape::size(&shape[..lead]) {
+            for tile in 0..grid.len() {
+                // SAFETY: operands and result have the product's sizes.
+                unsafe {
+                    let (a, b) = (a.ptr().cast::<T>().add(item * m * k), b.ptr().cast::<T>().add(item * k * n));
+                    gemm::run(&p, a, b, to.cast::<T>().add(item * m * n), &grid.tile(tile));
+                }
+            }
+        }
+    }
+    Array::make(shape, dtype, |to| match dtype {
+        DType::F32 => product::<f32>(a, b, shape, to),
+        DType::F64 => product::<f64>(a, b, shape, to),
+        DType::I32 => product::<i32>(a, b, shape, to),
+        DType::I64 => product::<i64>(a, b, shape, to),
+        DType::Bool => unreachable!("products of bools are made in int64"),
+    })
+}
+
+fn structured(op: &dyn Structured, srcs: &[Value], shape: &[usize], dtype: DType) -> Result<Array> {
+    let srcs: Vec<Array> = srcs
+        .iter()
+        .map(|s| match s {
+            Value::Array(a) => a.clone(),
+            Value::Number(n) => full(&[], n.dtype(), *n),
+        })
+        .collect();
+    let operands: Vec<Operand<'_>> = srcs.iter().map(|a| Operand { ptr: a.ptr(), shape: &a.shape, dtype: a.dtype }).collect();
+    let mut result = Ok(());
+    let out = Array::make(shape, dtype, |ptr| result = op.cpu(&operands, OperandMut { ptr, shape, dtype }));
+    result.map(|()| out)
+}
+
+/// The elements that a tensor shows now, evaluated by a plan if need be.
+pub fn computed(t: &Tensor) -> Result<Array> {
+    let (buffer, map) = crate::evaluate::read(t)?;
+    let Some(host) = buffer.as_host() else { bail!(Device, "the reference runs on the CPU") };
+    // SAFETY: views stay within what they view.
+    Ok(unsafe { Array::copied(host.as_ptr(), &map, t.shape(), t.dtype()) })
+}
+
+/// The sum of two arrays of one shape and type, as `back` and `update` make it.
+pub fn sum(x: &Array, y: &Array) -> Array {
+    elementwise(Elementwise::add, &[Value::Array(x.clone()), Value::Array(y.clone())], &x.shape, x.dtype)
+}

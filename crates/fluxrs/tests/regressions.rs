@@ -1,0 +1,219 @@
+//! Programs that the fuzzer found wrong, or that show what it looks for, one test each.
+
+use fluxrs::evaluate::{self, Handle};
+use fluxrs::leaf::{self, Leaf};
+use fluxrs::ops::index::take;
+use fluxrs::ops::matmul::matmul;
+use fluxrs::ops::reduce::Kind;
+use fluxrs::ops::view::Slice;
+use fluxrs::reference::{Reference, Value, computed};
+use fluxrs::tape::{Target, gradient};
+use fluxrs::{Elementwise, Error, Tensor};
+use std::sync::Arc;
+
+fn floats(values: &[f32], shape: &[usize]) -> Tensor {
+    Tensor::from_slice(values, shape).unwrap()
+}
+
+fn param(values: &[f32], shape: &[usize]) -> Arc<Leaf> {
+    Leaf::of(&floats(values, shape), true).unwrap()
+}
+
+fn values(t: &Tensor) -> Vec<f64> {
+    let a = computed(t).unwrap();
+    (0..a.len()).map(|i| a.at(i)).collect()
+}
+
+fn now(leaf: &Leaf) -> Vec<f64> {
+    values(&leaf.value().unwrap())
+}
+
+fn by(e: Elementwise, xs: &[&Tensor]) -> Tensor {
+    e.apply(xs).unwrap()
+}
+
+/// All of them at once, as the reference has them.
+fn check(tensors: &[Tensor]) {
+    let mut reference = Reference::default();
+    let held: Vec<Handle> = tensors.iter().cloned().map(Handle::new).collect();
+    for t in held.iter().map(Handle::tensor) {
+        let Ok(Value::Array(want)) = reference.value(t) else { panic!("{t:?} has no value") };
+        let got = computed(t).unwrap();
+        assert!(want.same(&got), "{t:?}: {:?}", values(t));
+    }
+}
+
+/// The gradient of `y` by a leaf, held.
+fn slope(y: &Tensor, leaf: &Leaf) -> Handle {
+    let g = gradient(y, None, &[Target::Leaf(leaf.number())], false).unwrap();
+    Handle::new(g[0].clone().unwrap())
+}
+
+#[test]
+fn what_a_column_fold_reads_outlives_the_block() {
+    let x = floats(&[1.0, -2.0, 3.0, 4.0], &[2, 2]);
+    let b = by(Elementwise::greater, &[&x, &Tensor::number(-5.0)]);
+    let t = by(Elementwise::tanh, &[&b]);
+    let all = t.reduce(Kind::All, Some(&[0]), false).unwrap();
+    check(&[all, t, by(Elementwise::cos, &[&b]), b]);
+}
+
+#[test]
+fn what_a_long_row_fold_reads_outlives_the_block() {
+    let x = Tensor::from_slice(&(0..9000).collect::<Vec<i32>>(), &[1800, 5]).unwrap();
+    let y = &x * &x;
+    let g = by(Elementwise::sigmoid, &[&y]);
+    check(&[y.sum(None, false).unwrap(), y, g]);
+}
+
+#[test]
+fn a_constant_that_is_held_and_broadcast_beside_a_product() {
+    let y = matmul(&floats(&[1.0; 36], &[3, 3, 4]), &floats(&[1.0, 2.0, 3.0, 4.0], &[4, 1])).unwrap();
+    let ground = Tensor::full(&[3, 1, 1], 0.5, fluxrs::DType::F32);
+    check(&[by(Elementwise::add, &[&y, &ground]), ground]);
+}
+
+#[test]
+fn rows_of_length_zero() {
+    let x = floats(&[], &[3, 0, 2]);
+    let total = x.sum(Some(&[1]), true).unwrap();
+    check(&[x.softmax(1).unwrap(), x.mean(Some(&[1]), true).unwrap(), by(Elementwise::add, &[&x, &total]), total]);
+    let flat = x.broadcast_to(&[2, 3, 0, 2]).unwrap().flip(Some(&[0])).unwrap();
+    check(&[flat.sum(Some(&[0, 1]), false).unwrap(), flat.contiguous()]);
+}
+
+#[test]
+fn an_error_of_something_held_is_its_own() {
+    let x = floats(&[1.0, 2.0], &[2]);
+    let y = Handle::new(by(Elementwise::exp, &[&x]));
+    let wrong = take(y.tensor(), &Tensor::from_slice(&[7i64], &[1]).unwrap(), 0).unwrap();
+    let wrong = Handle::new(wrong);
+    assert_eq!(values(y.tensor()).len(), 2);
+    assert!(matches!(computed(wrong.tensor()), Err(Error::Index(_))));
+    // Nor does it keep a parameter from its update.
+    let w = param(&[1.0, 2.0], &[2]);
+    let index = Tensor::from_slice(&[9i64], &[1]).unwrap();
+    let of_w = Handle::new(take(&w.value().unwrap(), &index, 0).unwrap());
+    leaf::update(&w, &floats(&[1.0, 1.0], &[2])).unwrap();
+    leaf::flush().unwrap();
+    assert_eq!(now(&w), [2.0, 3.0]);
+    assert!(matches!(computed(of_w.tensor()), Err(Error::Index(_))));
+}
+
+#[test]
+fn a_result_out_of_reach_hinders_nobody() {
+    let w = param(&[1.0, 2.0], &[2]);
+    let loss = (&w.value().unwrap() * w.value().unwrap()).sum(None, false).unwrap();
+    leaf::update(&w, &floats(&[1.0, 1.0], &[2])).unwrap();
+    leaf::flush().unwrap();
+    let dead = slope(&loss, &w);
+    assert!(matches!(computed(dead.tensor()), Err(Error::Value(_))));
+    leaf::update(&w, &floats(&[1.0, 1.0], &[2])).unwrap();
+    leaf::flush().unwrap();
+    assert_eq!(now(&w), [3.0, 4.0]);
+}
+
+#[test]
+fn the_loss_of_a_gradient_is_there_when_the_update_asks_for_it() {
+    let (w, v) = (param(&[1.0, 2.0], &[2]), param(&[3.0, 4.0], &[2]));
+    let loss = (w.value().unwrap() * v.value().unwrap()).sum(None, false).unwrap();
+    let (dw, dv) = (slope(&loss, &w), slope(&loss, &v));
+    drop(loss);
+    leaf::update(&w, dw.tensor()).unwrap();
+    leaf::flush().unwrap();
+    leaf::update(&v, dv.tensor()).unwrap();
+    leaf::flush().unwrap();
+    assert_eq!((now(&w), now(&v)), (vec![4.0, 6.0], vec![4.0, 6.0]));
+}
+
+#[test]
+fn a_loss_is_watched_without_what_lies_beside_it() {
+    let w = param(&[1.0, 0.0], &[2]);
+    let all = || w.value().unwrap() + floats(&[0.0, f32::INFINITY], &[2]);
+    let part = |start: usize| all().slice(&[Slice { start, step: 1, len: 1 }]);
+    leaf::update(&w, slope(&part(0), &w).tensor()).unwrap();
+    leaf::flush().unwrap();
+    assert_eq!(now(&w), [2.0, 0.0]);
+    leaf::update(&w, slope(&part(1), &w).tensor()).unwrap();
+    assert!(matches!(leaf::flush(), Err(Error::BadLoss(_))));
+    leaf::back(&part(1), None).unwrap();
+    leaf::update(&w, &w.grad().unwrap()).unwrap();
+    assert!(matches!(leaf::flush(), Err(Error::BadLoss(_))));
+    assert!(w.grad().is_none());
+    assert_eq!(now(&w), [2.0, 0.0]);
+}
+
+#[test]
+fn the_traps_of_updates_in_place() {
+    let w = param(&[1.0, 2.0, 3.0, 4.0], &[2, 2]);
+    let transposed = w.value().unwrap().transpose(None).unwrap();
+    leaf::update(&w, &transposed).unwrap();
+    drop(transposed);
+    assert_eq!(now(&w), [2.0, 5.0, 5.0, 8.0]);
+
+    let b = param(&[1.0, 2.0, 3.0], &[3]);
+    leaf::update(&b, &b.value().unwrap().flip(None).unwrap()).unwrap();
+    assert_eq!(now(&b), [4.0, 4.0, 4.0]);
+
+    let v = param(&[1.0, 2.0, 3.0], &[3]);
+    let index = Tensor::from_slice(&[2i64, 0, 0], &[3]).unwrap();
+    leaf::update(&v, &take(&v.value().unwrap(), &index, 0).unwrap()).unwrap();
+    assert_eq!(now(&v), [4.0, 3.0, 4.0]);
+
+    // dx = dy·W is read after W's update is queued.
+    let w = param(&[1.0, 2.0, 3.0, 4.0], &[2, 2]);
+    let x = param(&[1.0, 1.0], &[1, 2]);
+    let y = matmul(&x.value().unwrap(), &w.value().unwrap()).unwrap();
+    let loss = y.sum(None, false).unwrap();
+    let (dw, dx) = (slope(&loss, &w), slope(&loss, &x));
+    leaf::update(&w, dw.tensor()).unwrap();
+    leaf::flush().unwrap();
+    assert_eq!(values(dx.tensor()), [3.0, 7.0]);
+    assert_eq!(now(&w), [2.0, 3.0, 4.0, 5.0]);
+
+    // Two parameters that are each other's next value.
+    let (a, b) = (param(&[1.0, 2.0], &[2]), param(&[10.0, 20.0], &[2]));
+    let (old_a, old_b) = (a.value().unwrap(), b.value().unwrap());
+    leaf::assign(&a, &old_b).unwrap();
+    leaf::assign(&b, &old_a).unwrap();
+    drop((old_a, old_b));
+    leaf::flush().unwrap();
+    assert_eq!((now(&a), now(&b)), (vec![10.0, 20.0], vec![1.0, 2.0]));
+}
+
+#[test]
+fn a_bad_loss_leaves_the_gradient_of_the_good_one() {
+    let w = param(&[1.0, -1.0], &[2]);
+    let good = w.value().unwrap().sum(None, false).unwrap();
+    leaf::back(&good, None).unwrap();
+    let bad = by(Elementwise::log, &[&w.value().unwrap()]).sum(None, false).unwrap();
+    leaf::back(&bad, None).unwrap();
+    let g = Handle::new(w.grad().unwrap());
+    leaf::update(&w, &(g.tensor() * -0.1)).unwrap();
+    assert!(matches!(leaf::flush(), Err(Error::BadLoss(_))));
+    assert_eq!(now(&w), [1.0, -1.0]);
+    assert_eq!(values(&w.grad().unwrap()), [1.0, 1.0]);
+}
+
+#[test]
+fn a_gradient_outlives_what_it_was_made_of() {
+    let (w, v) = (param(&[1.0, 2.0], &[2]), param(&[3.0, 4.0], &[2]));
+    let loss = (w.value().unwrap() * v.value().unwrap()).sum(None, false).unwrap();
+    leaf::back(&loss, None).unwrap();
+    drop(loss);
+    leaf::update(&v, &floats(&[1.0, 1.0], &[2])).unwrap();
+    leaf::flush().unwrap();
+    assert_eq!(values(&w.grad().unwrap()), [3.0, 4.0]);
+}
+
+#[test]
+fn a_failed_update_gives_the_gradient_back() {
+    let w = param(&[1.0, 2.0], &[2]);
+    leaf::back(&w.value().unwrap().sum(None, false).unwrap(), None).unwrap();
+    leaf::update(&w, &w.grad().unwrap()).unwrap();
+    fluxrs::buffer::faults::fail_after(1);
+    assert!(matches!(leaf::flush(), Err(Error::Memory(_))));
+    fluxrs::buffer::faults::fail_after(0);
+    assert_eq!((now(&w), values(&w.grad().unwrap())), (vec![1.0, 2.0], vec![1.0, 1.0]));
+    assert!(!evaluate::is_ready(&Handle::new(w.value().unwrap() + 1.0).tensor().clone()));
+}
