@@ -195,9 +195,9 @@ fn some_loss(w: &World, r: &mut Random) -> Option<usize> {
 
 /// A loss's number and whether it is stale: a version of a leaf that it needs has been overwritten.
 fn lose(w: &mut World, y: usize) -> (usize, bool) {
-    w.losses.push(finite(&w.vars[y]));
+    let number = w.loss_number(w.vars[y].tensor().id(), finite(&w.vars[y]));
     let stale = w.vars[y].stale || w.vars[y].versions.iter().any(|&(p, version)| w.params[p].version != version);
-    (w.losses.len() - 1, stale)
+    (number, stale)
 }
 
 /// What everything is derived from that is derived from the gradient of `y`.

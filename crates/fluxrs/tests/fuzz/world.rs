@@ -5,7 +5,7 @@ use fluxrs::evaluate::{self, Handle};
 use fluxrs::leaf::{self, Leaf};
 use fluxrs::reference::{self, Array, Reference, Value};
 use fluxrs::{DType, Error, Result, Tensor};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A tensor that the program holds.
@@ -66,6 +66,7 @@ pub struct World {
     pub queue: Vec<Waiting>,
     /// Whether each loss is finite.
     pub losses: Vec<bool>,
+    loss_of: HashMap<u64, usize>,
     pub reference: Reference,
     pub fault: Fault,
     pub log: Vec<String>,
@@ -107,6 +108,7 @@ impl World {
             params: vec![],
             queue: vec![],
             losses: vec![],
+            loss_of: HashMap::new(),
             reference: Reference::default(),
             fault: Fault::None,
             log: vec![],
@@ -135,6 +137,15 @@ impl World {
         let Origin { guards, versions, stale, made_of } = origin;
         self.vars.push(Var { id, made_by: self.act, handle: Handle::new(t), expected, guards, versions, stale, made_of });
         self.vars.len() - 1
+    }
+
+    /// The number of the loss that this node is.
+    pub fn loss_number(&mut self, node: u64, finite: bool) -> usize {
+        let losses = &mut self.losses;
+        *self.loss_of.entry(node).or_insert_with(|| {
+            losses.push(finite);
+            losses.len() - 1
+        })
     }
 
     /// A random variable's place.
