@@ -14,6 +14,7 @@ use crate::plan::Mode;
 use crate::shape::{self, Map, Shape};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// An array in row-major order, or a Python number, whose bytes depend on what it meets.
 #[derive(Clone, Debug)]
@@ -312,8 +313,8 @@ fn structured(op: &dyn Structured, srcs: &[Value], shape: &[usize], dtype: DType
         })
         .collect();
     let operands: Vec<Operand<'_>> = srcs.iter().map(|a| Operand { ptr: a.ptr(), shape: &a.shape, dtype: a.dtype }).collect();
-    let mut result = Ok(());
-    let out = Array::make(shape, dtype, |ptr| result = op.cpu(&operands, OperandMut { ptr, shape, dtype }));
+    let (mut result, stop) = (Ok(()), AtomicBool::new(false));
+    let out = Array::make(shape, dtype, |ptr| result = op.cpu(&operands, OperandMut { ptr, shape, dtype, stop: &stop }));
     result.map(|()| out)
 }
 
