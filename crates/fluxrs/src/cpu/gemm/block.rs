@@ -2,7 +2,7 @@
 //! and is added to C after each of the equal lengths into which k is cut.
 use super::Product;
 use super::scratch;
-use super::simd::Simd;
+use super::simd::{MOST_LANES, Simd};
 
 /// What a kernel computes: `rows × vectors` of C, from as many rows of A and a panel of B.
 pub(super) struct Block<T> {
@@ -65,6 +65,7 @@ pub(super) unsafe fn block<S: Simd, const R: usize, const W: usize>(block: &Bloc
 pub(super) struct Panel<T> {
     pub depth: usize,
     pub width: usize,
+    pub wide: usize,
     pub from: *const T,
     /// Along the inner axis and along columns.
     pub strides: (isize, isize),
@@ -75,10 +76,21 @@ pub(super) struct Panel<T> {
 /// Bytes of a packed panel: it shares the first-level cache, of 32 KiB on most machines, with rows of A.
 const PANEL: usize = 24 << 10;
 
+/// Panels packed at a time.
+const GROUP: usize = 4;
+
 /// Cuts k into equal lengths whose panels fit.
 fn depth<S: Simd>(k: usize) -> usize {
     let most = PANEL / (2 * S::LANES * size_of::<S::T>());
-    if k <= most { k } else { k.div_ceil(k.div_ceil(most)) }
+    if k <= most { k } else { k.div_ceil(k.div_ceil(most)).next_multiple_of(MOST_LANES) }
+}
+
+/// Rows of A that lie a power of two apart compete for the same places in the cache: copied, they are an odd number of
+/// cache lines apart. It pays if they are read for several panels.
+fn copied_stride<S: Simd>(p: &Product, depth: usize, wide: usize) -> Option<usize> {
+    let apart = p.a_strides.0.unsigned_abs() * size_of::<S::T>();
+    let line = 64 / size_of::<S::T>();
+    (apart > 0 && apart.is_multiple_of(2048) && p.n > 3 * wide).then(|| (depth.div_ceil(line) | 1) * line)
 }
 
 /// Computes C, or a tile of it: the order of a sum depends on k alone.
@@ -93,23 +105,36 @@ pub(super) unsafe fn product<S: Simd>(p: &Product, a: *const S::T, b: *const S::
     let depth = depth::<S>(p.k);
     // A panel read once, or by few blocks, is not worth packing if its rows are contiguous.
     let direct = p.b_strides.1 == 1 && p.m <= 2 * rows_at_most;
-    // SAFETY: as promised; the scratch memory holds the largest panel.
+    let copied = if direct { None } else { copied_stride::<S>(p, depth, wide) };
+    // SAFETY: as promised; the scratch memory holds what is packed.
     unsafe {
-        let panel = if direct { std::ptr::null_mut() } else { scratch::of::<S::T>(depth * wide, 0).0 };
+        let of_b = if direct { 0 } else { depth * p.n.next_multiple_of(wide).min(GROUP * wide) };
+        let (panel, copy) = scratch::of::<S::T>(of_b, copied.map_or(0, |stride| stride * p.m));
         let mut q = 0;
         while q < p.k {
             let depth = depth.min(p.k - q);
             let a = a.offset(q as isize * p.a_strides.1);
+            let (a, a_strides) = match copied {
+                Some(stride) => {
+                    let (depth, width, strides) = (p.m, depth, p.a_strides);
+                    S::copy(&Panel { depth, width, wide: width, from: a, strides, to: copy, stride });
+                    (copy.cast_const(), (stride as isize, 1))
+                }
+                None => (a, p.a_strides),
+            };
             for j in (0..p.n).step_by(wide) {
                 let width = wide.min(p.n - j);
                 let vectors = width.div_ceil(S::LANES);
-                let from = b.offset(q as isize * p.b_strides.0 + j as isize * p.b_strides.1);
                 let (b, b_stride) = if direct {
-                    (from, p.b_strides.0)
+                    (b.offset(q as isize * p.b_strides.0).add(j), p.b_strides.0)
                 } else {
-                    let stride = vectors * S::LANES;
-                    S::pack(&Panel { depth, width, from, strides: p.b_strides, to: panel, stride });
-                    (panel.cast_const(), stride as isize)
+                    let group = GROUP * wide;
+                    if j % group == 0 {
+                        let from = b.offset(q as isize * p.b_strides.0 + j as isize * p.b_strides.1);
+                        let width = group.min(p.n - j);
+                        S::pack(&Panel { depth, width, wide, from, strides: p.b_strides, to: panel, stride: 0 });
+                    }
+                    (panel.add(j % group * depth).cast_const(), (vectors * S::LANES) as isize)
                 };
                 let kernels = S::KERNELS[vectors - 1];
                 // Blocks of equal height, as far as it goes.
@@ -119,8 +144,8 @@ pub(super) unsafe fn product<S: Simd>(p: &Product, a: *const S::T, b: *const S::
                     let rows = if blocks == 1 { p.m - i } else { (p.m - i).div_ceil(blocks) };
                     kernels[rows - 1](&Block {
                         depth,
-                        a: a.offset(i as isize * p.a_strides.0),
-                        a_strides: p.a_strides,
+                        a: a.offset(i as isize * a_strides.0),
+                        a_strides,
                         b,
                         b_stride,
                         c: c.add(i * p.ldc + j),

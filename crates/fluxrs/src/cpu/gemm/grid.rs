@@ -18,23 +18,45 @@ pub struct Grid {
     cols: usize,
 }
 
-/// Multiply-adds below which a tile is not worth handing to another thread: about 5 µs of work.
-const WORTH_A_TASK: usize = 1 << 18;
-/// Sides of the largest tile. Each task packs what it reads, which is cheap only next to a large area;
-/// two packed blocks of this many rows fit into the second-level cache.
-const SIDE: usize = 256;
+/// Multiply-adds worth handing to another thread: about 5 µs of work.
+const TASK: usize = 1 << 19;
+/// Tiles that are enough, even for machines with many cores.
+const ENOUGH: usize = 32;
+/// Sides of the largest tile, unless it has little work. The rows of A that a kernel needs at a time stay in the
+/// second-level cache; a tile packs what it reads, which is cheap only next to a large area.
+const ROWS: usize = 256;
+const COLS: usize = 512;
+/// Sides of the smallest tile.
+const FEWEST_ROWS: usize = 24;
+const FEWEST_COLS: usize = 64;
 /// Tiles start at multiples of these, so that only the last ones have ragged edges.
 const ROW_STEP: usize = 12;
-const COL_STEP: usize = 64;
+const COL_STEP: usize = 32;
 
 impl Grid {
     pub(super) fn new(m: usize, k: usize, n: usize, size: usize) -> Grid {
         // A float64 costs twice a float32.
         let depth = k.max(1).saturating_mul(size.div_ceil(4));
-        let worth = WORTH_A_TASK / depth.min(WORTH_A_TASK);
-        let cols = side(n, SIDE.max(worth), COL_STEP);
-        let rows = side(m, SIDE.min(m).max(worth / cols.max(1)), ROW_STEP);
-        Grid { m, n, rows, cols }
+        let wanted = (m.saturating_mul(n).saturating_mul(depth) / TASK).min(ENOUGH);
+        if wanted <= 1 {
+            return Grid { m, n, rows: m.max(1), cols: n.max(1) };
+        }
+        // Enough work for a task in a side that is as long as that takes.
+        let worth = |across: usize| TASK / depth.saturating_mul(across).min(TASK);
+        let mut across = n.div_ceil(COLS.max(worth(m.min(ROWS))));
+        let mut down = m.div_ceil(ROWS.max(worth(n.div_ceil(across))));
+        while across * down < wanted {
+            let (rows, cols) = (m / down, n / across);
+            let (by_rows, by_cols) = (rows >= 2 * FEWEST_ROWS, cols >= 2 * FEWEST_COLS);
+            if by_cols && (cols >= rows || !by_rows) {
+                across *= 2;
+            } else if by_rows {
+                down *= 2;
+            } else {
+                break;
+            }
+        }
+        Grid { m, n, rows: side(m, down, ROW_STEP), cols: side(n, across, COL_STEP) }
     }
 
     /// How many tiles there are: 0 if C is empty.
@@ -57,8 +79,7 @@ impl Grid {
     }
 }
 
-/// Cuts `length` into equal parts of about `wanted`, each a multiple of `step`.
-fn side(length: usize, wanted: usize, step: usize) -> usize {
-    let parts = length.div_ceil(wanted.max(1)).max(1);
-    length.div_ceil(parts).next_multiple_of(step).min(length).max(1)
+/// Cuts `length` into equal parts, each a multiple of `step`.
+fn side(length: usize, parts: usize, step: usize) -> usize {
+    length.div_ceil(parts).next_multiple_of(step).min(length)
 }

@@ -31,6 +31,17 @@ pub(super) trait Simd: Sized + 'static {
     /// Transposes the square of the first `LANES` vectors.
     unsafe fn transpose(square: &mut [Self::V; MOST_LANES]);
 
+    /// Reads a square of `LANES` columns, each contiguous and `stride` from the one before, as vectors of its rows.
+    #[inline(always)]
+    unsafe fn load_columns(from: *const Self::T, stride: isize, square: &mut [Self::V; MOST_LANES]) {
+        for (i, v) in square.iter_mut().enumerate().take(Self::LANES) {
+            // SAFETY: the caller's promise.
+            *v = unsafe { Self::load(from.offset(i as isize * stride)) };
+        }
+        // SAFETY: likewise.
+        unsafe { Self::transpose(square) }
+    }
+
     /// The kernels for blocks of one, two, three and four vectors; in each, one for every number of rows from 1,
     /// up to as many accumulators as the registers hold.
     const KERNELS: [&'static [Kernel<Self::T>]; 4];
@@ -38,6 +49,7 @@ pub(super) trait Simd: Sized + 'static {
     const MANY_REGISTERS: bool = Self::KERNELS[1].len() > 8;
     unsafe fn block<const R: usize, const W: usize>(block: &super::block::Block<Self::T>);
     unsafe fn pack(panel: &Panel<Self::T>);
+    unsafe fn copy(panel: &Panel<Self::T>);
     unsafe fn dots(task: &Task<Self::T>);
     unsafe fn strips(task: &Task<Self::T>, sums: *mut Self::T);
 }
@@ -52,7 +64,7 @@ macro_rules! entries {
             &[$(Self::block::<$h, 4>),*],
         ];
 
-        // SAFETY, of all four: the caller's promise.
+        // SAFETY, of all of them: the caller's promise.
         $(#[$feature])?
         unsafe fn block<const R: usize, const W: usize>(
             block: &$crate::cpu::gemm::block::Block<Self::T>,
@@ -63,6 +75,11 @@ macro_rules! entries {
         $(#[$feature])?
         unsafe fn pack(panel: &$crate::cpu::gemm::block::Panel<Self::T>) {
             unsafe { $crate::cpu::gemm::pack::pack::<Self>(panel) }
+        }
+
+        $(#[$feature])?
+        unsafe fn copy(panel: &$crate::cpu::gemm::block::Panel<Self::T>) {
+            unsafe { $crate::cpu::gemm::pack::copy::<Self>(panel) }
         }
 
         $(#[$feature])?

@@ -123,6 +123,29 @@ impl Simd for Avx512F32 {
         }
     }
 
+    #[inline(always)]
+    unsafe fn load_columns(from: *const f32, stride: isize, square: &mut [__m512; MOST_LANES]) {
+        // Every fourth column, four of each, comes into the quarters of a vector while it is loaded: that leaves half
+        // of the shuffles.
+        unsafe {
+            for q in 0..4 {
+                let mut x = [_mm512_setzero_ps(); 4];
+                for (i, x) in x.iter_mut().enumerate() {
+                    for quarter in 0..4 {
+                        let part = _mm_loadu_ps(from.offset((4 * quarter + i) as isize * stride + 4 * q as isize));
+                        *x = _mm512_mask_broadcast_f32x4(*x, 0xf << (4 * quarter), part);
+                    }
+                }
+                let (a, b) = (_mm512_unpacklo_ps(x[0], x[1]), _mm512_unpackhi_ps(x[0], x[1]));
+                let (c, d) = (_mm512_unpacklo_ps(x[2], x[3]), _mm512_unpackhi_ps(x[2], x[3]));
+                square[4 * q] = _mm512_shuffle_ps::<0x44>(a, c);
+                square[4 * q + 1] = _mm512_shuffle_ps::<0xee>(a, c);
+                square[4 * q + 2] = _mm512_shuffle_ps::<0x44>(b, d);
+                square[4 * q + 3] = _mm512_shuffle_ps::<0xee>(b, d);
+            }
+        }
+    }
+
     entries!(target_feature(enable = "avx512f"); 1 2 3 4 5 6 7 8 9 10 11 12; 1 2 3 4 5 6);
 }
 
@@ -150,6 +173,24 @@ impl Simd for Avx512F64 {
                     square[2 * i] = _mm512_permutex2var_pd(x[i], low, x[i + 4]);
                     square[2 * i + 1] = _mm512_permutex2var_pd(x[i], high, x[i + 4]);
                 }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_columns(from: *const f64, stride: isize, square: &mut [__m512d; MOST_LANES]) {
+        unsafe {
+            for q in 0..4 {
+                let mut x = [_mm512_setzero_ps(); 2];
+                for (i, x) in x.iter_mut().enumerate() {
+                    for quarter in 0..4 {
+                        let part = from.offset((2 * quarter + i) as isize * stride + 2 * q as isize);
+                        *x = _mm512_mask_broadcast_f32x4(*x, 0xf << (4 * quarter), _mm_loadu_ps(part.cast()));
+                    }
+                }
+                let x = [_mm512_castps_pd(x[0]), _mm512_castps_pd(x[1])];
+                square[2 * q] = _mm512_unpacklo_pd(x[0], x[1]);
+                square[2 * q + 1] = _mm512_unpackhi_pd(x[0], x[1]);
             }
         }
     }
@@ -190,6 +231,26 @@ impl Simd for Avx2F32 {
             for i in 0..4 {
                 square[i] = _mm256_permute2f128_ps::<0x20>(z[i], z[i + 4]);
                 square[i + 4] = _mm256_permute2f128_ps::<0x31>(z[i], z[i + 4]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_columns(from: *const f32, stride: isize, square: &mut [__m256; MOST_LANES]) {
+        unsafe {
+            for q in 0..2 {
+                let mut x = [_mm256_setzero_ps(); 4];
+                for (i, x) in x.iter_mut().enumerate() {
+                    let part = from.offset(i as isize * stride + 4 * q as isize);
+                    let low = _mm256_castps128_ps256(_mm_loadu_ps(part));
+                    *x = _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(part.offset(4 * stride)));
+                }
+                let (a, b) = (_mm256_unpacklo_ps(x[0], x[1]), _mm256_unpackhi_ps(x[0], x[1]));
+                let (c, d) = (_mm256_unpacklo_ps(x[2], x[3]), _mm256_unpackhi_ps(x[2], x[3]));
+                square[4 * q] = _mm256_shuffle_ps::<0x44>(a, c);
+                square[4 * q + 1] = _mm256_shuffle_ps::<0xee>(a, c);
+                square[4 * q + 2] = _mm256_shuffle_ps::<0x44>(b, d);
+                square[4 * q + 3] = _mm256_shuffle_ps::<0xee>(b, d);
             }
         }
     }
