@@ -57,3 +57,18 @@ def test_twins_are_twins():
     assert len(set(TWINS.values())) == len(TWINS)
     assert fluxrs.σ is fluxrs.sigmoid
     assert fluxrs.logσ is fluxrs.logsigmoid
+
+
+def test_the_twins_of_native_functions():
+    p = fluxrs.param([1.0, 2.0])
+    fluxrs.back(p * 2, Δ=[1, 1])
+    fluxrs.back(p * 2, delta=[1, 1])
+    assert p.grad.tolist() == [4, 4]
+    fluxrs.update(p, delta=1)
+    fluxrs.update(p, Δ=1)
+    assert p.tolist() == [3, 4]
+    for f in (fluxrs.back, fluxrs.update):
+        with pytest.raises(TypeError, match="one keyword"):
+            f(p, Δ=1, delta=1)
+        with pytest.raises(TypeError, match="Δ, or delta"):
+            f(p, dleta=1)

@@ -24,7 +24,9 @@ from fluxrs import (
     back,
     gradient,
     param,
+    withgradient,
 )
+from fluxrs.optimise.step import Optimiser
 
 β1, β2, ϵ = 0.9, 0.999, 1e-8
 
@@ -200,13 +202,31 @@ def test_a_gradient_that_is_gone_is_not_used():
 def test_what_back_left_comes_before_the_latest_gradient():
     W = param([1.0])
     back((W * 5).sum())
-    grads = gradient(lambda: (W * 2).sum(), Params([W]))
+    loss, grads = withgradient(lambda: (W * 2).sum(), Params([W]))
+    assert float(loss) == 2
     opt = SGD([W], 0.1)
     opt()
     np.testing.assert_allclose(W, [0.5], rtol=1e-6)
     opt()
     np.testing.assert_allclose(W, [0.3], rtol=1e-5)
     assert len(grads) == 1
+
+
+def test_a_failed_step_keeps_what_was_queued_before():
+    W, b = param([1.0]), param([2.0])
+
+    class Broken(Optimiser):
+        def __init__(self, params):
+            super().__init__(params)
+
+        def rule(self, p, δ):
+            return (1 / 0,)
+
+    fluxrs.update(b, 1)
+    back(W.sum())
+    with pytest.raises(ZeroDivisionError):
+        Broken([W])()
+    assert (W.tolist(), b.tolist()) == ([1], [3])
 
 
 def test_opt_takes_arrays_in_the_order_of_the_parameters():

@@ -13,7 +13,7 @@ use numpy::PyUntypedArray;
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
@@ -263,16 +263,18 @@ fn forward<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bool) -
 ///
 /// Of a tensor: the gradient of Σ Δ·x, with Δ of its shape, or a number.
 #[pyfunction]
-#[pyo3(signature = (x, delta=None))]
-fn back(x: &Bound<'_, PyAny>, delta: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+#[pyo3(signature = (x, Δ=None, **twin))]
+#[allow(non_snake_case)]
+fn back<'py>(x: &Bound<'py, PyAny>, Δ: Option<Bound<'py, PyAny>>, twin: Option<&Bound<'py, PyDict>>) -> PyResult<()> {
     let py = x.py();
+    let delta = crate::leaf::sensitivity_of("back", Δ, twin)?;
     let y = result("back", x).map_err(|e| match x.cast::<PyTensor>() {
         Ok(_) => PyTypeError::new_err("back: the tensor is not tracked: it depends on no parameter made by param"),
         Err(_) => {
             PyTypeError::new_err(e.value(py).to_string().replace("the function returned", "it takes a tracked tensor, not"))
         }
     })?;
-    let seed = match delta {
+    let seed = match &delta {
         Some(d) => Some(sensitivity("back", &y, d)?),
         None if y.ndim() == 0 => None,
         None => {

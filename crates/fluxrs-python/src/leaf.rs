@@ -8,6 +8,7 @@ use fluxrs::{DType, Elementwise, Tensor, no_grad};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use std::borrow::Cow;
 
 /// `param(x)`: a parameter, with its own copy of `x`; what `gradient` and `back` differentiate by.
@@ -38,8 +39,17 @@ pub fn state(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
 ///
 /// `Δ` has the shape of `p`, or is a number. A NumPy array `p` is changed in place.
 #[pyfunction]
-pub fn update<'py>(p: Bound<'py, PyAny>, delta: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+#[pyo3(signature = (p, Δ=None, **twin))]
+#[allow(non_snake_case)]
+pub fn update<'py>(
+    p: Bound<'py, PyAny>,
+    Δ: Option<Bound<'py, PyAny>>,
+    twin: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = p.py();
+    let Some(delta) = &sensitivity_of("update", Δ, twin)? else {
+        return Err(PyTypeError::new_err("update(p, Δ) needs Δ, what is added to p"));
+    };
     let Ok(tensor) = p.cast::<PyTensor>() else {
         if p.is_instance_of::<PyUntypedArray>() {
             update_array(&p, delta)?;
@@ -59,6 +69,25 @@ pub fn update<'py>(p: Bound<'py, PyAny>, delta: &Bound<'py, PyAny>) -> PyResult<
     Ok(p)
 }
 
+/// Δ, by its own name or by its twin, `delta`.
+pub fn sensitivity_of<'py>(
+    op: &str,
+    given: Option<Bound<'py, PyAny>>,
+    twin: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(twin) = twin else { return Ok(given) };
+    for key in twin.keys() {
+        let key: String = key.extract()?;
+        if key != "delta" {
+            return Err(PyTypeError::new_err(format!("{op} has no keyword '{key}'; it has Δ, or delta")));
+        }
+    }
+    match given {
+        Some(_) => Err(PyTypeError::new_err(format!("{op}: Δ and delta are one keyword; give one of them"))),
+        None => twin.get_item("delta"),
+    }
+}
+
 fn update_array(p: &Bound<'_, PyAny>, delta: &Bound<'_, PyAny>) -> PyResult<()> {
     let array = crate::convert::numpy(p.py())?.call_method1("asarray", (delta,))?;
     let (want, got) = (p.getattr("shape")?, array.getattr("shape")?);
@@ -71,13 +100,30 @@ fn update_array(p: &Bound<'_, PyAny>, delta: &Bound<'_, PyAny>) -> PyResult<()> 
     p.set_item(p.py().Ellipsis(), sum)
 }
 
-/// Commits all updates that wait on this thread.
+/// Commits all updates that wait on this thread; then counts the step in `opt.t`, before a signal can come between.
 #[pyfunction]
-pub fn commit(py: Python<'_>) -> PyResult<()> {
+#[pyo3(signature = (opt=None))]
+pub fn commit(py: Python<'_>, opt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    let t = opt.map(|opt| opt.getattr("t")?.extract::<u64>()).transpose()?;
     if leaf::has_queued() {
         detached(py, leaf::flush)?;
     }
-    Ok(())
+    match (opt, t) {
+        (Some(opt), Some(t)) => opt.setattr("t", t + 1),
+        _ => Ok(()),
+    }
+}
+
+/// How many updates wait on this thread.
+#[pyfunction]
+pub fn queued() -> usize {
+    leaf::queued()
+}
+
+/// Forgets the updates that wait on this thread, but for the first `keep`.
+#[pyfunction]
+pub fn discard(py: Python<'_>, keep: usize) {
+    py.detach(|| leaf::discard(keep));
 }
 
 /// Whether `x` is a parameter or state, rather than the result of an op.
@@ -241,6 +287,8 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(state, m)?)?;
     m.add_function(wrap_pyfunction!(update, m)?)?;
     m.add_function(wrap_pyfunction!(commit, m)?)?;
+    m.add_function(wrap_pyfunction!(queued, m)?)?;
+    m.add_function(wrap_pyfunction!(discard, m)?)?;
     m.add_function(wrap_pyfunction!(isleaf, m)?)?;
     m.add_function(wrap_pyfunction!(istracked, m)?)?;
     m.add_function(wrap_pyfunction!(data, m)?)?;

@@ -258,6 +258,28 @@ pub fn has_queued() -> bool {
     QUEUE.with(|q| !q.0.lock().unwrap_or_else(|e| e.into_inner()).is_empty())
 }
 
+/// How many updates this thread has queued.
+pub fn queued() -> usize {
+    QUEUE.with(|q| q.0.lock().unwrap_or_else(|e| e.into_inner()).len())
+}
+
+/// Forgets what this thread has queued since there were `from` updates.
+pub fn discard(from: usize) {
+    QUEUE.with(|queue| {
+        let mut g = graph::lock();
+        let mut list = queue.0.lock().unwrap_or_else(|e| e.into_inner());
+        let from = from.min(list.len());
+        let gone = list.split_off(from);
+        for u in &gone {
+            if !list.iter().any(|kept| Arc::ptr_eq(&kept.leaf, &u.leaf)) {
+                u.leaf.queue.set(&mut g, None);
+                u.leaf.queued.store(false, Ordering::Release);
+            }
+        }
+        drop((list, g, gone));
+    });
+}
+
 /// Commits a queue; whatever happens, it is empty afterwards.
 fn flush_queue(queue: &Arc<Queue>) -> Result<()> {
     evaluate::commit(queue)

@@ -17,7 +17,7 @@ class Optimiser:
     """Base of all optimisers: `opt()` takes a step with the gradients that `back` accumulated.
 
     A subclass has its hyperparameters in `__init__`; they are attributes, to be read and set at
-    any time. One that is not in the core names its state in `slots`, and has a method
+    any time. `t` counts the steps. One that is not in the core names its state in `slots`, and has a method
     `rule(p, δ, *state)` that returns what is added to `p` and then the new state.
     """
 
@@ -45,18 +45,19 @@ class Optimiser:
         `grads` is what `gradient(f, ps)` gave, or arrays in the order of the parameters.
         """
         δs = _accumulated(self) if grads is None else _given(self, grads)
-        self.t += 1
+        before = _core.queued()
         try:
             self.queue(δs)
-            _core.commit()
+            _core.commit(self)
         except BaseException:
-            self.t -= 1
+            _core.discard(before)
             raise
 
     def queue(self, δs: list[Any]) -> None:
         """Queue the updates of all parameters, by the rule of the core or one's own."""
         if self.core:
-            hyper = (self.η, self.ρ, self.β1, self.β2, self.ϵ, self.decay, self.couple, self.t)
+            t = self.t + 1
+            hyper = (self.η, self.ρ, self.β1, self.β2, self.ϵ, self.decay, self.couple, t)
             return _core.step(self.core, hyper, self.params, δs, self.state)
         steps = [self.rule(*args) for args in self._arguments(δs)]
         for p, state, (Δ, *new) in zip(self.params, self.state, steps, strict=True):
@@ -69,7 +70,7 @@ class Optimiser:
             yield data(p), data(p) * 0 if δ is None else tensor(δ), *map(data, state)
 
     def rule(self, p: Tensor, δ: Tensor, *state: Tensor) -> tuple[Any, ...]:
-        """What is added to `p`, then the new state; the numbers of a step are `self.η`, `self.t`, …"""
+        """What is added to `p`, then the new state. `self.t` steps were taken before."""
         raise NotImplementedError(f"{type(self).__name__} has no rule(p, δ, *state)")
 
     def __repr__(self) -> str:
