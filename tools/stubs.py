@@ -26,7 +26,7 @@ HEAD = '''\
 # ruff: noqa
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 '''
@@ -64,13 +64,17 @@ RESULTS = {
     "random_state": "Any", "leaves": "list[Tensor]", "vjp": "list[Tensor | None]",
     "take_gradients": "list[Any] | None", "rules": "dict[str, tuple[str, ...]]",
     "devices": "list[Any]", "op_table": "list[dict[str, Any]]", "split": "list[Tensor]",
-    "stack": "Tensor", "counters": "dict[str, int]",
+    "stack": "Tensor", "counters": "dict[str, int]", "__iter__": "Iterator[Tensor]",
+    "list": "list[Tensor]",
 }  # fmt: skip
 
 ATTRIBUTES = {
     "shape": "tuple[int, ...]", "ndim": "int", "size": "int", "dtype": "np.dtype[Any]",
     "T": "Tensor", "device": "str", "nbytes": "int", "itemsize": "int",
 }  # fmt: skip
+
+# CPython's flag of types that may be subclassed.
+SUBCLASSABLE = 1 << 10
 
 # What every object has, and what no user calls.
 INHERITED = {"__doc__", "__module__", "__new__", "__getattribute__", "__setattr__", "__delattr__"}
@@ -114,7 +118,10 @@ def function(name: str, f: Any, indent: str = "") -> str:
 
 
 def members(cls: type) -> Iterator[str]:
-    """A class's own attributes and methods."""
+    """A class's own attributes and methods, its constructor first if it can be called."""
+    if cls.__text_signature__ is not None:
+        arguments = ", ".join(["cls", *filter(None, [parameters(cls)])])
+        yield f"    def __new__({arguments}) -> {cls.__name__}: ...\n"
     for name, x in sorted(vars(cls).items()):
         if name in INHERITED or (x is None and name != "__hash__"):
             if x is None:
@@ -143,7 +150,8 @@ def stub() -> str:
         if isinstance(x, type):
             body = "".join(members(x)) if not issubclass(x, BaseException) else ""
             base = f"({BASES[name]})" if name in BASES else ""
-            parts.append(f"\nclass {name}{base}:{'' if body else ' ...'}\n{body}")
+            final = "" if x.__flags__ & SUBCLASSABLE else "@final\n"
+            parts.append(f"\n{final}class {name}{base}:{'' if body else ' ...'}\n{body}")
     parts.append("\n")
     for name, x in public.items():
         if not isinstance(x, type):

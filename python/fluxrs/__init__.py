@@ -19,7 +19,7 @@ from ._core import (
     param,
     tensor,
 )
-from .activations import (
+from .activations import (  # type: ignore[assignment]
     elu,
     gelu,
     identity,
