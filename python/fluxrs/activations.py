@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, TypeVar
 
 from . import _core
-from ._core import Tensor, relu, sigmoid, softplus, softsign, swish, tanh
+from ._core import (
+    Tensor,
+    gelu,
+    logsigmoid,
+    relu,
+    selu,
+    sigmoid,
+    softplus,
+    softsign,
+    swish,
+    tanh,
+)
 from .names import keywords
 
 __all__ = [
@@ -17,7 +27,7 @@ __all__ = [
 T = TypeVar("T")
 
 σ = sigmoid
-SELU_λ, SELU_α = 1.0507009873554805, 1.6732632423543772
+logσ = logsigmoid
 
 
 def identity(x: T) -> T:
@@ -27,18 +37,6 @@ def identity(x: T) -> T:
     3
     """
     return x
-
-
-def logsigmoid(x: Any) -> Tensor:
-    """`logσ(x)` or `logsigmoid(x)`: log σ(x), computed without overflow as −softplus(−x).
-
-    >>> logσ(-1000.0)
-    -1000.0
-    """
-    return -softplus(_core.negative(x))
-
-
-logσ = logsigmoid
 
 
 def leakyrelu(x: Any, a: float = 0.01) -> Tensor:
@@ -58,26 +56,6 @@ def elu(x: Any, α: float = 1.0) -> Tensor:
     [-0.5, 2.0]
     """
     return _core.elu(x, α)
-
-
-def selu(x: Any) -> Tensor:
-    """`selu(x)`: λ · elu(x, α), with the λ and α that keep mean 0 and variance 1.
-
-    Source: arXiv 1706.02515.
-
-    >>> round(float(selu(1.0)), 4)
-    1.0507
-    """
-    return SELU_λ * elu(x, SELU_α)
-
-
-def gelu(x: Any) -> Tensor:
-    """`gelu(x)`: x · Φ(x), with the distribution function Φ of the normal. Source: arXiv 1606.08415.
-
-    >>> round(float(gelu(1.0)), 4)
-    0.8413
-    """
-    return _core.multiply(x, 0.5) * _core.erfc(_core.multiply(x, -math.sqrt(0.5)))
 
 
 def name_of(layer: Any) -> str:

@@ -38,6 +38,12 @@ impl PyParams {
     }
 }
 
+impl PyParams {
+    fn list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(py, self.members.iter().map(|x| x.bind(py)))
+    }
+}
+
 #[pymethods]
 impl PyParams {
     #[new]
@@ -94,10 +100,6 @@ impl PyParams {
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyList>,))> {
         let py = slf.py();
         Ok((py.get_type::<PyParams>().into_any(), (slf.get().list(py)?,)))
-    }
-
-    fn list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        PyList::new(py, self.members.iter().map(|x| x.bind(py)))
     }
 }
 
