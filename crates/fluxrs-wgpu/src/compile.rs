@@ -4,7 +4,7 @@ use crate::codegen::{self, Launch, Target};
 use crate::device::{Gpu, Limits};
 use crate::fault::{Fault, Result};
 use crate::pipeline::Kernel;
-use fluxrs::plan::{Body, Buf, Loop, Place, Plan, Source};
+use fluxrs::plan::{Body, Buf, Place, Plan};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -45,33 +45,6 @@ pub(crate) struct Compiled {
 
 /// Bytes of an element on the device: a word each.
 pub(crate) const WORD: u64 = 4;
-
-fn loop_buffers(l: &Loop, out: &mut Vec<Buf>) {
-    out.extend(l.loads.iter().filter_map(|load| match load.source {
-        Source::Buffer(buffer) => Some(buffer),
-        _ => None,
-    }));
-    out.extend(l.stores.iter().map(|store| store.buffer));
-}
-
-fn buffers_of(body: &Body) -> Vec<Buf> {
-    let mut out = Vec::new();
-    match body {
-        Body::Loop(l) => loop_buffers(l, &mut out),
-        Body::Matmul(m) => {
-            out.extend([m.a, m.b, m.c]);
-            m.epilogue.iter().for_each(|l| loop_buffers(l, &mut out));
-        }
-        Body::Structured(call) => {
-            out.extend(call.srcs.iter().filter_map(|argument| match argument.source {
-                Source::Buffer(buffer) => Some(buffer),
-                _ => None,
-            }));
-            out.push(call.out);
-        }
-    }
-    out
-}
 
 /// Temporaries, each used again once its last reader has run.
 #[derive(Default)]
@@ -116,7 +89,7 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
     let fixed = fixed_targets(plan);
     let mut last_use: FxHashMap<Buf, usize> = FxHashMap::default();
     for (k, kernel) in plan.kernels.iter().enumerate() {
-        for buffer in buffers_of(&kernel.body) {
+        for buffer in kernel.body.buffers() {
             last_use.insert(buffer, k);
         }
     }
@@ -134,7 +107,7 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
             commit = Some(launches.len());
             launches.extend(guards(plan, &targets));
         }
-        let used = buffers_of(&kernel.body);
+        let used = kernel.body.buffers();
         for &buffer in &used {
             if !std::mem::replace(&mut placed[buffer as usize], true) {
                 targets[buffer as usize] = Target::Temp(temporaries.take(plan.buffers[buffer as usize].len));

@@ -66,6 +66,41 @@ pub enum Body {
     Structured(Call),
 }
 
+impl Body {
+    /// Every buffer the kernel touches, some perhaps more than once.
+    pub fn buffers(&self) -> Vec<Buf> {
+        let mut out = Vec::new();
+        match self {
+            Body::Loop(l) => l.add_buffers(&mut out),
+            Body::Matmul(m) => {
+                out.extend([m.a, m.b, m.c]);
+                m.epilogue.iter().for_each(|l| l.add_buffers(&mut out));
+            }
+            Body::Structured(call) => {
+                out.extend(call.srcs.iter().filter_map(|s| s.source.buffer()));
+                out.push(call.out);
+            }
+        }
+        out
+    }
+}
+
+impl Loop {
+    fn add_buffers(&self, out: &mut Vec<Buf>) {
+        out.extend(self.loads.iter().filter_map(|l| l.source.buffer()));
+        out.extend(self.stores.iter().map(|s| s.buffer));
+    }
+}
+
+impl Source {
+    pub fn buffer(self) -> Option<Buf> {
+        match self {
+            Source::Buffer(b) => Some(b),
+            _ => None,
+        }
+    }
+}
+
 /// How the elements of a loop nest are visited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {

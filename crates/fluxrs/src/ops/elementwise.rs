@@ -10,7 +10,6 @@ use crate::error::Result;
 use crate::graph::{Node, Srcs, Tensor};
 use crate::shape::{self, Shape};
 use smallvec::smallvec;
-use std::borrow::Borrow;
 
 /// Which types an op takes, and what it gives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -359,64 +358,6 @@ pub fn select(c: &Tensor, x: &Tensor, y: &Tensor) -> Result<Tensor> {
     Elementwise::r#where.apply(&[c, x, y])
 }
 
-/// A tensor or a number as an operand of a gradient rule.
-pub(crate) trait Operand {
-    type Held: Borrow<Tensor>;
-    fn hold(self) -> Self::Held;
-}
-impl<'a> Operand for &'a Tensor {
-    type Held = &'a Tensor;
-    fn hold(self) -> &'a Tensor {
-        self
-    }
-}
-impl Operand for Tensor {
-    type Held = Tensor;
-    fn hold(self) -> Tensor {
-        self
-    }
-}
-impl Operand for f64 {
-    type Held = Tensor;
-    fn hold(self) -> Tensor {
-        Tensor::number(self)
-    }
-}
-impl Operand for i64 {
-    type Held = Tensor;
-    fn hold(self) -> Tensor {
-        Tensor::number(self)
-    }
-}
-
-/// `where` in gradient rules.
-pub(crate) fn choose(c: &Tensor, x: impl Operand, y: impl Operand) -> Tensor {
-    Elementwise::r#where.of(&[c, x.hold().borrow(), y.hold().borrow()])
-}
-
-/// What the larger operand `x` gets of a gradient: all, one half on a tie, else 0, whatever the gradient is.
-pub(crate) fn share(g: &Tensor, x: &Tensor, y: &Tensor) -> Tensor {
-    choose(&x.equal(y), g * 0.5, choose(&x.greater(y), g, 0.0))
-}
-
-/// x / r, and 0 where r is 0.
-pub(crate) fn ratio(x: &Tensor, r: &Tensor) -> Tensor {
-    let zero = r.equal(&Tensor::number(0.0));
-    choose(&zero, 0.0, x / choose(&zero, 1.0, r))
-}
-
-/// y·x^(y−1), and 0 where y is 0, whatever x is.
-pub(crate) fn power_slope(x: &Tensor, y: &Tensor) -> Tensor {
-    let flat = y.equal(&Tensor::number(0.0));
-    choose(&flat, 0.0, y * x.power(&(choose(&flat, 1.0, y) - 1.0)))
-}
-
-/// log x for positive x, else 0: the slope of x^y by y where x^y is 0 for all y near by.
-pub(crate) fn safe_log(x: &Tensor) -> Tensor {
-    let positive = x.greater_than(0.0);
-    choose(&positive, choose(&positive, x, 1.0).log(), 0.0)
-}
-
 impl Tensor {
     pub(crate) fn greater_than(&self, number: f64) -> Tensor {
         self.greater(&Tensor::number(number))
@@ -464,43 +405,5 @@ impl Tensor {
             _ if self.is_number() => self.fill(&[], DType::Bool),
             _ => self.not_equal(&Tensor::number(0i64)),
         }
-    }
-}
-
-macro_rules! operators {
-    ($($Trait:ident $method:ident $op:ident),*) => {$(
-        operators!(@pair $Trait $method $op, &Tensor, &Tensor);
-        operators!(@pair $Trait $method $op, Tensor, &Tensor);
-        operators!(@pair $Trait $method $op, &Tensor, Tensor);
-        operators!(@pair $Trait $method $op, Tensor, Tensor);
-        operators!(@pair $Trait $method $op, &Tensor, f64);
-        operators!(@pair $Trait $method $op, Tensor, f64);
-        operators!(@pair $Trait $method $op, &Tensor, i64);
-        operators!(@pair $Trait $method $op, Tensor, i64);
-        operators!(@pair $Trait $method $op, f64, &Tensor);
-        operators!(@pair $Trait $method $op, f64, Tensor);
-    )*};
-    (@pair $Trait:ident $method:ident $op:ident, $A:ty, $B:ty) => {
-        /// For expressions whose shapes and types are known to fit; `apply` is the fallible way.
-        impl std::ops::$Trait<$B> for $A {
-            type Output = Tensor;
-            fn $method(self, other: $B) -> Tensor {
-                Elementwise::$op.of(&[self.hold().borrow(), other.hold().borrow()])
-            }
-        }
-    };
-}
-operators!(Add add add, Sub sub subtract, Mul mul multiply, Div div divide);
-
-impl std::ops::Neg for &Tensor {
-    type Output = Tensor;
-    fn neg(self) -> Tensor {
-        self.negative()
-    }
-}
-impl std::ops::Neg for Tensor {
-    type Output = Tensor;
-    fn neg(self) -> Tensor {
-        self.negative()
     }
 }

@@ -177,7 +177,7 @@ pub fn nonzero(mask: &Tensor) -> Result<Vec<Tensor>> {
 
 /// Negative indices counted from the end; what is out of range becomes an index that no axis has.
 fn wrap_index(index: &Tensor, n: usize) -> Tensor {
-    use super::elementwise::choose;
+    use super::rules::choose;
     let number = |x: usize| Tensor::number(x as i64);
     let plain = choose(&index.less(&number(0)), index + n as i64, index);
     let inside = plain.less(&number(n)).logical_and(&plain.greater_equal(&number(0)));

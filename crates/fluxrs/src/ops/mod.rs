@@ -15,6 +15,7 @@ pub mod place;
 pub mod products;
 pub mod random;
 pub mod reduce;
+pub mod rules;
 pub mod scan;
 pub mod sort;
 pub mod structured;

@@ -1,9 +1,10 @@
 //! Products and sizes of vectors and matrices, made of other ops: dot, outer, kron, trace, norm, diagm.
 
 use super::create::diagonal_matrix;
-use super::elementwise::{choose, select};
+use super::elementwise::select;
 use super::matmul::matmul;
 use super::reduce::Kind;
+use super::rules::choose;
 use super::{Elementwise, place::common_dtype};
 use crate::bail;
 use crate::dtype::DType;

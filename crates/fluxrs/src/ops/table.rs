@@ -21,17 +21,17 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     /// What is left of x after floor division by y; it has the sign of y.
     remainder(x, y): num { cpu: x.remainder(y), wgsl: "fx_rem(x, y)", grad(g, out): [g.clone(), -(g * x.floor_divide(y))], ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
     /// x to the power y.
-    power(x, y): real { cpu: x.pow::<I>(y), wgsl: "fx_pow(x, y)", grad(g, out): [g * $crate::ops::elementwise::power_slope(x, y), g * out * $crate::ops::elementwise::safe_log(x)], ulp: 4, domain: [(0.1, 5.0), (-3.0, 3.0)] }
+    power(x, y): real { cpu: x.pow::<I>(y), wgsl: "fx_pow(x, y)", grad(g, out): [g * $crate::ops::rules::power_slope(x, y), g * out * $crate::ops::rules::safe_log(x)], ulp: 4, domain: [(0.1, 5.0), (-3.0, 3.0)] }
     /// The angle of the point (y, x): atan(x / y), in the right quadrant.
     arctan2(x, y): real { cpu: x.atan2::<I>(y), wgsl: "fx_atan2(x, y)", grad(g, out): [g * y / (x * x + y * y), -(g * x / (x * x + y * y))], ulp: 4, domain: [(0.5, 5.0), (-5.0, -0.5)] }
     /// √(x² + y²), without overflow.
-    hypot(x, y): real { cpu: x.hypot::<I>(y), wgsl: "fx_hypot(x, y)", grad(g, out): [g * $crate::ops::elementwise::ratio(x, out), g * $crate::ops::elementwise::ratio(y, out)], ulp: 4, domain: [(0.5, 5.0), (-5.0, -0.5)] }
+    hypot(x, y): real { cpu: x.hypot::<I>(y), wgsl: "fx_hypot(x, y)", grad(g, out): [g * $crate::ops::rules::ratio(x, out), g * $crate::ops::rules::ratio(y, out)], ulp: 4, domain: [(0.5, 5.0), (-5.0, -0.5)] }
     /// log(eˣ + eʸ), without overflow.
     logaddexp(x, y): real { cpu: if x == y { x + T::of(std::f64::consts::LN_2) } else { x.maximum(y) + (-(x - y).abs()).softplus::<I>() }, wgsl: "select(fx_max(x, y) + fx_softplus(-abs(x - y)), x + 0.6931472, fx_eq(x, y))", grad(g, out): [g * (x - y).sigmoid(), g * (y - x).sigmoid()], ulp: 4, domain: [(0.5, 5.0), (0.5, 5.0)] }
     /// The larger of two; NaN if either is. Equal operands share the gradient.
-    maximum(x, y): num { cpu: x.maximum(y), wgsl: "fx_max(x, y)", grad(g, out): [$crate::ops::elementwise::share(g, x, y), $crate::ops::elementwise::share(g, y, x)], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
+    maximum(x, y): num { cpu: x.maximum(y), wgsl: "fx_max(x, y)", grad(g, out): [$crate::ops::rules::share(g, x, y), $crate::ops::rules::share(g, y, x)], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
     /// The smaller of two; NaN if either is. Equal operands share the gradient.
-    minimum(x, y): num { cpu: x.minimum(y), wgsl: "fx_min(x, y)", grad(g, out): [$crate::ops::elementwise::share(g, y, x), $crate::ops::elementwise::share(g, x, y)], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
+    minimum(x, y): num { cpu: x.minimum(y), wgsl: "fx_min(x, y)", grad(g, out): [$crate::ops::rules::share(g, y, x), $crate::ops::rules::share(g, x, y)], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
 
     /// −x.
     negative(x): num { cpu: x.neg(), wgsl: "-(x)", grad(g, out): [-g], ulp: 0, domain: [(-10.0, 10.0)] }
@@ -103,11 +103,11 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     /// log(1 + eˣ), for any x.
     softplus(x): real { cpu: x.softplus::<I>(), wgsl: "fx_softplus(x)", grad(g, out): [g * x.sigmoid()], ulp: 4, domain: [(-5.0, 5.0)] }
     /// max(x, 0).
-    relu(x): num { cpu: x.maximum(T::of(0.0)), wgsl: "fx_relu(x)", grad(g, out): [$crate::ops::elementwise::choose(&x.greater_than(0.0), g, 0.0)], ulp: 0, domain: [(-5.0, 5.0)] }
+    relu(x): num { cpu: x.maximum(T::of(0.0)), wgsl: "fx_relu(x)", grad(g, out): [$crate::ops::rules::choose(&x.greater_than(0.0), g, 0.0)], ulp: 0, domain: [(-5.0, 5.0)] }
     /// x where it is positive, else y · x.
-    leakyrelu(x, y): real { cpu: if x > T::of(0.0) { x } else { y * x }, wgsl: "select(y * x, x, x > 0.0)", grad(g, out): [$crate::ops::elementwise::choose(&x.greater_than(0.0), g, &(g * y)), $crate::ops::elementwise::choose(&x.greater_than(0.0), 0.0, &(g * x))], ulp: 0, domain: [(-5.0, 5.0), (0.01, 0.5)] }
+    leakyrelu(x, y): real { cpu: if x > T::of(0.0) { x } else { y * x }, wgsl: "select(y * x, x, x > 0.0)", grad(g, out): [$crate::ops::rules::choose(&x.greater_than(0.0), g, &(g * y)), $crate::ops::rules::choose(&x.greater_than(0.0), 0.0, &(g * x))], ulp: 0, domain: [(-5.0, 5.0), (0.01, 0.5)] }
     /// x where it is positive, else y · (eˣ − 1).
-    elu(x, y): real { cpu: if x > T::of(0.0) { x } else { y * x.expm1::<I>() }, wgsl: "select(y * fx_expm1(x), x, x > 0.0)", grad(g, out): [$crate::ops::elementwise::choose(&x.greater_than(0.0), g, &(g * (out + y))), $crate::ops::elementwise::choose(&x.greater_than(0.0), 0.0, &(g * x.minimum_with(0.0).expm1()))], ulp: 4, domain: [(-5.0, 5.0), (0.5, 2.0)] }
+    elu(x, y): real { cpu: if x > T::of(0.0) { x } else { y * x.expm1::<I>() }, wgsl: "select(y * fx_expm1(x), x, x > 0.0)", grad(g, out): [$crate::ops::rules::choose(&x.greater_than(0.0), g, &(g * (out + y))), $crate::ops::rules::choose(&x.greater_than(0.0), 0.0, &(g * x.minimum_with(0.0).expm1()))], ulp: 4, domain: [(-5.0, 5.0), (0.5, 2.0)] }
     /// x · sigmoid(x).
     swish(x): real { cpu: x * x.sigmoid::<I>(), wgsl: "x * fx_sigmoid(x)", grad(g, out): [g * (out + x.sigmoid() * (1.0 - out))], ulp: 4, domain: [(-5.0, 5.0)] }
     /// x / (1 + |x|).
@@ -140,5 +140,5 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     /// Whether x is false.
     logical_not(x): logic { cpu: !x, wgsl: "!x", grad(g, out): none, ulp: 0, domain: [(-1.0, 1.0)] }
     /// y where the condition x holds, else z.
-    r#where(x, y, z): select { cpu: if x { y } else { z }, wgsl: "select(z, y, x)", grad(g, out): [none, $crate::ops::elementwise::choose(x, g, 0.0), $crate::ops::elementwise::choose(x, 0.0, g)], ulp: 0, domain: [(-1.0, 1.0), (-10.0, 10.0), (-10.0, 10.0)] }
+    r#where(x, y, z): select { cpu: if x { y } else { z }, wgsl: "select(z, y, x)", grad(g, out): [none, $crate::ops::rules::choose(x, g, 0.0), $crate::ops::rules::choose(x, 0.0, g)], ulp: 0, domain: [(-1.0, 1.0), (-10.0, 10.0), (-10.0, 10.0)] }
 } } }

@@ -1,7 +1,7 @@
 //! Where temporaries lie in the workspace: a piece is used again as soon as its last reader has run.
 
 use super::emit::Program;
-use crate::plan::{Body, Buf, Loop, Place, Source};
+use crate::plan::{Buf, Place};
 use std::collections::BTreeSet;
 
 /// Pieces start on multiples of this: cache lines on the host, binding offsets on GPUs.
@@ -12,7 +12,7 @@ pub(crate) fn lay_out(program: &mut Program) -> usize {
     let mut last_use = vec![usize::MAX; program.buffers.len()];
     let mut touched: Vec<Vec<Buf>> = Vec::with_capacity(program.kernels.len());
     for (k, kernel) in program.kernels.iter().enumerate() {
-        let buffers = buffers_of(&kernel.body);
+        let buffers = kernel.body.buffers();
         buffers.iter().for_each(|&b| last_use[b as usize] = k);
         touched.push(buffers);
     }
@@ -57,34 +57,4 @@ pub(crate) fn lay_out(program: &mut Program) -> usize {
 
 fn bytes(len: usize, element: usize) -> usize {
     (len * element).max(1).next_multiple_of(ALIGN)
-}
-
-fn loop_buffers(l: &Loop, out: &mut Vec<Buf>) {
-    out.extend(l.loads.iter().filter_map(|l| match l.source {
-        Source::Buffer(b) => Some(b),
-        _ => None,
-    }));
-    out.extend(l.stores.iter().map(|s| s.buffer));
-}
-
-/// Every buffer a kernel touches.
-fn buffers_of(body: &Body) -> Vec<Buf> {
-    let mut out = Vec::new();
-    match body {
-        Body::Loop(l) => loop_buffers(l, &mut out),
-        Body::Matmul(m) => {
-            out.extend([m.a, m.b, m.c]);
-            if let Some(l) = &m.epilogue {
-                loop_buffers(l, &mut out);
-            }
-        }
-        Body::Structured(c) => {
-            out.extend(c.srcs.iter().filter_map(|s| match s.source {
-                Source::Buffer(b) => Some(b),
-                _ => None,
-            }));
-            out.push(c.out);
-        }
-    }
-    out
 }
