@@ -45,9 +45,16 @@ pub(super) enum Publish {
     Leaf(usize),
 }
 
+/// Nodes for which the lists keep their memory.
+const MAX_LISTED: usize = 1 << 17;
+
 impl Gathered {
-    /// Lets go of everything but the memory of the lists.
+    /// Lets go of everything but the memory of the lists, and of that, too, after a graph of unusual size.
     pub fn clear(&mut self) {
+        if self.locals.capacity() > MAX_LISTED {
+            *self = Gathered::default();
+            return;
+        }
         self.locals.clear();
         self.slots.clear();
         self.numbers.clear();

@@ -23,6 +23,8 @@ const MAX_PENDING_NODES: u32 = 1 << 17;
 const MAX_PINNED_BYTES: usize = 1 << 30;
 /// Plans kept for graphs that come again.
 const MAX_PLANS: usize = 512;
+/// Nodes of all plans that are kept: about half a kilobyte each.
+const MAX_PLANNED_NODES: usize = 1 << 19;
 
 /// What evaluation has done since the process began: independent of the machine, so tests assert it.
 #[derive(Default)]

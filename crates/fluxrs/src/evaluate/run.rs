@@ -1,7 +1,7 @@
 //! One evaluation: plan, memory, run, publication.
 
 use super::gather::{Gathered, Publish, collect};
-use super::{COUNTERS, MAX_PLANS, base_node, restart_count};
+use super::{COUNTERS, MAX_PLANNED_NODES, MAX_PLANS, base_node, restart_count};
 use crate::bail;
 use crate::buffer::Buffer;
 use crate::cache::Cache;
@@ -40,7 +40,7 @@ struct Runner {
 /// One evaluation at a time.
 static RUNNER: LazyLock<Mutex<Runner>> = LazyLock::new(|| {
     Mutex::new(Runner {
-        plans: Cache::new(MAX_PLANS),
+        plans: Cache::new(MAX_PLANS, MAX_PLANNED_NODES),
         kinds: FxHashSet::default(),
         gathered: Gathered::default(),
         outputs: Vec::new(),
@@ -158,7 +158,7 @@ impl Runner {
             self.kinds.clear();
         }
         self.kinds.insert(kind(g, gathered));
-        self.plans.insert(key, prepared.clone());
+        self.plans.insert(key, prepared.clone(), gathered.locals.len());
         Ok(prepared)
     }
 
