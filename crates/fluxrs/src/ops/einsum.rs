@@ -188,7 +188,11 @@ fn best_pair(terms: &[Term], lengths: &BTreeMap<Label, usize>, output: &[Label])
 pub fn einsum(spec: &str, xs: &[Tensor]) -> Result<Tensor> {
     let (inputs, output) = parse(spec, xs)?;
     let dtype = common_dtype("einsum", xs)?;
-    let dtype = if dtype == DType::Bool { DType::I64 } else { dtype };
+    if dtype == DType::Bool {
+        // Of truth values, as NumPy's: whether any product is true.
+        let wide: Vec<Tensor> = xs.iter().map(|x| x.cast(DType::I64)).collect();
+        return Ok(einsum(spec, &wide)?.to_bool());
+    }
     let mut terms: Vec<Term> = xs.iter().zip(inputs).map(|(x, l)| Term::of(&x.cast(dtype), l)).collect::<Result<_>>()?;
     let mut lengths: BTreeMap<Label, usize> = BTreeMap::new();
     for t in &terms {

@@ -2,6 +2,7 @@
 
 use super::Op;
 use crate::bail;
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::Tensor;
 use crate::shape::{self, Shape, show};
@@ -19,7 +20,10 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     }
     super::elementwise::check_devices("matmul", &[a, b])?;
     let dtype = a.dtype().promote(b.dtype());
-    let dtype = if dtype == crate::dtype::DType::Bool { crate::dtype::DType::I64 } else { dtype };
+    if dtype == DType::Bool {
+        // Of truth values, as NumPy's: whether any product is true.
+        return Ok(matmul(&a.cast(DType::I64), &b.cast(DType::I64))?.to_bool());
+    }
     let (a, b) = (a.cast(dtype), b.cast(dtype));
     let k = a.shape()[a.ndim() - 1];
     let kb = if b.ndim() == 1 { b.shape()[0] } else { b.shape()[b.ndim() - 2] };

@@ -38,8 +38,8 @@ pub fn vdot(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         bail!(Shape, "vdot: shapes {} and {} have {} and {} elements", show(a.shape()), show(b.shape()), a.size(), b.size());
     }
     let dtype = common_dtype("vdot", &[a.clone(), b.clone()])?;
-    let dtype = if dtype == DType::Bool { DType::I64 } else { dtype };
-    Ok(multiply(&flat(&a.cast(dtype)), &flat(&b.cast(dtype)))?.reduce_axes(Kind::Sum, 1))
+    let total = multiply(&flat(&a.cast(dtype)), &flat(&b.cast(dtype)))?;
+    Ok(total.reduce_axes(if dtype == DType::Bool { Kind::Any } else { Kind::Sum }, 1))
 }
 
 /// The sum of products over these axes of `a` and `b`, pair by pair; the axes left of `a` stand before those of `b`.
