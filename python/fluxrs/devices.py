@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,7 +19,7 @@ def gpu(x: T) -> T:
     What is shared stays shared: `m, opt = gpu((m, opt))`. float64 becomes float32 there.
     Without a GPU: `x` itself.
     """
-    moved: T = mapleaves(_mover(_core.gpu), x) if _core.has_gpu() else x
+    moved: T = mapleaves(_to_gpu, x) if _core.has_gpu() else x
     return moved
 
 
@@ -31,14 +30,15 @@ def cpu(x: T) -> T:
     >>> cpu(fluxrs.Dense(3, 2))
     Dense(3, 2)
     """
-    moved: T = mapleaves(_mover(_core.cpu), x)
+    moved: T = mapleaves(_to_cpu, x)
     return moved
 
 
-def _mover(move: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
-    def f(leaf: Any) -> Any:
-        if isinstance(leaf, Tensor):
-            return move(leaf)
-        return move(tensor(leaf)) if isinstance(leaf, np.ndarray) else leaf
+def _to_gpu(leaf: Any) -> Any:
+    if isinstance(leaf, np.ndarray):
+        leaf = tensor(leaf)
+    return _core.gpu(leaf) if isinstance(leaf, Tensor) else leaf
 
-    return f
+
+def _to_cpu(leaf: Any) -> Any:
+    return _core.cpu(leaf) if isinstance(leaf, Tensor) else leaf

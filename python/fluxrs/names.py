@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 from unicodedata import normalize
 
@@ -94,6 +93,8 @@ def _canonical(f: Any, names: Iterable[str], given: dict[str, Any]) -> dict[str,
 
 
 def _unknown(f: Any, spelled: str, names: Iterable[str]) -> str:
+    from difflib import get_close_matches  # here, since it takes milliseconds to import
+
     known = [n for n in names if n != "self"]
     spellings = known + [TWINS[n] for n in known if n in TWINS]
     near = get_close_matches(spelled, spellings, 1, cutoff=0.5)

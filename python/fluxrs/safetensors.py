@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import os
-import secrets
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -47,7 +46,7 @@ def write(path: Any, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -
 
 def _replace(path: Any, parts: list[bytes]) -> None:
     target = os.path.realpath(os.fspath(path))
-    temporary = f"{target}.{secrets.token_hex(4)}.tmp"
+    temporary = f"{target}.{os.urandom(4).hex()}.tmp"
     try:
         with open(temporary, "xb") as file:
             file.writelines(parts)

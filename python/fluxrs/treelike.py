@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
@@ -43,8 +42,10 @@ def treelike(*args: Any) -> Any:
 
 
 def _register(cls: Any, fields: tuple[str, ...] | None) -> Any:
-    if fields is None and dataclasses.is_dataclass(cls):
-        fields = tuple(f.name for f in dataclasses.fields(cls))
+    if fields is None and hasattr(cls, "__dataclass_fields__"):
+        from dataclasses import fields as declared
+
+        fields = tuple(f.name for f in declared(cls))
     cls.__treelike__ = fields
     return cls
 

@@ -88,7 +88,9 @@ def _checked(name: str, params: Any) -> Params:
     ps = list(params)
     for i, p in enumerate(ps):
         if not (istracked(p) and isleaf(p)):
-            raise TypeError(f"{name}: item {i} of the list is no parameter made by `param`: {p!r}")
+            raise TypeError(
+                f"{name}: item {i} of the list is no parameter made by `param`: {p!r}; params(model) collects them"
+            )
     if len(Params(ps)) != len(ps):
         raise ValueError(f"{name}: the list holds a parameter twice")
     return Params(ps)
