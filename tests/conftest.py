@@ -1,0 +1,13 @@
+"""What holds for every test."""
+
+import os
+
+import pytest
+
+from fluxrs import _core
+
+
+def pytest_sessionstart():
+    # Without this a driver that is not there would look like success: its tests are skipped.
+    if os.environ.get("FLUXRS_REQUIRE_GPU", "0") != "0" and not _core.has_gpu():
+        pytest.exit("FLUXRS_REQUIRE_GPU is set, and there is no GPU that can be used", returncode=1)
