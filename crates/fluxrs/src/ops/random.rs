@@ -148,47 +148,109 @@ fn pair(block: [u32; 4]) -> [u64; 2] {
     [block[0] as u64 | (block[1] as u64) << 32, block[2] as u64 | (block[3] as u64) << 32]
 }
 
-/// Fills `out` from the stream at `from`, N elements a block.
-fn draw<T: Copy + Send, const N: usize>(out: &mut [T], from: Stream, make: impl Fn([u32; 4]) -> [T; N] + Sync) {
-    let task = |(t, out): (usize, &mut [T])| {
-        let first = from.counter.wrapping_add((t * TASK / N) as u64);
-        for (b, out) in out.chunks_mut(N).enumerate() {
-            let made = make(philox(first.wrapping_add(b as u64), from.seed));
-            out.copy_from_slice(&made[..out.len()]);
+/// Blocks made side by side, one a lane.
+const LANES: usize = 16;
+
+/// The words of the blocks from `first` on; all of `words` is whole groups of lanes.
+#[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "compiled for every instruction set")]
+unsafe fn words_body<I: Isa>(words: &mut [u32], first: u64, seed: u64) {
+    for (group, words) in words.chunks_exact_mut(4 * LANES).enumerate() {
+        let start = first.wrapping_add((group * LANES) as u64);
+        let counter: [u64; LANES] = std::array::from_fn(|i| start.wrapping_add(i as u64));
+        let mut c = [counter.map(|c| c as u32), counter.map(|c| (c >> 32) as u32), [0; LANES], [0; LANES]];
+        let mut key = [seed as u32, (seed >> 32) as u32];
+        for _ in 0..10 {
+            let mut next = [[0; LANES]; 4];
+            for i in 0..LANES {
+                let (a, b) = (0xd2511f53 * c[0][i] as u64, 0xcd9e8d57 * c[2][i] as u64);
+                next[0][i] = (b >> 32) as u32 ^ c[1][i] ^ key[0];
+                next[1][i] = b as u32;
+                next[2][i] = (a >> 32) as u32 ^ c[3][i] ^ key[1];
+                next[3][i] = a as u32;
+            }
+            c = next;
+            key = [key[0].wrapping_add(0x9e3779b9), key[1].wrapping_add(0xbb67ae85)];
         }
-    };
-    if out.len() <= 2 * TASK {
-        out.chunks_mut(TASK).enumerate().for_each(task);
-    } else {
-        out.par_chunks_mut(TASK).enumerate().for_each(task);
+        for (i, block) in words.chunks_exact_mut(4).enumerate() {
+            block.copy_from_slice(&[c[0][i], c[1][i], c[2][i], c[3][i]]);
+        }
+    }
+}
+per_isa! {
+    fn words_of[](words: &mut [u32], first: u64, seed: u64) = words_body
+}
+
+/// Calls `take` with the words of the blocks that `n` elements take, `N` elements a block, a few at a time: the first element's number
+/// and the blocks.
+fn blocks<const N: usize>(n: usize, from: Stream, mut take: impl FnMut(usize, &[[u32; 4]])) {
+    let mut words = [0u32; 64 * LANES];
+    let kernel = words_of(level());
+    let at_once = words.len() / 4 * N;
+    for first in (0..n).step_by(at_once) {
+        let wanted = (n - first).min(at_once).div_ceil(N);
+        let made = &mut words[..wanted.next_multiple_of(LANES) * 4];
+        // SAFETY: the level is the machine's.
+        unsafe { kernel(made, from.counter.wrapping_add((first / N) as u64), from.seed) };
+        take(first, &made.as_chunks().0[..wanted]);
     }
 }
 
-/// Fills `out` with normals: `make` gives the uniforms of a block, u's first.
-fn draw_normal<T: Real, const N: usize>(out: &mut [T], from: Stream, make: impl Fn([u32; 4]) -> [[T; N]; 2] + Sync) {
-    let task = |(t, out): (usize, &mut [T])| {
-        let blocks = out.len().div_ceil(2 * N);
-        let first = from.counter.wrapping_add((t * TASK / (2 * N)) as u64);
-        let (mut u, mut v) = (vec![T::default(); blocks * N], vec![T::default(); blocks * N]);
-        for (b, (u, v)) in u.chunks_exact_mut(N).zip(v.chunks_exact_mut(N)).enumerate() {
-            let [us, vs] = make(philox(first.wrapping_add(b as u64), from.seed));
-            u.copy_from_slice(&us);
-            v.copy_from_slice(&vs);
-        }
+/// Runs `task` on pieces of `out`, each with its own part of the stream, `N` elements a block.
+fn in_pieces<T: Send, const N: usize>(out: &mut [T], from: Stream, task: impl Fn(&mut [T], Stream) + Sync) {
+    let one = |(t, out): (usize, &mut [T])| {
+        task(out, Stream { counter: from.counter.wrapping_add((t * TASK / N) as u64), ..from });
+    };
+    if out.len() <= 2 * TASK {
+        out.chunks_mut(TASK).enumerate().for_each(one);
+    } else {
+        out.par_chunks_mut(TASK).enumerate().for_each(one);
+    }
+}
+
+/// Fills `out` from the stream at `from`, N elements a block.
+fn draw<T: Copy + Send, const N: usize>(out: &mut [T], from: Stream, make: impl Fn([u32; 4]) -> [T; N] + Sync) {
+    in_pieces::<T, N>(out, from, |out, from| {
+        let n = out.len();
+        blocks::<N>(n, from, |first, words| {
+            for (out, &block) in out[first..].chunks_mut(N).zip(words) {
+                let made = make(block);
+                match <&mut [T; N]>::try_from(&mut *out) {
+                    Ok(whole) => *whole = made,
+                    Err(_) => out.copy_from_slice(&made[..out.len()]),
+                }
+            }
+        });
+    });
+}
+
+/// Fills `out` with normals, two for each pair of uniforms: `make` gives the M pairs of a block, u's first.
+fn draw_normal<T: Real, const N: usize, const M: usize>(
+    out: &mut [T],
+    from: Stream,
+    make: impl Fn([u32; 4]) -> [[T; M]; 2] + Sync,
+) {
+    in_pieces::<T, N>(out, from, |out, from| {
+        let n = out.len();
+        let (mut u, mut v) = ([T::default(); TASK / 2], [T::default(); TASK / 2]);
+        blocks::<N>(n, from, |first, words| {
+            for (k, &block) in words.iter().enumerate() {
+                let at = first / 2 + k * M;
+                let [us, vs] = make(block);
+                u[at..at + M].copy_from_slice(&us);
+                v[at..at + M].copy_from_slice(&vs);
+            }
+        });
+        let pairs = n.div_ceil(2);
         // SAFETY: the level is the machine's.
-        unsafe { box_muller::<T>(level())(&mut u, &mut v) };
+        unsafe { box_muller::<T>(level())(&mut u[..pairs], &mut v[..pairs]) };
         for (pair, (&u, &v)) in out.chunks_mut(2).zip(u.iter().zip(&v)) {
             pair[0] = u;
             if let Some(second) = pair.get_mut(1) {
                 *second = v;
             }
         }
-    };
-    if out.len() <= TASK {
-        task((0, out));
-    } else {
-        out.par_chunks_mut(TASK).enumerate().for_each(task);
-    }
+    });
 }
 
 fn scale(word: u64, count: u64, bits: u32) -> i64 {
@@ -223,13 +285,13 @@ impl Structured for Random {
             (Kind::Uniform, _) => draw(out.as_mut_slice(), from, |b| pair(b).map(unit64)),
             (Kind::Normal, DType::F32) => {
                 const STEP: f32 = 1.0 / (1 << 24) as f32;
-                draw_normal(out.as_mut_slice(), from, |[a, b, c, d]| {
+                draw_normal::<_, 4, 2>(out.as_mut_slice(), from, |[a, b, c, d]| {
                     [[unit32(a) + STEP, unit32(c) + STEP], [unit32(b), unit32(d)]]
                 });
             }
             (Kind::Normal, _) => {
                 const STEP: f64 = 1.0 / (1u64 << 53) as f64;
-                draw_normal(out.as_mut_slice(), from, |b| {
+                draw_normal::<_, 2, 1>(out.as_mut_slice(), from, |b| {
                     let [a, b] = pair(b).map(unit64);
                     [[a + STEP], [b]]
                 });

@@ -35,54 +35,69 @@ struct AddAlong {
 
 /// What orders elements as their sort does: an integer, the greatest one for NaN.
 trait SortKey: Element + PartialOrd {
+    /// Whether keys have 32 bits, which leaves as many for the index.
+    const SHORT: bool;
     fn key(self) -> u64;
 }
 
+macro_rules! sort_key {
+    ($t:ident, $bits:ident, $x:ident => $key:expr) => {
+        impl SortKey for $t {
+            const SHORT: bool = $bits::BITS == 32;
+            fn key(self) -> u64 {
+                let $x = self;
+                let key: $bits = $key;
+                key as u64
+            }
+        }
+    };
+}
+/// The bits of a float in the order of the numbers; −0 becomes 0, since the two are equal.
 macro_rules! float_key {
-    ($t:ty) => {
-        impl SortKey for $t {
-            fn key(self) -> u64 {
-                if self.is_nan() {
-                    return u64::MAX;
-                }
-                // In float64, exactly; −0 becomes 0, since the two are equal.
-                let bits = (self as f64 + 0.0).to_bits();
-                if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
-            }
+    ($x:ident, $bits:ident) => {{
+        let sign = 1 << ($bits::BITS - 1);
+        let bits = ($x + 0.0).to_bits();
+        if $x.is_nan() {
+            $bits::MAX
+        } else if bits & sign != 0 {
+            !bits
+        } else {
+            bits | sign
         }
-    };
+    }};
 }
-float_key!(f32);
-float_key!(f64);
+sort_key!(u8, u32, x => x as u32);
+sort_key!(i32, u32, x => x as u32 ^ 1 << 31);
+sort_key!(i64, u64, x => x as u64 ^ 1 << 63);
+sort_key!(f32, u32, x => float_key!(x, u32));
+sort_key!(f64, u64, x => float_key!(x, u64));
 
-macro_rules! integer_key {
-    ($t:ty) => {
-        impl SortKey for $t {
-            fn key(self) -> u64 {
-                (self as i64) as u64 ^ 1 << 63
-            }
-        }
-    };
+/// Sorts keys that carry their index, no two alike, so that an unstable sort gives the one stable order.
+fn order<K: Ord + Send>(keys: &mut [K], alone: bool) {
+    if alone { keys.par_sort_unstable() } else { keys.sort_unstable() }
 }
-integer_key!(u8);
-integer_key!(i32);
-integer_key!(i64);
+
+fn argsort_row<T: SortKey>(x: &[T], out: &mut [i64], alone: bool) -> Result<()> {
+    if T::SHORT && x.len() <= u32::MAX as usize {
+        let mut keys: Vec<u64> = room(x.len())?;
+        keys.extend(x.iter().enumerate().map(|(i, x)| x.key() << 32 | i as u64));
+        order(&mut keys, alone);
+        out.iter_mut().zip(keys).for_each(|(o, k)| *o = (k & u32::MAX as u64) as i64);
+    } else {
+        let mut keys: Vec<(u64, i64)> = room(x.len())?;
+        keys.extend(x.iter().enumerate().map(|(i, x)| (x.key(), i as i64)));
+        order(&mut keys, alone);
+        out.iter_mut().zip(keys).for_each(|(o, (_, i))| *o = i);
+    }
+    Ok(())
+}
 
 fn argsort_rows<T: SortKey>(x: &[T], n: usize, mut result: OperandMut<'_>) -> Result<()> {
     let stop = result.stop;
     let out = result.as_mut_slice::<i64>();
     let sort = |(x, out): (&[T], &mut [i64]), alone: bool| {
         go_on(stop)?;
-        let mut keys: Vec<(u64, i64)> = room(n)?;
-        keys.extend(x.iter().enumerate().map(|(i, x)| (x.key(), i as i64)));
-        // No two pairs are equal, so that an unstable sort gives the one stable order.
-        if alone {
-            keys.par_sort_unstable()
-        } else {
-            keys.sort_unstable()
-        }
-        out.iter_mut().zip(keys).for_each(|(o, (_, i))| *o = i);
-        Ok(())
+        argsort_row(x, out, alone)
     };
     if x.len() < PARALLEL || n == x.len() {
         let alone = x.len() >= PARALLEL;

@@ -40,6 +40,36 @@ fn a_seed_repeats_the_stream() {
 }
 
 #[test]
+fn every_element_has_its_own_words() {
+    let _turn = alone();
+    let start = Stream { seed: 0xfeed_beef_1234_5678, counter: u32::MAX as u64 - 40 };
+    let n = 10_007;
+    let block = |b: usize| philox(start.counter + b as u64, start.seed);
+    set_state(start);
+    let narrow = values(&rand(&[n], DType::F32).unwrap());
+    set_state(start);
+    let wide = values(&rand(&[n], DType::F64).unwrap());
+    for i in 0..n {
+        assert_eq!(narrow[i], (block(i / 4)[i % 4] >> 8) as f64 / (1 << 24) as f64, "{i}");
+        let words = &block(i / 2)[i % 2 * 2..];
+        let bits = words[0] as u64 | (words[1] as u64) << 32;
+        assert_eq!(wide[i], (bits >> 11) as f64 / (1u64 << 53) as f64, "{i}");
+    }
+    set_state(start);
+    let normal = values(&randn(&[n], DType::F64).unwrap());
+    for i in (0..n - 1).step_by(2) {
+        let [u, v] = [0, 2].map(|k| {
+            let words = block(i / 2);
+            ((words[k] as u64 | (words[k + 1] as u64) << 32) >> 11) as f64 / (1u64 << 53) as f64
+        });
+        let radius = (-2.0 * (u + 1.0 / (1u64 << 53) as f64).ln()).sqrt();
+        let angle = std::f64::consts::TAU * v;
+        assert!((normal[i] - radius * angle.cos()).abs() < 1e-13, "{i}");
+        assert!((normal[i + 1] - radius * angle.sin()).abs() < 1e-13, "{i}");
+    }
+}
+
+#[test]
 fn evaluation_order_does_not_matter() {
     let _turn = alone();
     seed(1);
