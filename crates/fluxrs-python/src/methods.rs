@@ -170,12 +170,11 @@ ops! {
     }
     /// x Φ(x) ≈ x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))). Source: arXiv 1606.08415.
     gelu(x) {
-        const ROOT: f64 = 0.7978845608028654; // √(2/π)
+        const TWO_ROOT: f64 = 1.5957691216057308; // 2 √(2/π): ½ (1 + tanh u) is σ(2u), which does not cancel
         let x = &x.cast(x.dtype().to_float());
         let cube = scalar(Elementwise::multiply, &Elementwise::multiply.apply(&[&Elementwise::square.apply(&[x])?, x])?, 0.044715)?;
-        let inner = scalar(Elementwise::multiply, &Elementwise::add.apply(&[x, &cube])?, ROOT)?;
-        let gate = scalar(Elementwise::add, &Elementwise::tanh.apply(&[&inner])?, 1.0)?;
-        Elementwise::multiply.apply(&[&scalar(Elementwise::multiply, x, 0.5)?, &gate])
+        let inner = scalar(Elementwise::multiply, &Elementwise::add.apply(&[x, &cube])?, TWO_ROOT)?;
+        Elementwise::multiply.apply(&[x, &Elementwise::sigmoid.apply(&[&inner])?])
     }
     /// λ · elu(x, α), with λ ≈ 1.0507 and α ≈ 1.6733. Source: arXiv 1706.02515.
     selu(x) {
