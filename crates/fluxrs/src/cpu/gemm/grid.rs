@@ -25,10 +25,13 @@ const ENOUGH: usize = 32;
 /// Sides of the largest tile, unless it has little work. The rows of A that a kernel needs at a time stay in the
 /// second-level cache; a tile packs what it reads, which is cheap only next to a large area.
 const ROWS: usize = 256;
-const COLS: usize = 512;
+const COLS: usize = 256;
 /// Sides of the smallest tile.
 const FEWEST_ROWS: usize = 24;
-const FEWEST_COLS: usize = 64;
+const FEWEST_COLS: usize = 128;
+/// Smaller tiles than this spend much on packing: they are made only for the first few threads.
+const AREA: usize = 256 * 128;
+const FEW: usize = 8;
 /// Tiles start at multiples of these, so that only the last ones have ragged edges.
 const ROW_STEP: usize = 12;
 const COL_STEP: usize = 32;
@@ -48,7 +51,9 @@ impl Grid {
         while across * down < wanted {
             let (rows, cols) = (m / down, n / across);
             let (by_rows, by_cols) = (rows >= 2 * FEWEST_ROWS, cols >= 2 * FEWEST_COLS);
-            if by_cols && (cols >= rows || !by_rows) {
+            if across * down >= FEW && rows * cols < 2 * AREA {
+                break;
+            } else if by_cols && (cols >= rows || !by_rows) {
                 across *= 2;
             } else if by_rows {
                 down *= 2;

@@ -1,7 +1,7 @@
 //! The vectors that the kernels are written in, with one implementation per type and instruction set.
 //!
 //! A kernel's body is generic and always inlined; its entry here is compiled for the instruction set.
-use super::block::{Kernel, Panel};
+use super::block::{Kernel, Panels};
 use super::skinny::Task;
 
 /// The lanes of the longest vector.
@@ -48,8 +48,7 @@ pub(super) trait Simd: Sized + 'static {
     /// 32 of them, not 16.
     const MANY_REGISTERS: bool = Self::KERNELS[1].len() > 8;
     unsafe fn block<const R: usize, const W: usize>(block: &super::block::Block<Self::T>);
-    unsafe fn pack(panel: &Panel<Self::T>);
-    unsafe fn copy(panel: &Panel<Self::T>);
+    unsafe fn pack(panels: &Panels<Self::T>);
     unsafe fn dots(task: &Task<Self::T>);
     unsafe fn strips(task: &Task<Self::T>, sums: *mut Self::T);
 }
@@ -73,13 +72,8 @@ macro_rules! entries {
         }
 
         $(#[$feature])?
-        unsafe fn pack(panel: &$crate::cpu::gemm::block::Panel<Self::T>) {
-            unsafe { $crate::cpu::gemm::pack::pack::<Self>(panel) }
-        }
-
-        $(#[$feature])?
-        unsafe fn copy(panel: &$crate::cpu::gemm::block::Panel<Self::T>) {
-            unsafe { $crate::cpu::gemm::pack::copy::<Self>(panel) }
+        unsafe fn pack(panels: &$crate::cpu::gemm::block::Panels<Self::T>) {
+            unsafe { $crate::cpu::gemm::pack::pack::<Self>(panels) }
         }
 
         $(#[$feature])?

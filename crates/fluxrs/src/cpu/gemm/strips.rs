@@ -2,13 +2,13 @@
 use super::simd::{MOST_LANES, Simd};
 use super::skinny::{Task, fold, put};
 
-/// A narrow or short matrix is read in strips whose sums stay in registers. Another is read along its rows, so that
-/// the machine fetches ahead, with the sums for a stretch of columns in the first-level cache.
+/// A matrix that is narrow in memory, or short, is read in strips whose sums stay in registers. Another is read along its
+/// rows, so that the machine fetches ahead, with the sums for a stretch of columns in the first-level cache.
 const NARROW: usize = 64;
 const SHORT: usize = 128;
 
 fn in_strips<T>(task: &Task<T>) -> bool {
-    task.n <= NARROW || task.k <= SHORT
+    task.strides.0.unsigned_abs() <= NARROW || task.k <= SHORT
 }
 
 /// Columns of a stretch: for each, there is a sum for every row and lane.
