@@ -1,4 +1,4 @@
-//! What the engine does, to be seen and tested: counters, plans, traces, devices, the op table, the optimisers' rules.
+//! What the engine does, to be seen and tested: counters, plans, traces, the op table, the optimisers' rules.
 
 use crate::error::detached;
 use crate::params::PyParams;
@@ -111,30 +111,6 @@ fn step(
     detached(py, || rule.step(&hyper, &leaves, &grads, &state))
 }
 
-/// The devices that tensors can live on.
-#[pyfunction]
-fn devices() -> Vec<String> {
-    vec!["cpu".to_string()]
-}
-
-/// Whether a GPU can be used.
-#[pyfunction]
-fn has_gpu() -> bool {
-    false
-}
-
-/// The tensor on the GPU.
-#[pyfunction]
-fn gpu(x: Bound<'_, PyTensor>) -> Bound<'_, PyTensor> {
-    x
-}
-
-/// The tensor on the CPU.
-#[pyfunction]
-fn cpu(x: Bound<'_, PyTensor>) -> Bound<'_, PyTensor> {
-    x
-}
-
 /// The n-th allocation from now on this thread fails; 0 switches that off.
 #[pyfunction]
 fn _set_fault(n: u64) {
@@ -159,10 +135,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(op_table, m)?)?;
     m.add_function(wrap_pyfunction!(rules, m)?)?;
     m.add_function(wrap_pyfunction!(step, m)?)?;
-    m.add_function(wrap_pyfunction!(devices, m)?)?;
-    m.add_function(wrap_pyfunction!(has_gpu, m)?)?;
-    m.add_function(wrap_pyfunction!(gpu, m)?)?;
-    m.add_function(wrap_pyfunction!(cpu, m)?)?;
     m.add_function(wrap_pyfunction!(_set_fault, m)?)?;
     m.add_function(wrap_pyfunction!(_profile_start, m)?)?;
     m.add_function(wrap_pyfunction!(_profile_stop, m)?)?;

@@ -11,6 +11,7 @@ mod elementwise;
 mod engine;
 mod error;
 mod export;
+mod gpu;
 mod gradient;
 mod index;
 mod joins;
@@ -44,5 +45,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     export::register(m)?;
     protocol::register(m)?;
     debug::register(m)?;
-    engine::register(m)
+    engine::register(m)?;
+    gpu::register(m)
 }

@@ -21,6 +21,13 @@ fn rand(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     made(|| random::rand(&shape, dtype.map_or(DType::F32, |d| d.0)))
 }
 
+/// Uniform over [0, 1), of the shape and on the device of `x`, in its float type.
+#[pyfunction]
+fn rand_like(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
+    let x = argument(x)?;
+    made(|| random::rand_like(&x))
+}
+
 /// Normal with mean 0 and standard deviation 1, of a shape given as `(2, 3)` or `2, 3`.
 #[pyfunction]
 #[pyo3(signature = (*shape, dtype=None))]
@@ -55,6 +62,7 @@ fn permutation(n: usize) -> PyResult<PyTensor> {
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(seed, m)?)?;
     m.add_function(wrap_pyfunction!(rand, m)?)?;
+    m.add_function(wrap_pyfunction!(rand_like, m)?)?;
     m.add_function(wrap_pyfunction!(randn, m)?)?;
     m.add_function(wrap_pyfunction!(randint, m)?)?;
     m.add_function(wrap_pyfunction!(bernoulli, m)?)?;

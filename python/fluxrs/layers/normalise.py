@@ -11,7 +11,7 @@ from .._core import (
     mean,
     ones,
     param,
-    rand,
+    rand_like,
     sqrt,
     state,
     where,
@@ -73,7 +73,7 @@ class Dropout:
             return t
         if self.p == 1:
             return t * 0.0
-        return where(rand(t.shape) < self.p, 0.0, t / (1 - self.p))
+        return where(rand_like(t) < self.p, 0.0, t / (1 - self.p))
 
     def __repr__(self) -> str:
         return f"Dropout({self.p})"
