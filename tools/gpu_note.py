@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fluxrs
 
-found = [str(device) for device in fluxrs.devices() if not str(device).startswith("cpu")]
+found = [str(device) for device in fluxrs.devices() if str(device).startswith("gpu")]
 if found:
     print(f"GPU part of the tests: run on {', '.join(found)}")
 else:

@@ -89,6 +89,11 @@ impl GpuBackend {
         Ok(GpuBackend { gpu: gpu()? })
     }
 
+    #[cfg(test)]
+    pub(crate) fn over(gpu: &'static Gpu) -> GpuBackend {
+        GpuBackend { gpu }
+    }
+
     pub fn gpu(&self) -> &'static Gpu {
         self.gpu
     }

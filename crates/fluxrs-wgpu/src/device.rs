@@ -93,9 +93,15 @@ fn limits(adapter: &wgpu::Adapter, software: bool) -> (wgpu::Limits, Limits) {
 impl Gpu {
     /// Opens the adapter that the environment admits. Most callers want [`gpu`].
     pub fn open() -> Result<Gpu> {
+        Gpu::open_with(|_| ())
+    }
+
+    /// As `open`, with limits changed: tests run the paths of other adapters.
+    pub(crate) fn open_with(change: impl FnOnce(&mut Limits)) -> Result<Gpu> {
         let instance = adapter::instance();
         let (adapter, description) = adapter::choose(&instance)?;
-        let (required, limits) = limits(&adapter, description.kind == "cpu");
+        let (required, mut limits) = limits(&adapter, description.kind == "cpu");
+        change(&mut limits);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("fluxrs"),
             required_limits: required,

@@ -1,5 +1,6 @@
 //! Tests on a device. Without one they say so and pass; with `FLUXRS_GPU` set they must run.
 
+mod hardware;
 mod math;
 mod matmul;
 mod parity;

@@ -15,11 +15,11 @@ use fluxrs::transfer::to_device;
 
 type Program = fn(&[Tensor]) -> Vec<Tensor>;
 
-fn map(name: &str, xs: &[&Tensor]) -> Tensor {
+pub(crate) fn map(name: &str, xs: &[&Tensor]) -> Tensor {
     Elementwise::by_name(name).unwrap().apply(xs).unwrap()
 }
 
-fn random(shape: &[usize], seed: u64) -> Tensor {
+pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
     let n = shape.iter().product();
     let x: Vec<f32> = uniform(n, seed, -1.5, 1.5).iter().map(|&x| x as f32).collect();
     tensor(&x, shape)

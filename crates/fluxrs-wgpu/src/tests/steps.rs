@@ -27,7 +27,7 @@ fn param(shape: &[usize], seed: u64, device: Device) -> Arc<Leaf> {
     Leaf::of(&to_device(&x, device).unwrap(), true).unwrap()
 }
 
-struct Model {
+pub(crate) struct Model {
     params: Vec<Arc<Leaf>>,
     x: Tensor,
     y: Tensor,
@@ -35,7 +35,7 @@ struct Model {
 
 impl Model {
     /// Two dense layers on eight samples.
-    fn new(device: Device) -> Model {
+    pub(crate) fn new(device: Device) -> Model {
         let shapes: [&[usize]; 4] = [&[6, 5], &[6], &[3, 6], &[3]];
         let params = shapes.iter().enumerate().map(|(i, shape)| param(shape, i as u64 + 1, device)).collect();
         let x = to_device(&tensor(&data(40, 9), &[8, 5]), device).unwrap();
@@ -56,7 +56,7 @@ impl Model {
         gradient(loss, None, &targets, false).unwrap()
     }
 
-    fn values(&self) -> Vec<f64> {
+    pub(crate) fn values(&self) -> Vec<f64> {
         self.params.iter().flat_map(|p| values(&p.value().unwrap())).collect()
     }
 }
@@ -94,7 +94,7 @@ fn every_optimiser_takes_the_same_steps_as_on_the_cpu() {
 }
 
 /// One SGD step whose loss is divided by `divisor`.
-fn step(model: &Model, divisor: f64) -> Result<(), Error> {
+pub(crate) fn step(model: &Model, divisor: f64) -> Result<(), Error> {
     let loss = model.loss() / divisor;
     for (p, g) in model.params.iter().zip(model.grads(&loss)) {
         leaf::update(p, &(g.unwrap() * -0.1)).unwrap();

@@ -118,9 +118,9 @@ pub fn take(x: &Tensor, index: &Tensor, axis: isize) -> Result<Tensor> {
     if !index.dtype().is_int() {
         bail!(Type, "take: indices must be integers, got {}; use astype('int64')", index.dtype());
     }
-    super::elementwise::check_devices("take", &[x, index])?;
     let axis = shape::axis("take", axis, x.ndim())?;
-    let index = index.cast(DType::I64);
+    // Indices follow what they index: a NumPy array of them comes from the CPU.
+    let index = crate::transfer::to_device(index, x.device())?.cast(DType::I64);
     if x.shape()[axis] == 0 && index.size() > 0 {
         bail!(Index, "take: axis {axis} of shape {} has no elements", show(x.shape()));
     }
@@ -139,9 +139,9 @@ pub fn take_at(x: &Tensor, indices: &[Tensor]) -> Result<Tensor> {
     if let Some(bad) = indices.iter().find(|i| !i.dtype().is_int()) {
         bail!(Type, "indexing: indices must be integers or bools, got {}", bad.dtype());
     }
+    let indices: Vec<Tensor> = indices.iter().map(|i| crate::transfer::to_device(i, x.device())).collect::<Result<_>>()?;
     let mut shape = Shape::new();
-    for i in indices {
-        super::elementwise::check_devices("indexing", &[x, i])?;
+    for i in &indices {
         shape = shape::broadcast("indexing", &shape, i.shape())?;
     }
     // One index into the leading axes seen as one; each part is brought into range by itself first.
