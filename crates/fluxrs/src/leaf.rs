@@ -4,7 +4,7 @@ use crate::bail;
 use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::{self, Handle};
 use crate::graph::{self, Graph, Guarded, Tensor, next_id};
 use crate::shape::show;
@@ -39,9 +39,13 @@ struct Spent {
     before: Vec<(Tensor, Option<Tensor>)>,
 }
 
-/// Updates that will be committed together.
+/// Updates of one thread that will be committed together.
 #[derive(Default)]
-pub struct Queue(pub(crate) Mutex<Vec<Update>>);
+pub struct Queue {
+    updates: Mutex<Vec<Update>>,
+    /// What went wrong when another thread committed them.
+    failure: Mutex<Option<Error>>,
+}
 
 /// A leaf and the value it is to take.
 #[derive(Clone)]
@@ -107,13 +111,36 @@ impl Leaf {
 
     /// The node of the present value. An update that waits is committed first.
     pub fn value(&self) -> Result<Tensor> {
-        if self.queued.load(Ordering::Acquire) {
-            let queue = self.queue.get(&graph::lock()).clone();
-            if let Some(queue) = queue {
-                flush_queue(&queue)?;
+        self.settled(Tensor::clone)
+    }
+
+    /// As `value`, held from the start: no update of another thread can overwrite it before it has been used.
+    pub fn held(&self) -> Result<Handle> {
+        self.settled(|now| Handle::new(now.clone()))
+    }
+
+    /// What `take` makes of the present value, while no update of it waits or is under way.
+    fn settled<R>(&self, take: impl Fn(&Tensor) -> R) -> Result<R> {
+        loop {
+            let queue = {
+                let g = graph::lock();
+                match self.queue.get(&g) {
+                    None => return Ok(take(self.current.get(&g))),
+                    Some(queue) => queue.clone(),
+                }
+            };
+            if QUEUE.with(|own| Arc::ptr_eq(own, &queue)) {
+                flush()?;
+                continue;
+            }
+            // A step of another thread that is being committed is waited for; only what still waits then is committed here.
+            evaluate::wait();
+            let waits = self.queue.get(&graph::lock()).is_some();
+            // That thread hears of what goes wrong with its step.
+            if waits && let Err(error) = evaluate::commit(&queue) {
+                *queue.failure.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
             }
         }
-        Ok(self.peek())
     }
 
     /// Whether an update of it waits: reading its value runs a plan then.
@@ -240,7 +267,7 @@ fn push(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
     let mut g = graph::lock();
     let grad = leaf.grad.set(&mut g, Grad::default());
     let spent = Spent { total: grad.total.as_ref().map(|t| t.tensor().clone()), before: grad.before };
-    queue.0.lock().unwrap_or_else(|e| e.into_inner()).push(Update { leaf: leaf.clone(), value, spent });
+    queue.updates.lock().unwrap_or_else(|e| e.into_inner()).push(Update { leaf: leaf.clone(), value, spent });
     leaf.queue.set(&mut g, Some(queue));
     leaf.queued.store(true, Ordering::Release);
     drop(g);
@@ -248,51 +275,53 @@ fn push(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
     Ok(())
 }
 
-/// Commits everything this thread has queued, as one plan.
+/// Commits everything this thread has queued, as one plan. Whatever happens, nothing is queued afterwards.
 pub fn flush() -> Result<()> {
-    flush_queue(&QUEUE.with(Arc::clone))
+    let queue = QUEUE.with(Arc::clone);
+    let result = evaluate::commit(&queue);
+    let failure = queue.failure.lock().unwrap_or_else(|e| e.into_inner()).take();
+    failure.map_or(result, Err)
 }
 
 /// Whether this thread has queued something.
 pub fn has_queued() -> bool {
-    QUEUE.with(|q| !q.0.lock().unwrap_or_else(|e| e.into_inner()).is_empty())
+    QUEUE.with(|q| !q.updates.lock().unwrap_or_else(|e| e.into_inner()).is_empty())
 }
 
 /// How many updates this thread has queued.
 pub fn queued() -> usize {
-    QUEUE.with(|q| q.0.lock().unwrap_or_else(|e| e.into_inner()).len())
+    QUEUE.with(|q| q.updates.lock().unwrap_or_else(|e| e.into_inner()).len())
 }
 
 /// Forgets what this thread has queued since there were `from` updates.
 pub fn discard(from: usize) {
     QUEUE.with(|queue| {
         let mut g = graph::lock();
-        let mut list = queue.0.lock().unwrap_or_else(|e| e.into_inner());
+        let mut list = queue.updates.lock().unwrap_or_else(|e| e.into_inner());
         let from = from.min(list.len());
         let gone = list.split_off(from);
         for u in &gone {
             if !list.iter().any(|kept| Arc::ptr_eq(&kept.leaf, &u.leaf)) {
                 u.leaf.queue.set(&mut g, None);
                 u.leaf.queued.store(false, Ordering::Release);
+                u.leaf.restore_grad(&mut g, u);
             }
         }
         drop((list, g, gone));
     });
 }
 
-/// Commits a queue; whatever happens, it is empty afterwards.
-fn flush_queue(queue: &Arc<Queue>) -> Result<()> {
-    evaluate::commit(queue)
+/// Takes a queue's updates: called by the evaluation that commits or discards them, which releases their leaves when it is done.
+pub(crate) fn take_updates(queue: &Queue) -> Vec<Update> {
+    std::mem::take(&mut *queue.updates.lock().unwrap_or_else(|e| e.into_inner()))
 }
 
-/// Takes a queue's updates and releases their leaves: called by the evaluation that commits or discards them.
-pub(crate) fn take_updates(g: &mut Graph, queue: &Queue) -> Vec<Update> {
-    let updates = std::mem::take(&mut *queue.0.lock().unwrap_or_else(|e| e.into_inner()));
-    for u in &updates {
+/// Their leaves may be used again: until then other threads wait.
+pub(crate) fn release(g: &mut Graph, updates: &[Update]) {
+    for u in updates {
         u.leaf.queue.set(g, None);
         u.leaf.queued.store(false, Ordering::Release);
     }
-    updates
 }
 
 /// Adds the gradient of `y` (weighted by `seed`) to the `.grad` of every leaf that it depends on; returns how many there are.

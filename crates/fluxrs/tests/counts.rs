@@ -128,8 +128,10 @@ fn adam_over_twenty_tensors() {
     let _alone = alone();
     let rule = optim::by_name("ADAM").unwrap();
     let params: Vec<Arc<Leaf>> = (0..20).map(|_| param(&[8, 4])).collect();
-    let state: Vec<Vec<Arc<Leaf>>> =
-        params.iter().map(|_| (0..2).map(|_| Leaf::of(&Tensor::full(&[8, 4], 0.0, DType::F32), false).unwrap()).collect()).collect();
+    let state: Vec<Vec<Arc<Leaf>>> = params
+        .iter()
+        .map(|_| (0..2).map(|_| Leaf::of(&Tensor::full(&[8, 4], 0.0, DType::F32), false).unwrap()).collect())
+        .collect();
     let grads: Vec<Option<Tensor>> = params.iter().map(|_| Some(data(32, &[8, 4]))).collect();
     let step = |t: f64| {
         let h = Hyper { η: 0.001, ρ: 0.9, β1: 0.9, β2: 0.999, ε: 1e-8, decay: 0.0, couple: false, t };

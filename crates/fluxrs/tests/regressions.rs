@@ -217,3 +217,50 @@ fn a_failed_update_gives_the_gradient_back() {
     assert_eq!((now(&w), values(&w.grad().unwrap())), (vec![1.0, 2.0], vec![1.0, 1.0]));
     assert!(!evaluate::is_ready(&Handle::new(w.value().unwrap() + 1.0).tensor().clone()));
 }
+
+#[test]
+fn another_threads_results_outlive_an_update() {
+    let w = param(&[1.0, 2.0], &[2]);
+    let y = Handle::new(w.value().unwrap() * 10.0);
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            leaf::update(&w, &floats(&[1.0, 1.0], &[2])).unwrap();
+            leaf::flush().unwrap();
+        });
+    });
+    assert_eq!((values(y.tensor()), now(&w)), (vec![10.0, 20.0], vec![2.0, 3.0]));
+}
+
+#[test]
+fn another_thread_commits_what_waits_and_its_owner_hears_of_failure() {
+    let w = param(&[1.0, -1.0], &[2]);
+    let bad = by(Elementwise::log, &[&w.value().unwrap()]).sum(None, false).unwrap();
+    leaf::update(&w, slope(&bad, &w).tensor()).unwrap();
+    std::thread::scope(|s| {
+        s.spawn(|| assert_eq!(now(&w), [1.0, -1.0]));
+    });
+    assert!(matches!(leaf::flush(), Err(Error::BadLoss(_))));
+    leaf::update(&w, &floats(&[1.0, 1.0], &[2])).unwrap();
+    std::thread::scope(|s| {
+        s.spawn(|| assert_eq!(now(&w), [2.0, 0.0]));
+    });
+    leaf::flush().unwrap();
+}
+
+#[test]
+fn threads_that_read_while_another_learns() {
+    let w = param(&[0.0; 64], &[64]);
+    std::thread::scope(|s| {
+        let learner = s.spawn(|| {
+            for _ in 0..2000 {
+                leaf::update(&w, &Tensor::full(&[64], 1.0, fluxrs::DType::F32)).unwrap();
+                leaf::flush().unwrap();
+            }
+        });
+        while !learner.is_finished() {
+            let seen = values(w.held().unwrap().tensor());
+            assert!(seen.iter().all(|&x| x == seen[0]), "half a step was seen");
+        }
+    });
+    assert_eq!(now(&w), [2000.0; 64]);
+}

@@ -269,7 +269,7 @@ fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Upd
 /// Adds every node that somebody holds and that depends on what is computed, or reads what is overwritten; what is out of
 /// reach by now stays so.
 fn add_dependents(gatherer: &mut Gatherer<'_>, updates: &[Update]) -> Result<()> {
-    let held = held_and_pending(gatherer.g);
+    let held = held_and_pending(gatherer.g, !updates.is_empty());
     if held.iter().all(|t| gatherer.seen(&t.0)) {
         return Ok(());
     }

@@ -10,10 +10,11 @@ use crate::graph::{self, Graph, Node, Tensor, Value};
 use crate::leaf::Queue;
 use crate::ops::Op;
 use crate::shape::Map;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
+pub(crate) use run::wait;
 pub use run::{Bystander, InterruptCheck, cached_plans, explain, interrupted, set_bystander, set_interrupt_check};
 use run::{bystander, run};
 
@@ -36,10 +37,26 @@ pub struct Counters {
 
 pub static COUNTERS: Counters = Counters { runs: AtomicU64::new(0), plans_made: AtomicU64::new(0), kernels: AtomicU64::new(0) };
 
+/// Nodes that somebody outside the graph holds and that had no value when a thread handed them out.
+#[derive(Default)]
+struct Pending {
+    list: Vec<Weak<Node>>,
+    limit: usize,
+}
+
+/// The lists of all threads: an update asks what else reads what it overwrites.
+static THREADS: Mutex<Vec<Weak<Mutex<Pending>>>> = Mutex::new(Vec::new());
+
+fn locked(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
+    pending.lock().unwrap_or_else(|e| e.into_inner())
+}
+
 thread_local! {
-    /// Nodes that somebody outside the graph holds and that had no value when they were handed out.
-    static PENDING: RefCell<Vec<Weak<Node>>> = const { RefCell::new(Vec::new()) };
-    static PENDING_LIMIT: Cell<usize> = const { Cell::new(64) };
+    static PENDING: Arc<Mutex<Pending>> = {
+        let own = Arc::default();
+        THREADS.lock().unwrap_or_else(|e| e.into_inner()).push(Arc::downgrade(&own));
+        own
+    };
     static MADE: Cell<u32> = const { Cell::new(0) };
     static PINNED: Cell<usize> = const { Cell::new(0) };
 }
@@ -52,12 +69,13 @@ impl Handle {
         let base = base_node(&tensor);
         base.handles.fetch_add(1, Ordering::Relaxed);
         if !matches!(base.op, Op::Data | Op::Number(_)) {
-            PENDING.with_borrow_mut(|list| {
-                list.push(Arc::downgrade(base));
-                if list.len() > PENDING_LIMIT.get() {
+            PENDING.with(|pending| {
+                let mut pending = locked(pending);
+                pending.list.push(Arc::downgrade(base));
+                if pending.list.len() > pending.limit {
                     let alive = |w: &Weak<Node>| w.upgrade().is_some_and(|n| n.handles.load(Ordering::Relaxed) > 0);
-                    list.retain(alive);
-                    PENDING_LIMIT.set((2 * list.len()).max(64));
+                    pending.list.retain(alive);
+                    pending.limit = (2 * pending.list.len()).max(64);
                 }
             });
         }
@@ -88,19 +106,24 @@ fn base_node(t: &Tensor) -> &Arc<Node> {
     }
 }
 
-/// The nodes that this thread's callers hold and that have no value yet.
-fn held_and_pending(g: &Graph) -> Vec<Tensor> {
-    PENDING.with_borrow_mut(|list| {
-        let mut held = Vec::new();
-        list.retain(|w| match w.upgrade() {
+/// The nodes that callers on this thread, or on all of them, hold and that have no value yet.
+fn held_and_pending(g: &Graph, everywhere: bool) -> Vec<Tensor> {
+    let mut held = Vec::new();
+    let mut look = |pending: &Mutex<Pending>| {
+        locked(pending).list.retain(|w| match w.upgrade() {
             Some(n) if n.handles.load(Ordering::Relaxed) > 0 && matches!(n.value.get(g), Value::Pending) => {
                 held.push(Tensor(n));
                 true
             }
             _ => false,
         });
-        held
-    })
+    };
+    if everywhere {
+        THREADS.lock().unwrap_or_else(|e| e.into_inner()).retain(|w| w.upgrade().map(|pending| look(&pending)).is_some());
+    } else {
+        PENDING.with(|pending| look(pending));
+    }
+    held
 }
 
 /// Called for every node made: bounds what a loop that reads nothing can pile up.
@@ -136,7 +159,7 @@ fn restart_count() {
 
 /// Evaluates everything on this thread that somebody holds.
 pub fn evaluate_pending() -> Result<()> {
-    let held = held_and_pending(&graph::lock());
+    let held = held_and_pending(&graph::lock(), false);
     evaluate(&held)
 }
 

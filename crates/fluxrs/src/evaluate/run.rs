@@ -78,6 +78,11 @@ pub(super) fn bystander() -> Option<Bystander> {
     *BYSTANDER.lock().unwrap_or_else(|e| e.into_inner())
 }
 
+/// Waits for the evaluation under way.
+pub(crate) fn wait() {
+    drop(runner());
+}
+
 /// How many plans are kept.
 pub fn cached_plans() -> usize {
     runner().plans.len()
@@ -86,8 +91,8 @@ pub fn cached_plans() -> usize {
 /// Computes `roots`, or commits what is queued. Whatever happens, the queue is empty afterwards.
 pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
     let mut runner = runner();
-    let mut g = graph::lock();
-    let updates = queue.map_or_else(Vec::new, |q| leaf::take_updates(&mut g, q));
+    let g = graph::lock();
+    let updates = queue.map_or_else(Vec::new, leaf::take_updates);
     if queue.is_some() && updates.is_empty() {
         return Ok(());
     }
@@ -100,10 +105,12 @@ pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
         runner.outputs.clear();
         result = runner.evaluate(graph::lock(), roots, &updates, true);
     }
+    let mut g = graph::lock();
     if matches!(&result, Err(e) if !matches!(e, Error::BadLoss(_))) {
-        let mut g = graph::lock();
         updates.iter().for_each(|u| u.leaf.restore_grad(&mut g, u));
     }
+    leaf::release(&mut g, &updates);
+    drop(g);
     // Buffers and nodes go after the graph lock: dropping a large graph takes time.
     runner.gathered.clear();
     runner.outputs.clear();
