@@ -13,6 +13,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::Arc;
 
+/// What pickle calls to make a tensor again, and with what.
+type Rebuilt<'py> = (Bound<'py, PyAny>, (&'static str, Bound<'py, PyAny>));
+
 /// Keeps the memory alive that a NumPy array shows.
 #[pyclass(frozen, module = "fluxrs")]
 struct Memory {
@@ -187,7 +190,7 @@ impl PyTensor {
         Ok(PyTensor::new(x.cast(dtype.0)))
     }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (&'static str, Bound<'py, PyAny>))> {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Rebuilt<'py>> {
         let kind = match &self.inner {
             Inner::Leaf(leaf) if leaf.is_tracked() => "param",
             Inner::Leaf(_) => "state",

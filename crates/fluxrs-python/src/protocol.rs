@@ -294,7 +294,7 @@ fn norm<'py>(args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> Object<
     };
     let x = args.get_item(0)?;
     let (order, axis) = (pick(1, "ord")?, pick(2, "axis")?);
-    let matrix = x.getattr("ndim")?.extract::<usize>()? > 1 && !axis.as_ref().is_some_and(|a| a.extract::<isize>().is_ok());
+    let matrix = x.getattr("ndim")?.extract::<usize>()? > 1 && axis.as_ref().is_none_or(|a| a.extract::<isize>().is_err());
     if matrix && order.is_some() {
         return Err(cannot("np.linalg.norm of a matrix with ord"));
     }

@@ -17,7 +17,8 @@ fn dots() {
     assert_eq!(values(&vdot(&float64(&[1.0, 2.0, 3.0, 4.0], &[2, 2]), &float64(&[1.0; 4], &[4])).unwrap()), [10.0]);
     assert!(vdot(&a, &m).unwrap_err().to_string().contains("3 and 6 elements"));
     let truth = int64(&[1, 1, 0, 0], &[2, 2]).to_bool();
-    for product in [dot(&truth, &truth).unwrap(), fluxrs::ops::einsum::einsum("ij,jk", &[truth.clone(), truth.clone()]).unwrap()] {
+    for product in [dot(&truth, &truth).unwrap(), fluxrs::ops::einsum::einsum("ij,jk", &[truth.clone(), truth.clone()]).unwrap()]
+    {
         assert_eq!((product.dtype(), values(&product)), (DType::Bool, vec![1.0, 1.0, 0.0, 0.0]));
     }
     assert_eq!(vdot(&truth, &truth).unwrap().dtype(), DType::Bool);
