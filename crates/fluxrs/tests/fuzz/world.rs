@@ -43,13 +43,16 @@ pub struct Param {
     pub grad_broken: bool,
 }
 
+/// What a parameter's gradient was before an update zeroed it: total, history, guards, stale, broken.
+type SavedGrad = (Option<Array>, Vec<(usize, Option<Array>)>, BTreeSet<usize>, bool, bool);
+
 /// An update that waits.
 pub struct Waiting {
     pub param: usize,
     pub value: Result<Array>,
     pub guards: BTreeSet<usize>,
     pub stale: bool,
-    grad: (Option<Array>, Vec<(usize, Option<Array>)>, BTreeSet<usize>, bool, bool),
+    grad: SavedGrad,
 }
 
 /// What may go wrong now because the program asked for it.
