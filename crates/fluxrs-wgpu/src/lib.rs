@@ -1,5 +1,8 @@
 //! The GPU device of fluxrs: runs plans through wgpu.
 
+// The tests name the optimisers' numbers as the papers do.
+#![cfg_attr(test, allow(confusable_idents))]
+
 mod adapter;
 mod backend;
 mod codegen;

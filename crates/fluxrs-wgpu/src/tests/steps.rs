@@ -1,7 +1,5 @@
 //! Training steps on the device: every optimiser, bad losses, indices out of range, counts.
 
-#![allow(confusable_idents)] // ρ is the name in the papers.
-
 use super::parity::{registered, tensor, uniform, values};
 use crate::device::gpu;
 use fluxrs::device::Device;
