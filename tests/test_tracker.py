@@ -132,6 +132,16 @@ def test_checkpoint_repeats_its_random_numbers():
     np.testing.assert_array_equal(x.grad, y)
 
 
+def test_checkpoint_does_not_repeat_writes_of_state():
+    x = np.random.default_rng(0).normal(size=(8, 2))
+    once, twice = fluxrs.BatchNorm(2), fluxrs.BatchNorm(2)
+    back((once(x) ** 3).sum())
+    back((checkpoint(twice, x) ** 3).sum())
+    np.testing.assert_array_equal(twice.μ, once.μ)
+    np.testing.assert_array_equal(twice.var, once.var)
+    np.testing.assert_array_equal(twice.γ.grad, once.γ.grad)
+
+
 def test_derivatives_of_any_order():
     f = lambda x: 3 * x**2 + 2 * x + 1
     assert float(derivative(f)(2.0)) == 14

@@ -46,6 +46,7 @@ ARGUMENTS = {
 }
 
 RESULTS = {
+    "queued": "int", "discard": "None",
     "__len__": "int", "__float__": "float", "__int__": "int", "__index__": "int",
     "__bool__": "bool", "__hash__": "int", "__repr__": "str", "__str__": "str",
     "__format__": "str", "_repr_html_": "str", "__setitem__": "None", "__delitem__": "None",

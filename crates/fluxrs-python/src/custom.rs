@@ -77,6 +77,11 @@ thread_local! {
     static REPLAYS: RefCell<Vec<(Tracking, ops::random::Replay)>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Whether a checkpoint's function runs again: it then repeats no writes of state.
+pub fn replaying() -> bool {
+    REPLAYS.with_borrow(|scopes| !scopes.is_empty())
+}
+
 /// Where the random stream is.
 #[pyfunction]
 fn random_state() -> (u64, u64) {
@@ -84,7 +89,7 @@ fn random_state() -> (u64, u64) {
     (s.seed, s.counter)
 }
 
-/// `with replay(state): …`: random numbers as they came after `state`, and results tracked; the stream goes on as it was afterwards.
+/// `with replay(state): …`: random numbers as they came after `state`, results tracked, no writes of leaves; the stream goes on as it was afterwards.
 #[pyclass(frozen, module = "fluxrs", name = "replay")]
 struct PyReplay {
     from: ops::random::Stream,
