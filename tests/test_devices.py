@@ -28,6 +28,12 @@ def parts():
     return m, ADAM(params(m), 0.01)
 
 
+def test_devices_are_listed():
+    found = fluxrs.devices()
+    assert found[0] == "cpu"
+    assert any(name.startswith("gpu") for name in found) == HAS_GPU
+
+
 @pytest.mark.skipif(HAS_GPU, reason="there is a GPU")
 def test_without_a_gpu_everything_stays_itself():
     m, opt = parts()

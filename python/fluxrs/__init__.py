@@ -36,7 +36,6 @@ from .activations import (  # type: ignore[assignment]
     σ,
 )
 from .debugging import debug, profile
-from .devices import cpu, gpu
 from .layers.basic import Chain, Dense, Diagonal, activations, compose
 from .layers.normalise import BatchNorm, Dropout, LayerNorm, testmode
 from .layers.stateless import (
@@ -47,6 +46,7 @@ from .layers.stateless import (
     mse,
     normalise,
 )
+from .moving import cpu, gpu
 from .onehot import OneHotMatrix, OneHotVector, onecold, onehot, onehotbatch
 from .optimise.optimisers import (
     ADAM,
