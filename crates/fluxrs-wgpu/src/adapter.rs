@@ -119,7 +119,7 @@ fn describe(adapter: &wgpu::Adapter, setting: &str) -> Adapter {
         Some("FLUXRS_GPU=cpu asks for a software adapter")
     } else if named {
         Some("FLUXRS_GPU names another adapter")
-    } else if software && setting == "" {
+    } else if software && setting.is_empty() {
         Some(SOFTWARE)
     } else {
         None
