@@ -143,7 +143,7 @@ mod tests {
     fn classes_waste_at_most_a_quarter() {
         for bytes in (1..100_000u64).chain([1 << 30, (1 << 30) + 1, 3 << 29]) {
             let size = class(bytes);
-            assert!(size >= bytes && size % 64 == 0);
+            assert!(size >= bytes && size.is_multiple_of(64));
             assert!(bytes < 256 || size <= bytes + bytes / 4 + 64, "{bytes} -> {size}");
             assert_eq!(class(size), size);
         }

@@ -109,7 +109,7 @@ const UNARY: &[Row] = &[
     ("fx_trunc(x)", f64::trunc, -20.0, 20.0, 0.0),
     ("fx_abs(x)", f64::abs, -20.0, 20.0, 0.0),
     ("fx_neg(x)", |x| -x, -20.0, 20.0, 0.0),
-    ("fx_relu(x)", |x| if x > 0.0 { x } else if x.is_nan() { x } else { 0.0 }, -20.0, 20.0, 0.0),
+    ("fx_relu(x)", |x| if x > 0.0 || x.is_nan() { x } else { 0.0 }, -20.0, 20.0, 0.0),
 ];
 
 fn worst(expression: &str, got: &[f32], want: impl Fn(usize) -> f64, at: impl Fn(usize) -> String) -> (f64, String) {
