@@ -6,8 +6,10 @@ use fluxrs::buffer::{Buffer, HostBuffer};
 use fluxrs::device::Device;
 use fluxrs::dtype::Element;
 use fluxrs::graph::no_grad;
+use fluxrs::ops::create::made_on;
 use fluxrs::ops::place::stack;
 use fluxrs::shape::show;
+use fluxrs::transfer::to_device;
 use fluxrs::{DType, Number, Tensor};
 use numpy::{PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
@@ -114,6 +116,53 @@ pub fn argument<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, Tensor>> {
         return from_numpy(array.cast::<PyUntypedArray>()?).map(Cow::Owned);
     }
     Err(unsupported(obj))
+}
+
+/// Several operands of one op; None if one of them is left to its own operators.
+#[inline]
+pub fn operands<'a, const N: usize>(objs: [&'a Bound<'_, PyAny>; N]) -> PyResult<Option<[Cow<'a, Tensor>; N]>> {
+    let mut out = [const { None }; N];
+    for (slot, obj) in out.iter_mut().zip(objs) {
+        *slot = operand(obj)?;
+        if slot.is_none() {
+            return Ok(None);
+        }
+    }
+    let mut xs = out.map(|x| x.expect("every operand was found"));
+    if xs.iter().any(|x| x.device() != xs[0].device()) {
+        settle(&objs, &mut xs)?;
+    }
+    Ok(Some(xs))
+}
+
+/// Several arguments of one function.
+pub fn arguments<'a, const N: usize>(objs: [&'a Bound<'_, PyAny>; N]) -> PyResult<[Cow<'a, Tensor>; N]> {
+    let mut out = [const { None }; N];
+    for (slot, obj) in out.iter_mut().zip(objs) {
+        *slot = Some(argument(obj)?);
+    }
+    let mut xs = out.map(|x| x.expect("every argument was found"));
+    if xs.iter().any(|x| x.device() != xs[0].device()) {
+        settle(&objs, &mut xs)?;
+    }
+    Ok(xs)
+}
+
+/// Beside a tensor on a GPU, arrays are copied there, and constants and random numbers are made there.
+#[cold]
+pub fn settle(objs: &[&Bound<'_, PyAny>], xs: &mut [Cow<'_, Tensor>]) -> PyResult<()> {
+    let Some(device) = xs.iter().map(|x| x.device()).find(|d| !d.is_cpu()) else { return Ok(()) };
+    for (obj, x) in objs.iter().zip(xs) {
+        if x.is_number() || !x.device().is_cpu() {
+            continue;
+        }
+        if let Some(made) = made_on(x, device) {
+            *x = Cow::Owned(made);
+        } else if !obj.is_instance_of::<PyTensor>() {
+            *x = Cow::Owned(crate::error::detached(obj.py(), || to_device(x, device))?);
+        }
+    }
+    Ok(())
 }
 
 /// An argument with a type of its own: a number becomes a 0-d tensor, a NumPy scalar keeps its type.

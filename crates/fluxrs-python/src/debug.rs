@@ -23,7 +23,7 @@ pub fn inspect(x: Tensor) -> Result<Tensor> {
     if mode == 0 || x.is_number() {
         return Ok(x);
     }
-    evaluate::evaluate(std::slice::from_ref(&x))?;
+    Python::attach(|py| py.detach(|| evaluate::evaluate(std::slice::from_ref(&x))))?;
     if mode & NAN != 0 && has_nan(&x)? {
         return Err(Error::BadLoss(format!(
             "{}: the result, of shape {}, holds a NaN",

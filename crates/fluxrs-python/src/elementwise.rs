@@ -3,7 +3,7 @@
 // Methods that a macro of ours writes trip this lint over the code PyO3 makes of them.
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use crate::convert::{argument, operand};
+use crate::convert::{arguments, operands};
 use crate::tensor::{PyTensor, made};
 use fluxrs::{Elementwise, Tensor, elementwise_table};
 use pyo3::prelude::*;
@@ -15,42 +15,79 @@ pub fn unary(py: Python<'_>, op: Elementwise, x: &PyTensor) -> PyResult<PyTensor
 
 /// `op(x, y)` with tensors or numbers; None if one of them is neither, nor an array.
 pub fn binary(op: Elementwise, x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> PyResult<Option<PyTensor>> {
-    let (Some(x), Some(y)) = (operand(x)?, operand(y)?) else { return Ok(None) };
+    let Some([x, y]) = operands([x, y])? else { return Ok(None) };
     made(|| op.apply(&[&x, &y])).map(Some)
 }
 
-/// What the table's op does, but for what Python knows better: a power with a small whole exponent is a product.
-pub fn apply(op: Elementwise, xs: &[&Tensor]) -> fluxrs::Result<Tensor> {
-    op.apply(xs)
+/// A method and a function for one entry.
+macro_rules! entry {
+    // The slopes have their usual values.
+    ($doc:literal leakyrelu($x:ident, $y:ident)) => {
+        entry!(@slope $doc leakyrelu $x $y 0.01);
+    };
+    ($doc:literal elu($x:ident, $y:ident)) => {
+        entry!(@slope $doc elu $x $y 1.0);
+    };
+    (@slope $doc:literal $name:ident $x:ident $y:ident $default:literal) => {
+        #[pymethods]
+        impl PyTensor {
+            #[doc = $doc]
+            #[pyo3(signature = ($y=$default))]
+            fn $name(&self, py: Python<'_>, $y: f64) -> PyResult<PyTensor> {
+                let x = self.value(py)?;
+                made(|| Elementwise::$name.apply(&[&x, &Tensor::number($y)]))
+            }
+        }
+
+        #[doc = $doc]
+        #[pyfunction]
+        #[pyo3(signature = ($x, $y=$default))]
+        fn $name($x: &Bound<'_, PyAny>, $y: f64) -> PyResult<PyTensor> {
+            let [x] = arguments([$x])?;
+            made(|| Elementwise::$name.apply(&[&x, &Tensor::number($y)]))
+        }
+    };
+    ($doc:literal $name:ident($x:ident)) => {
+        #[pymethods]
+        impl PyTensor {
+            #[doc = $doc]
+            fn $name(&self, py: Python<'_>) -> PyResult<PyTensor> {
+                unary(py, Elementwise::$name, self)
+            }
+        }
+
+        #[doc = $doc]
+        #[pyfunction]
+        fn $name($x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
+            let [x] = arguments([$x])?;
+            made(|| Elementwise::$name.apply(&[&x]))
+        }
+    };
+    ($doc:literal $name:ident($x:ident $(, $rest:ident)*)) => {
+        #[pymethods]
+        impl PyTensor {
+            #[doc = $doc]
+            fn $name(slf: &Bound<'_, Self> $(, $rest: &Bound<'_, PyAny>)*) -> PyResult<PyTensor> {
+                let [$x $(, $rest)*] = arguments([slf.as_any() $(, $rest)*])?;
+                made(|| Elementwise::$name.apply(&[&$x $(, &$rest)*]))
+            }
+        }
+
+        #[doc = $doc]
+        #[pyfunction]
+        fn $name($x: &Bound<'_, PyAny> $(, $rest: &Bound<'_, PyAny>)*) -> PyResult<PyTensor> {
+            let [$x $(, $rest)*] = arguments([$x $(, $rest)*])?;
+            made(|| Elementwise::$name.apply(&[&$x $(, &$rest)*]))
+        }
+    };
 }
 
 macro_rules! define {
-    ($(#[doc = $doc:literal] $name:ident($x:ident $(, $rest:ident)*): $class:ident $record:tt)*) => {
-        #[pymethods]
-        impl PyTensor {
-            $(#[doc = $doc]
-            fn $name(slf: &Bound<'_, Self> $(, $rest: &Bound<'_, PyAny>)*) -> PyResult<PyTensor> {
-                let $x = slf.get().value(slf.py())?;
-                $(let $rest = argument($rest)?;)*
-                made(|| apply(Elementwise::$name, &[&$x $(, &$rest)*]))
-            })*
-        }
-
-        /// The functions of the module.
-        mod functions {
-            use super::*;
-
-            $(#[doc = $doc]
-            #[pyfunction]
-            pub fn $name($x: &Bound<'_, PyAny> $(, $rest: &Bound<'_, PyAny>)*) -> PyResult<PyTensor> {
-                let $x = argument($x)?;
-                $(let $rest = argument($rest)?;)*
-                made(|| apply(Elementwise::$name, &[&$x $(, &$rest)*]))
-            })*
-        }
+    ($(#[doc = $doc:literal] $name:ident($($x:ident),*): $class:ident $record:tt)*) => {
+        $(entry!($doc $name($($x),*));)*
 
         pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-            $(m.add_function(wrap_pyfunction!(functions::$name, m)?)?;)*
+            $(m.add_function(wrap_pyfunction!($name, m)?)?;)*
             Ok(())
         }
     };

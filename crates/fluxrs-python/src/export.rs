@@ -1,6 +1,6 @@
 //! Tensors as NumPy arrays, Python numbers and lists.
 
-use crate::convert::{Dt, numpy};
+use crate::convert::Dt;
 use crate::error::detached;
 use crate::tensor::{Inner, PyTensor, numpy_dtype};
 use fluxrs::buffer::{Buffer, HostBuffer};
@@ -214,6 +214,5 @@ fn _rebuild<'py>(py: Python<'py>, kind: &str, array: &Bound<'py, PyAny>) -> PyRe
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_rebuild, m)?)?;
-    let _ = numpy(m.py())?;
     Ok(())
 }

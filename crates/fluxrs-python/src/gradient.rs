@@ -166,13 +166,19 @@ fn pull(py: Python<'_>, y: &Tensor, seed: Option<&Tensor>, subject: &Subject, ne
 }
 
 /// The gradients in the form that Python gets: Grads, or a tuple.
-fn shown<'py>(py: Python<'py>, subject: &Subject, grads: Vec<Option<Tensor>>, nest: bool) -> PyResult<Bound<'py, PyAny>> {
+fn shown<'py>(
+    py: Python<'py>,
+    y: &Tensor,
+    subject: &Subject,
+    grads: Vec<Option<Tensor>>,
+    nest: bool,
+) -> PyResult<Bound<'py, PyAny>> {
     // A gradient that turned out constant may still be differentiated: it is 0 then.
     let finish = |g: Tensor| if nest && !g.is_tracked() { Tensor::tracked_identity(&g) } else { g };
     match subject {
         Subject::Params(params, leaves) => {
             let grads = grads.into_iter().map(|g| g.map(finish)).collect();
-            PyGrads::new(py, params.clone_ref(py), Found::new(leaves.clone(), grads))?.into_bound_py_any(py)
+            PyGrads::new(py, params.clone_ref(py), Found::new(y, leaves.clone(), grads))?.into_bound_py_any(py)
         }
         Subject::Args(args) => {
             let whole = |(g, x): (Option<Tensor>, &Tensor)| PyTensor::new(finish(g.unwrap_or_else(|| zeros_of(x))));
@@ -193,7 +199,7 @@ fn gradient<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bool) 
     let taken = call("gradient", f, args, nest)?;
     let y = scalar("gradient", &taken.y)?;
     let grads = pull(py, &y, None, &taken.subject, taken.nest)?;
-    shown(py, &taken.subject, grads, taken.nest)
+    shown(py, &y, &taken.subject, grads, taken.nest)
 }
 
 /// `withgradient(f, *args)`: the value and what `gradient` gives.
@@ -204,8 +210,8 @@ fn withgradient<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bo
     let taken = call("withgradient", f, args, nest)?;
     let y = scalar("withgradient", &taken.y)?;
     let grads = pull(py, &y, None, &taken.subject, taken.nest)?;
-    let value = if taken.nest { y } else { y.detached() };
-    Ok((PyTensor::new(value), shown(py, &taken.subject, grads, taken.nest)?))
+    let shown = shown(py, &y, &taken.subject, grads, taken.nest)?;
+    Ok((PyTensor::new(if taken.nest { y } else { y.detached() }), shown))
 }
 
 /// A sensitivity in the shape of `y`: a number or a 0-d tensor broadcasts.
@@ -239,7 +245,7 @@ impl Pullback {
             true => pull(py, &self.y, Some(&seed), &self.subject, nest)?,
             false => vec![None; self.subject.targets().len()],
         };
-        shown(py, &self.subject, grads, nest)
+        shown(py, &self.y, &self.subject, grads, nest)
     }
 }
 

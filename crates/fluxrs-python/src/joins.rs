@@ -3,7 +3,7 @@
 // Methods that a macro of ours writes trip this lint over the code PyO3 makes of them.
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use crate::convert::{Axes, argument, number, strong};
+use crate::convert::{Axes, argument, arguments, number, settle, strong};
 use crate::error::core;
 use crate::tensor::{PyTensor, made};
 use fluxrs::ops::{einsum as contraction, linalg, place, products};
@@ -21,7 +21,15 @@ fn tensors(xs: &Bound<'_, PyAny>, op: &str) -> PyResult<Vec<Tensor>> {
         return (0..x.shape()[0]).map(|i| core(|| crate::index::row(&x, i))).collect();
     }
     let list = xs.try_iter().map_err(|_| PyTypeError::new_err(format!("{op} takes a list of tensors, got {xs:?}")))?;
-    list.map(|x| Ok(strong(&x?)?.into_owned())).collect()
+    let items = list.collect::<PyResult<Vec<_>>>()?;
+    several(&items)
+}
+
+/// Items with types of their own, on one device.
+fn several(items: &[Bound<'_, PyAny>]) -> PyResult<Vec<Tensor>> {
+    let mut xs = items.iter().map(strong).collect::<PyResult<Vec<_>>>()?;
+    settle(&items.iter().collect::<Vec<_>>(), &mut xs)?;
+    Ok(xs.into_iter().map(|x| x.into_owned()).collect())
 }
 
 /// Tensors one after the other along an axis.
@@ -106,7 +114,7 @@ fn pair(
     y: &Bound<'_, PyAny>,
     f: impl FnOnce(&Tensor, &Tensor) -> fluxrs::Result<Tensor>,
 ) -> PyResult<PyTensor> {
-    let (x, y) = (argument(x)?, argument(y)?);
+    let [x, y] = arguments([x, y])?;
     made(|| f(&x, &y))
 }
 
@@ -139,6 +147,8 @@ macro_rules! pairs {
 }
 
 pairs! {
+    /// The product of matrices: vectors are rows on the left and columns on the right, leading axes broadcast.
+    matmul = fluxrs::ops::matmul::matmul;
     /// The product of two vectors as a number, of other tensors as NumPy's dot.
     dot = products::dot;
     /// All products of an element of `x` and one of `y`: a matrix.
@@ -159,7 +169,7 @@ pairs! {
 #[pyfunction]
 #[pyo3(signature = (spec, *xs))]
 fn einsum(spec: &str, xs: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
-    let xs = xs.iter().map(|x| Ok(strong(&x)?.into_owned())).collect::<PyResult<Vec<_>>>()?;
+    let xs = several(&xs.iter().collect::<Vec<_>>())?;
     made(|| contraction::einsum(spec, &xs))
 }
 

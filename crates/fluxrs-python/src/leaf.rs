@@ -4,7 +4,7 @@ use crate::convert::{argument, from_numpy, strong, unsupported};
 use crate::error::{core, detached};
 use crate::tensor::{Inner, PyTensor, data_object, grad_object, leaf_object};
 use fluxrs::leaf::{self, Leaf};
-use fluxrs::{DType, Elementwise, Tensor, no_grad};
+use fluxrs::{Tensor, no_grad};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
@@ -297,6 +297,5 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(istracked, m)?)?;
     m.add_function(wrap_pyfunction!(data, m)?)?;
     m.add_function(wrap_pyfunction!(grad, m)?)?;
-    let _ = (DType::F32, Elementwise::add);
     Ok(())
 }

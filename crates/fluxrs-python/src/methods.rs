@@ -5,7 +5,6 @@
 
 use crate::convert::{Axes, argument, indices, integers};
 use crate::tensor::{PyTensor, made};
-use fluxrs::ops::matmul::matmul as product;
 use fluxrs::ops::reduce::Kind;
 use fluxrs::ops::sort::take_along_axis as along;
 use fluxrs::ops::{compose, index, linalg, products};
@@ -89,8 +88,6 @@ ops! {
     /// log softmax(x) along an axis: x − log Σ eˣ.
     logsoftmax(x, axis: isize = -1) { x.logsoftmax(axis) }
 
-    /// The product of matrices: vectors are rows on the left and columns on the right, leading axes broadcast.
-    matmul(x, other: &Bound<'_, PyAny>) { product(x, &*argument(other).map_err(crate::error::raised)?) }
     /// Moves an axis to another place.
     moveaxis(x, source: isize, destination: isize) { plain(x).moveaxis(source, destination) }
     /// Exchanges two axes.

@@ -3,7 +3,7 @@
 // Methods that a macro of ours writes trip this lint over the code PyO3 makes of them.
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use crate::convert::{number, operand};
+use crate::convert::{number, operands};
 use crate::elementwise::{binary, unary};
 use crate::tensor::{PyLeaf, PyTensor, made};
 use fluxrs::ops::matmul::matmul;
@@ -28,7 +28,7 @@ fn operator<'py>(op: Elementwise, x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) 
 }
 
 fn product<'py>(x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) -> Object<'py> {
-    let (Some(a), Some(b)) = (operand(x)?, operand(y)?) else { return or_not_implemented(x.py(), None) };
+    let Some([a, b]) = operands([x, y])? else { return or_not_implemented(x.py(), None) };
     or_not_implemented(x.py(), Some(made(|| matmul(&a, &b))?))
 }
 
@@ -68,13 +68,13 @@ fn whole_power(x: &Tensor, n: i64) -> fluxrs::Result<Tensor> {
 }
 
 fn to_power<'py>(x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) -> Object<'py> {
-    let (Some(a), Some(b)) = (operand(x)?, operand(y)?) else { return or_not_implemented(x.py(), None) };
+    let Some([a, b]) = operands([x, y])? else { return or_not_implemented(x.py(), None) };
     or_not_implemented(x.py(), Some(made(|| power(&a, &b))?))
 }
 
 /// `&`, `|`, `^` and `~` are for truth values.
 fn logical<'py>(op: Elementwise, sign: &str, x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) -> Object<'py> {
-    let (Some(a), Some(b)) = (operand(x)?, operand(y)?) else { return or_not_implemented(x.py(), None) };
+    let Some([a, b]) = operands([x, y])? else { return or_not_implemented(x.py(), None) };
     if let Some(bad) = [&a, &b].into_iter().find(|t| t.dtype() != DType::Bool) {
         let hint = if sign == "^" { "; x to the power n is x ** n" } else { "" };
         return Err(PyTypeError::new_err(format!("{sign} takes bool tensors, got {}{hint}", bad.dtype())));
@@ -102,8 +102,7 @@ macro_rules! operators {
                 to_power(slf.as_any(), other)
             }
 
-            fn __rpow__<'py>(slf: &Bound<'py, Self>, other: &Bound<'py, PyAny>, modulo: Option<&Bound<'py, PyAny>>) -> Object<'py> {
-                let _ = modulo;
+            fn __rpow__<'py>(slf: &Bound<'py, Self>, other: &Bound<'py, PyAny>, _modulo: Option<&Bound<'py, PyAny>>) -> Object<'py> {
                 to_power(other, slf.as_any())
             }
 
@@ -169,7 +168,7 @@ macro_rules! in_place {
                 let target = slf.as_super();
                 crate::leaf::check_writable(target.get(), concat!($sign, "="))?;
                 let f: fn(&Tensor, &Tensor) -> fluxrs::Result<Tensor> = $apply;
-                let (Some(now), Some(y)) = (operand(target.as_any())?, operand(other)?) else {
+                let Some([now, y]) = operands([target.as_any(), other])? else {
                     return Err(crate::convert::unsupported(other));
                 };
                 let new = fluxrs::graph::no_grad(|| made(|| f(&now, &y)))?;

@@ -107,6 +107,8 @@ impl PyParams {
 pub struct Found {
     leaves: Vec<Arc<Leaf>>,
     grads: Vec<Option<Handle>>,
+    /// The loss, which every step made of the gradients is guarded by: held, it is computed before what it needs is overwritten.
+    _loss: Handle,
     /// Whether a step has used it up.
     used: Vec<AtomicBool>,
 }
@@ -115,10 +117,10 @@ pub struct Found {
 static LIVING: Mutex<Vec<Weak<Found>>> = Mutex::new(Vec::new());
 
 impl Found {
-    pub fn new(leaves: Vec<Arc<Leaf>>, grads: Vec<Option<Tensor>>) -> Arc<Found> {
+    pub fn new(loss: &Tensor, leaves: Vec<Arc<Leaf>>, grads: Vec<Option<Tensor>>) -> Arc<Found> {
         let grads = grads.into_iter().map(|g| g.map(Handle::new)).collect();
         let used = leaves.iter().map(|_| AtomicBool::new(false)).collect();
-        let found = Arc::new(Found { leaves, grads, used });
+        let found = Arc::new(Found { leaves, grads, _loss: Handle::new(loss.clone()), used });
         let mut living = LIVING.lock().unwrap_or_else(|e| e.into_inner());
         living.retain(|w| w.strong_count() > 0);
         living.push(Arc::downgrade(&found));

@@ -92,11 +92,9 @@ pub fn made(op: impl FnOnce() -> fluxrs::Result<Tensor>) -> PyResult<PyTensor> {
 /// The objects of leaves that Python holds, by the leaf's number: a leaf has one object.
 static OBJECTS: Mutex<Option<HashMap<u64, Py<PyWeakrefReference>>>> = Mutex::new(None);
 
-fn object(leaf: &Arc<Leaf>, inner: Inner, py: Python<'_>) -> PyResult<Py<PyTensor>> {
+fn object(py: Python<'_>, inner: Inner) -> PyResult<Py<PyTensor>> {
     let init = PyClassInitializer::from(PyTensor { inner }).add_subclass(PyLeaf);
-    let object = Bound::new(py, init)?.into_super();
-    let _ = leaf;
-    Ok(object.unbind())
+    Ok(Bound::new(py, init)?.into_super().unbind())
 }
 
 /// The one object of a leaf.
@@ -108,7 +106,7 @@ pub fn leaf_object(py: Python<'_>, leaf: &Arc<Leaf>) -> PyResult<Py<PyTensor>> {
     if let Some(found) = known.and_then(|r| r.bind(py).upgrade()) {
         return Ok(found.cast_into::<PyTensor>()?.unbind());
     }
-    let object = object(leaf, Inner::Leaf(leaf.clone()), py)?;
+    let object = object(py, Inner::Leaf(leaf.clone()))?;
     let reference = PyWeakrefReference::new(object.bind(py).as_any())?.unbind();
     let old = OBJECTS.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert_default().insert(leaf.number(), reference);
     drop(old);
@@ -116,11 +114,11 @@ pub fn leaf_object(py: Python<'_>, leaf: &Arc<Leaf>) -> PyResult<Py<PyTensor>> {
 }
 
 pub fn data_object(py: Python<'_>, leaf: &Arc<Leaf>) -> PyResult<Py<PyTensor>> {
-    object(leaf, Inner::Data(leaf.clone()), py)
+    object(py, Inner::Data(leaf.clone()))
 }
 
 pub fn grad_object(py: Python<'_>, leaf: &Arc<Leaf>) -> PyResult<Py<PyTensor>> {
-    object(leaf, Inner::Grad(leaf.clone()), py)
+    object(py, Inner::Grad(leaf.clone()))
 }
 
 impl Drop for PyTensor {
