@@ -89,7 +89,9 @@ def test_shapes(name, shape):
         close(got, reference(name)(*map(wide, xs)), name, "float64")
 
 
-@pytest.mark.parametrize("name", [n for n in TABLE if TABLE[n]["arity"] > 1 and n not in ("elu", "leakyrelu")])
+@pytest.mark.parametrize(
+    "name", [n for n in TABLE if TABLE[n]["arity"] > 1 and n not in ("elu", "leakyrelu")]
+)
 def test_broadcasting(name):
     shapes = [(3, 1), (4,), (2, 1, 1)]
     xs = [draw(name, shapes[i], seed=i)[i] for i in range(TABLE[name]["arity"])]
@@ -118,7 +120,9 @@ def test_special_values(name):
         xs = [x[x != -np.inf]]  # x / (1 + e⁻ˣ) is NaN there, x · sigmoid(x) in the limit 0
     got, want = np.asarray(ours(name)(*xs)), reference(name)(*xs)
     same = np.isclose(got, want, rtol=1e-11, atol=1e-300, equal_nan=True)
-    bad = [(float(got[i]), float(want[i]), *(float(v[i]) for v in xs)) for i in np.nonzero(~same)[0]]
+    bad = [
+        (float(got[i]), float(want[i]), *(float(v[i]) for v in xs)) for i in np.nonzero(~same)[0]
+    ]
     assert not bad, f"{name}: (got, want, operands) {bad[:8]}"
 
 
@@ -183,7 +187,9 @@ def test_gradients_of_two_orders(name):
             np.testing.assert_allclose(h, want, rtol=2e-4, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", [n for n in SMOOTH if TABLE[n]["arity"] == 2 and n not in ("elu", "leakyrelu")])
+@pytest.mark.parametrize(
+    "name", [n for n in SMOOTH if TABLE[n]["arity"] == 2 and n not in ("elu", "leakyrelu")]
+)
 def test_gradients_are_summed_over_what_was_broadcast(name):
     x, y = draw(name, (3, 1), seed=1)[0], draw(name, (4,), seed=2)[1]
     gx, gy = gradient(lambda x, y: ours(name)(x, y).sum(), x, y)

@@ -96,7 +96,11 @@ SMOOTH = {
 
 EXACT = {
     "any": (lambda x: fx.any(x > 1, axis=0), lambda x: (x > 1).any(0), [a]),
-    "all": (lambda x: fx.all(x > -1, axis=1, keepdims=True), lambda x: (x > -1).all(1, keepdims=True), [a]),
+    "all": (
+        lambda x: fx.all(x > -1, axis=1, keepdims=True),
+        lambda x: (x > -1).all(1, keepdims=True),
+        [a],
+    ),
     "argmax": (lambda x: fx.argmax(x, axis=1), lambda x: x.argmax(1), [a]),
     "argmin": (lambda x: fx.argmin(x), lambda x: x.argmin(), [a]),
     "argsort": (lambda x: fx.argsort(x, axis=0), lambda x: x.argsort(0), [a]),
@@ -141,7 +145,9 @@ def test_gradients_of_two_orders(ours, numpys, xs):
     f = weighted(ours)
     assert gradcheck(f, *xs)
     # Squared, so that the second order of what is linear is not zero.
-    g = lambda *xs: sum(weighted(lambda _, d=d: d)(None) for d in gradient(lambda *xs: f(*xs) ** 2, *xs))
+    g = lambda *xs: sum(
+        weighted(lambda _, d=d: d)(None) for d in gradient(lambda *xs: f(*xs) ** 2, *xs)
+    )
     assert gradcheck(g, *xs)
 
 
@@ -162,7 +168,9 @@ def test_reductions_of_many_lengths(name, n):
     want = {
         "logsumexp": lambda x, axis: np.log(np.exp(x).sum(axis)), "std": lambda x, axis: x.std(axis)
     }.get(name, getattr(np, name, None))  # fmt: skip
-    f = lambda x, axis: fx.std(x, axis=axis, ddof=0) if name == "std" else getattr(fx, name)(x, axis=axis)
+    f = lambda x, axis: (
+        fx.std(x, axis=axis, ddof=0) if name == "std" else getattr(fx, name)(x, axis=axis)
+    )
     for axis in (0, 1, None):
         np.testing.assert_allclose(f(x, axis), want(x, axis=axis), rtol=1e-11, atol=1e-12)
 
@@ -176,14 +184,18 @@ def test_empty_reductions():
     with pytest.raises(ValueError, match="max"):
         e.max(axis=0)
     assert (e @ tensor(np.ones((3, 2)))).shape == (0, 2)
-    np.testing.assert_array_equal(tensor(np.ones((2, 0))) @ tensor(np.ones((0, 2))), np.zeros((2, 2)))
+    np.testing.assert_array_equal(
+        tensor(np.ones((2, 0))) @ tensor(np.ones((0, 2))), np.zeros((2, 2))
+    )
 
 
 def test_reductions_meet_nan_and_infinity():
     x = tensor([1.0, np.nan, 3.0])
     assert np.isnan(float(x.max())) and np.isnan(float(x.sum()))
     y = tensor([[-np.inf, -np.inf], [np.inf, 0.0], [1000.0, 1000.0]])
-    np.testing.assert_allclose(fx.logsumexp(y, axis=1), [-np.inf, np.inf, 1000 + np.log(2)], rtol=1e-6)
+    np.testing.assert_allclose(
+        fx.logsumexp(y, axis=1), [-np.inf, np.inf, 1000 + np.log(2)], rtol=1e-6
+    )
     np.testing.assert_allclose(fx.softmax(tensor([1000.0, -np.inf, 1000.0])), [0.5, 0, 0.5])
 
 
@@ -199,14 +211,17 @@ def test_a_singular_matrix_says_so():
 def test_random_numbers_follow_the_seed():
     def draw():
         fx.seed(5)
-        return [np.asarray(x) for x in (fx.rand(3, 4), fx.randn((5,)), fx.randint(2, 9, 100), fx.permutation(20))]
+        return [
+            np.asarray(x)
+            for x in (fx.rand(3, 4), fx.randn((5,)), fx.randint(2, 9, 100), fx.permutation(20))
+        ]
 
     first, second = draw(), draw()
     for x, y in zip(first, second, strict=True):
         np.testing.assert_array_equal(x, y)
     uniform, normal, integers, order = first
     assert uniform.shape == (3, 4) and uniform.dtype == "float32"
-    assert ((0 <= uniform) & (uniform < 1)).all()
+    assert ((uniform >= 0) & (uniform < 1)).all()
     assert integers.min() >= 2 and integers.max() <= 8
     assert sorted(order) == list(range(20))
     big = np.asarray(fx.randn(20000))

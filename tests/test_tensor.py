@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 
 import fluxrs
-from fluxrs import DimensionMismatch, Tensor, back, evaluate, isleaf, istracked, param, tensor, update
+from fluxrs import (
+    DimensionMismatch,
+    Tensor,
+    back,
+    evaluate,
+    isleaf,
+    istracked,
+    param,
+    tensor,
+    update,
+)
 
 OPERATORS = [
     operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.lt, operator.le,
@@ -181,7 +191,9 @@ def test_printing():
     assert repr(tensor(np.zeros((0, 2)))) == "tensor([], shape=(0, 2), dtype=float64)"
 
 
-@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
 def test_copies(again):
     p, t = param([1.0, 2.0]), tensor(np.array([1, 2]))
     q, u, r = again(p), again(t), again(p * 2)

@@ -1,6 +1,6 @@
 //! Devices: which there are, and tensors from one to another.
 
-use crate::error::{core, detached};
+use crate::error::detached;
 use crate::tensor::{Inner, PyTensor, leaf_object};
 use fluxrs::device::Device;
 use fluxrs::leaf::Leaf;
@@ -81,7 +81,7 @@ fn moved(x: &Bound<'_, PyTensor>, device: Device) -> PyResult<Py<PyTensor>> {
     let value = tensor.value(py)?;
     let there: Tensor = detached(py, || transfer::to_device(&value.detached(), device))?;
     match &tensor.inner {
-        Inner::Leaf(leaf) => leaf_object(py, &core(|| Leaf::of(&there, leaf.is_tracked()))?),
+        Inner::Leaf(leaf) => leaf_object(py, &detached(py, || Leaf::of(&there, leaf.is_tracked()))?),
         _ => Py::new(py, PyTensor::new(there)),
     }
 }

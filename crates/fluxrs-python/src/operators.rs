@@ -47,7 +47,8 @@ pub fn power(x: &Tensor, y: &Tensor) -> fluxrs::Result<Tensor> {
         return Elementwise::power.apply(&[x, y]);
     }
     match exponent.filter(|n| n.abs() <= MOST_FACTORS) {
-        Some(0) => Ok(Tensor::filled(x, 1.0)),
+        // Tracked, so that its gradient is there: 0.
+        Some(0) if !x.is_tracked() => Ok(Tensor::filled(x, 1.0)),
         Some(n) if n > 0 => whole_power(x, n),
         Some(n) if x.dtype().is_float() => apply(Elementwise::reciprocal, &whole_power(x, -n)?),
         None if matches!(y.op(), fluxrs::ops::Op::Number(Number::Float(f)) if *f == 0.5) => apply(Elementwise::sqrt, x),
