@@ -154,7 +154,7 @@ impl PyTensor {
             let text = format!("only a 0-d integer tensor is an index, this one is {} of shape {}", x.dtype(), show(x.shape()));
             return Err(PyTypeError::new_err(text));
         }
-        Ok(item(py, &x, "index")?.as_f64() as i64)
+        item(py, &x, "index")?.object(py)?.extract()
     }
 
     fn __bool__(&self, py: Python<'_>) -> PyResult<bool> {

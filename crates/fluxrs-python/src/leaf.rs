@@ -64,11 +64,8 @@ pub fn update<'py>(
         return Ok(p);
     }
     let delta = argument(delta)?;
-    // An update that waits for this leaf is committed first, which may run a plan.
-    match leaf.is_queued() {
-        true => detached(py, || leaf::update(leaf, &delta))?,
-        false => core(|| leaf::update(leaf, &delta))?,
-    }
+    // An update that waits for this leaf, perhaps of another thread, is committed first: that may run a plan.
+    detached(py, || leaf::update(leaf, &delta))?;
     Ok(p)
 }
 
