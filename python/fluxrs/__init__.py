@@ -87,7 +87,6 @@ from .tracker import (
     update,
     withgradient,
 )
-from .moving import cpu, gpu
 from .treelike import children, loadparams, mapleaves, params, prefor, treelike
 from .utils import (
     accuracy,
