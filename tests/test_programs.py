@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +51,8 @@ def total(m: Any, steps: list[Step], x: Any, y: Any) -> Any:
     return m.sum(t * m.sin(t) + t)
 
 
-@pytest.mark.parametrize("number", range(60))
+# `make fuzz` asks for more, by seconds: half of them go to these.
+@pytest.mark.parametrize("number", range(60 + 25 * int(os.environ.get("FLUXRS_FUZZ_SECONDS", 0))))
 def test_programs(number: int) -> None:
     choice, numbers = random.Random(number), np.random.default_rng(number)
     steps = choice.choices(STEPS, k=choice.randint(1, 10))

@@ -1,5 +1,6 @@
 """What holds of any input: batching, one-hot, trees and files."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -35,7 +36,9 @@ trees = st.recursive(
     max_leaves=12,
 )
 dtypes = st.sampled_from(["f4", "f8", "i4", "i8", "?"])
-few = settings(max_examples=60, deadline=None)
+# `make fuzz` asks for more, by seconds.
+more = 15 * int(os.environ.get("FLUXRS_FUZZ_SECONDS", 0))
+few = settings(max_examples=60 + more, deadline=None)
 
 
 @few
