@@ -19,6 +19,16 @@ pub fn binary(op: Elementwise, x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> Py
     made(|| op.apply(&[&x, &y])).map(Some)
 }
 
+/// An activation with a slope, which may be left out.
+fn sloped(op: Elementwise, x: &Bound<'_, PyAny>, slope: Option<&Bound<'_, PyAny>>, usual: f64) -> PyResult<PyTensor> {
+    let Some(slope) = slope else {
+        let [x] = arguments([x])?;
+        return made(|| op.apply(&[&x, &Tensor::number(usual)]));
+    };
+    let [x, slope] = arguments([x, slope])?;
+    made(|| op.apply(&[&x, &slope]))
+}
+
 /// A method and a function for one entry.
 macro_rules! entry {
     // The slopes have their usual values.
@@ -32,19 +42,17 @@ macro_rules! entry {
         #[pymethods]
         impl PyTensor {
             #[doc = $doc]
-            #[pyo3(signature = ($y=$default))]
-            fn $name(&self, py: Python<'_>, $y: f64) -> PyResult<PyTensor> {
-                let x = self.value(py)?;
-                made(|| Elementwise::$name.apply(&[&x, &Tensor::number($y)]))
+            #[pyo3(signature = ($y=None))]
+            fn $name(slf: &Bound<'_, Self>, $y: Option<&Bound<'_, PyAny>>) -> PyResult<PyTensor> {
+                sloped(Elementwise::$name, slf.as_any(), $y, $default)
             }
         }
 
         #[doc = $doc]
         #[pyfunction]
-        #[pyo3(signature = ($x, $y=$default))]
-        fn $name($x: &Bound<'_, PyAny>, $y: f64) -> PyResult<PyTensor> {
-            let [x] = arguments([$x])?;
-            made(|| Elementwise::$name.apply(&[&x, &Tensor::number($y)]))
+        #[pyo3(signature = ($x, $y=None))]
+        fn $name($x: &Bound<'_, PyAny>, $y: Option<&Bound<'_, PyAny>>) -> PyResult<PyTensor> {
+            sloped(Elementwise::$name, $x, $y, $default)
         }
     };
     ($doc:literal $name:ident($x:ident)) => {
