@@ -237,10 +237,3 @@ impl Bindings<'_> {
         self.stop.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
-
-impl Plan {
-    /// How many kernels a run starts.
-    pub fn kernel_count(&self) -> usize {
-        self.kernels.len()
-    }
-}

@@ -160,9 +160,8 @@ impl Tensor {
     }
 
     pub fn filled(like: &Tensor, value: f64) -> Tensor {
-        let guards = None;
         let srcs = smallvec![Tensor::number(value)];
-        Tensor::guarded(Op::Fill, srcs, like.shape().into(), like.dtype(), like.device(), guards)
+        Tensor::guarded(Op::Fill, srcs, like.shape().into(), like.dtype(), like.device(), None)
     }
 
     /// A copy of host data.

@@ -31,8 +31,7 @@ pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Progr
         if let LocalKind::Slot(k) = local.kind {
             program.add_buffer(pending, i, Place::Slot(k));
         } else if let Some(r) = pending.requested[i] {
-            let buffer = program.add_buffer(pending, i, Place::Output(r as u32));
-            let _ = buffer;
+            program.add_buffer(pending, i, Place::Output(r as u32));
         } else if stored[i] && pending.as_number(i).is_none() {
             program.add_buffer(pending, i, Place::Workspace(0));
         }
@@ -51,7 +50,7 @@ pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Progr
             Kind::Loop => {
                 let body = Emitter::new(pending, groups, &program, k).loop_of(stored);
                 if let Some(body) = body {
-                    program.push(Body::Loop(body), label(pending, group, stored));
+                    program.push(Body::Loop(body), label(pending, group));
                 }
             }
             Kind::Matmul => program.matmul(pending, groups, stored, k),
@@ -67,7 +66,7 @@ pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Progr
 }
 
 /// The names of a kernel's ops, for people.
-fn label(pending: &Pending, group: &Group, _stored: &[bool]) -> String {
+fn label(pending: &Pending, group: &Group) -> String {
     let names: Vec<&str> = group.members.iter().map(|&i| pending.op(i).name()).collect();
     names.join(" ")
 }
@@ -183,7 +182,7 @@ impl Program {
         };
         let kept = self.buffer_of[i].replace(c);
         let epilogue = Emitter::new(pending, groups, self, k).loop_of(stored);
-        let label = label(pending, group, stored);
+        let label = label(pending, group);
         let body = Matmul {
             dtype,
             batch: shape[..lead].into(),
