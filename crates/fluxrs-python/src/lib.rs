@@ -26,6 +26,10 @@ mod tensor;
 
 use pyo3::prelude::*;
 
+/// Nodes are small, many and short-lived.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[pymodule(gil_used = false)]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     error::install();

@@ -205,7 +205,11 @@ impl Tensor {
         leaf: u64,
         value: Value,
     ) -> Tensor {
-        let hash = op.hash(&shape, dtype, device);
+        let mut hash = op.hash(&shape, dtype, device, tracked);
+        if let (Op::View(_), Some(Op::View(_))) = (&op, srcs.first().map(Tensor::op)) {
+            // A gradient goes back through every view of a chain.
+            hash = hash.rotate_left(17) ^ srcs[0].0.hash;
+        }
         Tensor(Arc::new(Node {
             id: next_id(),
             hash,

@@ -12,7 +12,9 @@ use crate::graph::{self, Tensor};
 use crate::ops::{Class, Elementwise, Op, Operand, OperandMut, Reduce, Structured, ViewKind};
 use crate::plan::Mode;
 use crate::shape::{self, Map, Shape};
+use crate::tape;
 use rustc_hash::FxHashMap;
+use smallvec::smallvec;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -138,6 +140,8 @@ fn broadcast(x: &Array, to: &[usize]) -> Array {
 #[derive(Default)]
 pub struct Reference {
     values: FxHashMap<u64, Result<Value>>,
+    /// Promised gradients, written out here alone: a plan does that in its own time.
+    written: FxHashMap<u64, Tensor>,
 }
 
 impl Reference {
@@ -148,10 +152,14 @@ impl Reference {
             if self.values.contains_key(&node.id()) {
                 continue;
             }
-            let (srcs, value) = {
+            let (mut srcs, value) = {
                 let g = graph::lock();
                 (node.0.srcs.get(&g).clone(), node.0.value.get(&g).clone())
             };
+            if matches!(node.op(), Op::Gradient(_)) && !srcs.is_empty() {
+                let written = self.written.entry(node.id()).or_insert_with(|| tape::written(&node));
+                srcs = smallvec![written.clone()];
+            }
             if !seen && srcs.iter().any(|s| !self.values.contains_key(&s.id())) {
                 stack.push((node, true));
                 stack.extend(srcs.into_iter().map(|s| (s, false)));
@@ -219,6 +227,7 @@ pub fn apply(op: &Op, srcs: &[Value], shape: &[usize], dtype: DType) -> Result<V
         Op::Matmul => matmul(&first(), &srcs[1].array(dtype), shape, dtype),
         Op::Structured(s) => structured(&**s, srcs, shape, dtype)?,
         Op::Custom(_) => first(),
+        Op::Gradient(_) => first(),
     }))
 }
 

@@ -1,11 +1,15 @@
 //! Reverse-mode differentiation: the gradient of a graph is more graph, made of the same ops.
 
 use crate::error::Result;
-use crate::graph::{self, Graph, Guards, Srcs, Tensor, no_grad};
-use crate::ops::{self, Op};
-use rustc_hash::FxHashMap;
+use crate::evaluate;
+use crate::graph::{self, Graph, Guards, Srcs, Tensor, Value, no_grad};
+use crate::ops::{self, Op, Unwritten};
+use crate::shape::Shape;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::{SmallVec, smallvec};
+use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a gradient is taken by: the node itself, or any version of a leaf.
 #[derive(Clone)]
@@ -23,6 +27,8 @@ struct Step<'a> {
 }
 
 const NONE: u32 = u32::MAX;
+/// Targets up to this many are looked for one after the other.
+const FEW: usize = 12;
 
 /// The tracked history of `y`, every node after its srcs.
 fn history<'a>(g: &mut Graph, y: &'a Tensor) -> Vec<Step<'a>> {
@@ -60,7 +66,151 @@ fn history<'a>(g: &mut Graph, y: &'a Tensor) -> Vec<Step<'a>> {
 /// With `nest` the results can be differentiated again.
 pub fn gradient(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], nest: bool) -> Result<Vec<Option<Tensor>>> {
     let y = &whole(y);
-    if nest { backward(y, seed, targets, false) } else { no_grad(|| backward(y, seed, targets, false)) }
+    if nest {
+        return backward(y, seed, targets, false);
+    }
+    match promised(y, seed, targets) {
+        Some(promises) => Ok(promises),
+        None => no_grad(|| backward(y, seed, targets, false)),
+    }
+}
+
+/// The gradients by leaves as one node each. What they are made of follows from the history of `y`, so it need not be written
+/// out again for a graph whose plan is known; `None` where it does not follow: from a seed, a gradient that somebody else
+/// defines, or values that are there already.
+fn promised(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Option<Vec<Option<Tensor>>> {
+    if seed.is_some() || !y.is_tracked() || EAGER.get() {
+        return None;
+    }
+    let mut found: SmallVec<[Srcs; 8]> = SmallVec::new();
+    let mut numbers: SmallVec<[u64; 8]> = SmallVec::new();
+    for t in targets {
+        let Target::Leaf(number) = t else { return None };
+        numbers.push(*number);
+        found.push(Srcs::new());
+    }
+    let distinct = match numbers.len() > FEW {
+        true => numbers.iter().collect::<FxHashSet<_>>().len() == numbers.len(),
+        false => (1..numbers.len()).all(|i| !numbers[..i].contains(&numbers[i])),
+    };
+    if !distinct {
+        return None;
+    }
+    let places: Option<FxHashMap<u64, usize>> =
+        (numbers.len() > FEW).then(|| numbers.iter().enumerate().map(|(i, &n)| (n, i)).collect());
+    let place = |leaf: u64| match &places {
+        Some(map) => map.get(&leaf).copied(),
+        None => numbers.iter().position(|&n| n == leaf),
+    };
+    let mut g = graph::lock();
+    g.epoch += 1;
+    let seen = (g.epoch, NONE);
+    let mut stack: SmallVec<[&Tensor; 32]> = smallvec![y];
+    y.0.mark.set(&mut g, seen);
+    while let Some(node) = stack.pop() {
+        if matches!(node.op(), Op::Data) {
+            if let Some(i) = place(node.0.leaf) {
+                found[i].push(node.clone());
+            }
+            continue;
+        }
+        if matches!(node.op(), Op::Custom(_)) || !matches!(node.0.value.get(&g), Value::Pending) {
+            return None;
+        }
+        // SAFETY: the srcs of a tracked node never change while it lives, and every node here lives as long as `y`.
+        for src in unsafe { node.0.srcs.lasting() } {
+            if src.is_tracked() && src.0.mark.get(&g).0 != seen.0 {
+                src.0.mark.set(&mut g, seen);
+                stack.push(src);
+            }
+        }
+    }
+    drop(g);
+    let guards = Arc::new(Guards(smallvec![y.clone()]));
+    let call = graph::next_id();
+    let promise = |(mut hits, leaf): (Srcs, u64)| {
+        let value = hits.first()?.clone();
+        hits.insert(0, y.clone());
+        let op = Op::Gradient(Unwritten { leaf, call, written: AtomicBool::new(false) });
+        let shape = Shape::from_slice(value.shape());
+        Some(Tensor::guarded(op, hits, shape, value.dtype(), value.device(), Some(guards.clone())))
+    };
+    Some(found.into_iter().zip(numbers).map(promise).collect())
+}
+
+/// Writes out the gradients that these nodes promise: their last src from now on. With `ordered`, what they were made of stays
+/// before it.
+pub(crate) fn write_out(promises: &[Tensor], ordered: bool) -> Result<()> {
+    let mut done = vec![false; promises.len()];
+    for first in 0..promises.len() {
+        let Op::Gradient(Unwritten { call, .. }) = promises[first].op() else { unreachable!("only gradients are promised") };
+        if done[first] {
+            continue;
+        }
+        let mut members: Vec<usize> = Vec::new();
+        let mut targets: Vec<Target> = Vec::new();
+        for (i, p) in promises.iter().enumerate().skip(first) {
+            if let Op::Gradient(other) = p.op()
+                && other.call == *call
+            {
+                members.push(i);
+                targets.push(Target::Leaf(other.leaf));
+                done[i] = true;
+            }
+        }
+        let y = promises[first].0.srcs.get(&graph::lock())[0].clone();
+        let grads = evaluate::unbounded(|| no_grad(|| backward(&y, None, &targets, false)))?;
+        for (i, grad) in members.into_iter().zip(grads) {
+            let node = &promises[i].0;
+            // A rule may find that there is none.
+            let grad = grad.unwrap_or_else(|| promises[i].zeros_like());
+            let mut g = graph::lock();
+            let mut srcs = if ordered { node.srcs.get(&g).clone() } else { Srcs::new() };
+            srcs.push(grad);
+            let old = node.srcs.set(&mut g, srcs);
+            if let Op::Gradient(promise) = &node.op {
+                promise.written.store(true, Ordering::Relaxed);
+            }
+            drop(g);
+            drop(old);
+        }
+    }
+    Ok(())
+}
+
+/// What a promised gradient is, in other ops; the promise stays as it is.
+pub(crate) fn written(promise: &Tensor) -> Tensor {
+    let Op::Gradient(Unwritten { leaf, .. }) = promise.op() else { unreachable!("only gradients are promised") };
+    let srcs = promise.0.srcs.get(&graph::lock()).clone();
+    let y = match &srcs[..] {
+        [written] => return written.clone(),
+        _ => &srcs[0],
+    };
+    let grads = no_grad(|| backward(y, None, &[Target::Leaf(*leaf)], false)).expect("rules of our own do not fail");
+    grads.into_iter().next().flatten().unwrap_or_else(|| promise.zeros_like())
+}
+
+/// Leaves the written gradients of these nodes as their only srcs.
+pub(crate) fn settle(promises: &[Tensor]) {
+    for p in promises {
+        let mut g = graph::lock();
+        let last = p.0.srcs.get(&g).last().cloned();
+        let old = p.0.srcs.set(&mut g, last.into_iter().collect());
+        drop(g);
+        drop(old);
+    }
+}
+
+thread_local! {
+    static EAGER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While `f` runs, gradients on this thread are written out when they are asked for.
+pub fn written_out<R>(f: impl FnOnce() -> R) -> R {
+    let before = EAGER.replace(true);
+    let out = f();
+    EAGER.set(before);
+    out
 }
 
 /// `y`, in memory of its own if it shows a part of something else: a loss is watched as it is, not with what lies beside it.

@@ -28,6 +28,16 @@ pub(super) struct Gathered {
     pub publish: Vec<Publish>,
     /// The losses that the updates derive from, with their local numbers.
     pub losses: Vec<(Tensor, u32)>,
+    /// Gradients that are not written out.
+    promises: Vec<u32>,
+    /// Whether something that can be differentiated has a value already: what it was made of is not in the key then.
+    pub shortened: bool,
+    /// Numbers that only gradient rules brought in: the same in every graph of this key.
+    pub constants: Vec<Number>,
+    /// Whether gradient rules brought in values in memory.
+    pub foreign: bool,
+    /// How many written gradients the walk is inside of.
+    inside: u32,
     /// Gathered because somebody holds them, or something derived from them, who may let go meanwhile.
     pub held: Vec<Tensor>,
     stack: Vec<(Borrowed, u32)>,
@@ -64,15 +74,42 @@ impl Gathered {
         self.requests.clear();
         self.publish.clear();
         self.losses.clear();
+        self.promises.clear();
+        self.shortened = false;
+        self.constants.clear();
+        self.foreign = false;
+        self.inside = 0;
         self.stack.clear();
         self.held.clear();
         self.asked.clear();
     }
 }
 
+impl Gathered {
+    pub fn promises(&self) -> Vec<Tensor> {
+        self.promises.iter().map(|&i| Tensor::clone(&self.locals[i as usize].node)).collect()
+    }
+
+    pub fn has_promises(&self) -> bool {
+        !self.promises.is_empty()
+    }
+
+    /// Whether this is `short` with nothing but gradients written out in between: the same numbers and results.
+    pub fn extends(&self, short: &Gathered) -> bool {
+        let node = |x: &Gathered, r: &Request| x.locals[r.local as usize].node.id();
+        let alike = |(a, b): (&Request, &Request)| node(self, a) == node(short, b) && a.donor == b.donor;
+        !self.foreign
+            && self.numbers.len() == short.numbers.len()
+            && self.requests.len() == short.requests.len()
+            && self.requests.iter().zip(&short.requests).all(alike)
+    }
+}
+
 struct Gatherer<'g> {
     g: &'g mut Graph,
     epoch: u32,
+    /// How many numbers come before the constants, where those of written gradients are told apart.
+    numbers: Option<usize>,
     out: &'g mut Gathered,
 }
 
@@ -104,6 +141,12 @@ impl Gatherer<'_> {
                 continue;
             };
             *next += 1;
+            if let Op::Gradient(promise) = &node.0.op
+                && promise.written.load(Ordering::Relaxed)
+                && *next as usize == node.0.srcs.get(self.g).len()
+            {
+                self.out.inside += 1;
+            }
             let base = base_node(src);
             if base.mark.get(self.g).0 != self.epoch {
                 // SAFETY: as in `enter`: the node at hand holds its operands.
@@ -120,6 +163,11 @@ impl Gatherer<'_> {
         let t = unsafe { Borrowed::of(node) };
         if let Op::Number(n) = node.op {
             self.out.key.add(node.hash);
+            if let (Some(numbers), 1..) = (self.numbers, self.out.inside) {
+                self.push(t, LocalKind::Number((numbers + self.out.constants.len()) as u32));
+                self.out.constants.push(n);
+                return Ok(());
+            }
             self.out.numbers.push(n);
             self.push(t, LocalKind::Number(self.out.numbers.len() as u32 - 1));
             return Ok(());
@@ -129,7 +177,12 @@ impl Gatherer<'_> {
             Value::Ready(b) | Value::Kept(b) => {
                 self.out.slots.push(b.clone());
                 let is_data = matches!(node.op, Op::Data);
-                self.out.key.add(if is_data { node.hash } else { Op::Data.hash(&node.shape, node.dtype, node.device) });
+                self.out.key.add(match is_data {
+                    true => node.hash,
+                    false => Op::Data.hash(&node.shape, node.dtype, node.device, node.tracked),
+                });
+                self.out.shortened |= node.tracked && !is_data;
+                self.out.foreign |= self.out.inside > 0;
                 self.out.device.get_or_insert(node.device);
                 self.push(t, LocalKind::Slot(self.out.slots.len() as u32 - 1));
             }
@@ -149,6 +202,13 @@ impl Gatherer<'_> {
             key.add(base_node(s).mark.get(self.g).1 as u64);
             if matches!(s.0.op, Op::View(_)) {
                 key.add(s.0.hash);
+            }
+        }
+        if let Op::Gradient(promise) = &t.0.op {
+            if promise.written.load(Ordering::Relaxed) {
+                self.out.inside -= 1;
+            } else {
+                self.out.promises.push(self.out.locals.len() as u32);
             }
         }
         self.out.backward |= t.0.guards.is_some();
@@ -188,11 +248,22 @@ impl Gatherer<'_> {
     }
 }
 
-/// The nodes of an evaluation, its results and its key. `alone`, nothing joins in that somebody holds, and nothing is overwritten.
-pub(super) fn collect(g: &mut Graph, roots: &[Tensor], updates: &[Update], alone: bool, out: &mut Gathered) -> Result<()> {
+/// What an evaluation is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub roots: &'a [Tensor],
+    pub updates: &'a [Update],
+    /// Nothing joins in that somebody holds, and nothing is overwritten.
+    pub alone: bool,
+}
+
+/// The nodes of an evaluation, its results and its key. Numbers that only written gradients
+/// bring in are counted on from `numbers`, if that is given.
+pub(super) fn collect(g: &mut Graph, wanted: &Wanted<'_>, numbers: Option<usize>, out: &mut Gathered) -> Result<()> {
+    let Wanted { roots, updates, alone } = *wanted;
     g.epoch += 1;
     let epoch = g.epoch;
-    let mut gatherer = Gatherer { g, epoch, out };
+    let mut gatherer = Gatherer { g, epoch, numbers, out };
     for u in updates {
         gatherer.add(base_node(&u.value))?;
         for loss in u.value.0.guards.iter().flat_map(|guards| &guards.0) {

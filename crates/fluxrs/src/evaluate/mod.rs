@@ -59,6 +59,7 @@ thread_local! {
     };
     static MADE: Cell<u32> = const { Cell::new(0) };
     static PINNED: Cell<usize> = const { Cell::new(0) };
+    static BOUNDED: Cell<bool> = const { Cell::new(true) };
 }
 
 /// A tensor held from outside the graph: evaluations that compute it keep its value.
@@ -129,7 +130,7 @@ fn held_and_pending(g: &Graph, everywhere: bool) -> Vec<Tensor> {
 /// Called for every node made: bounds what a loop that reads nothing can pile up.
 pub(crate) fn count_node() {
     MADE.set(MADE.get() + 1);
-    if MADE.get() >= MAX_PENDING_NODES {
+    if MADE.get() >= MAX_PENDING_NODES && BOUNDED.get() {
         evaluate_at_bound();
     }
 }
@@ -137,9 +138,22 @@ pub(crate) fn count_node() {
 /// Called for every buffer that enters a graph: data that nobody reads stays pinned until what uses it is evaluated.
 pub(crate) fn count_bytes(bytes: usize) {
     PINNED.set(PINNED.get().saturating_add(bytes));
-    if PINNED.get() >= MAX_PINNED_BYTES {
+    if PINNED.get() >= MAX_PINNED_BYTES && BOUNDED.get() {
         evaluate_at_bound();
     }
+}
+
+/// Nodes that an evaluation itself makes start no other.
+pub(crate) fn unbounded<R>(f: impl FnOnce() -> R) -> R {
+    struct Restart;
+    impl Drop for Restart {
+        fn drop(&mut self) {
+            BOUNDED.set(true);
+        }
+    }
+    BOUNDED.set(false);
+    let _restart = Restart;
+    f()
 }
 
 #[cold]

@@ -1,11 +1,12 @@
 //! One evaluation: plan, memory, run, publication.
 
-use super::gather::{Gathered, Publish, collect};
+use super::gather::{Gathered, Publish, Wanted, collect};
 use super::{COUNTERS, MAX_PLANNED_NODES, MAX_PLANS, base_node, restart_count};
 use crate::bail;
 use crate::buffer::Buffer;
 use crate::cache::Cache;
 use crate::device::{Device, Executable, backend};
+use crate::dtype::Number;
 use crate::error::{Error, Result};
 use crate::graph::{self, Graph, Srcs, Tensor, Value};
 use crate::hash::Hasher128;
@@ -13,6 +14,7 @@ use crate::leaf::{self, Queue, Update};
 use crate::plan::{Bindings, Plan};
 use crate::profile::span;
 use crate::schedule::{Local, LocalKind, schedule};
+use crate::tape;
 use rustc_hash::FxHashSet;
 use smallvec::smallvec;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +25,8 @@ use std::time::Duration;
 struct Prepared {
     plan: Arc<Plan>,
     executable: Box<dyn Executable>,
+    /// Follow the numbers of the graph.
+    constants: Vec<Number>,
 }
 
 /// What outlives one evaluation.
@@ -32,6 +36,8 @@ struct Runner {
     /// Graphs by their ops and wiring alone, to tell why a plan is made.
     kinds: FxHashSet<u128>,
     gathered: Gathered,
+    /// The same graph with its gradients written out.
+    written: Gathered,
     outputs: Vec<Buffer>,
     /// What published nodes no longer need.
     dropped: Vec<Srcs>,
@@ -43,6 +49,7 @@ static RUNNER: LazyLock<Mutex<Runner>> = LazyLock::new(|| {
         plans: Cache::new(MAX_PLANS, MAX_PLANNED_NODES),
         kinds: FxHashSet::default(),
         gathered: Gathered::default(),
+        written: Gathered::default(),
         outputs: Vec::new(),
         dropped: Vec::new(),
     })
@@ -98,12 +105,14 @@ pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
     }
     restart_count();
     let runner = &mut *runner;
-    let mut result = runner.evaluate(g, roots, &updates, false);
+    let mut wanted = Wanted { roots, updates: &updates, alone: false };
+    let mut result = runner.evaluate(g, &wanted);
     if matches!(result, Err(Error::Index(_) | Error::Value(_))) && !runner.gathered.held.is_empty() {
         // What was only computed along with the rest may be what failed: then the rest goes without it, and overwrites nothing.
         runner.gathered.clear();
         runner.outputs.clear();
-        result = runner.evaluate(graph::lock(), roots, &updates, true);
+        wanted.alone = true;
+        result = runner.evaluate(graph::lock(), &wanted);
     }
     let mut g = graph::lock();
     if matches!(&result, Err(e) if !matches!(e, Error::BadLoss(_))) {
@@ -113,22 +122,34 @@ pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
     drop(g);
     // Buffers and nodes go after the graph lock: dropping a large graph takes time.
     runner.gathered.clear();
+    runner.written.clear();
     runner.outputs.clear();
     runner.dropped.clear();
     result
 }
 
 impl Runner {
-    fn evaluate(&mut self, mut g: MutexGuard<'static, Graph>, roots: &[Tensor], updates: &[Update], alone: bool) -> Result<()> {
+    fn evaluate(&mut self, mut g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<()> {
+        let updates = wanted.updates;
         let looking = span("plan", || "gather and look up".into());
-        collect(&mut g, roots, updates, alone, &mut self.gathered)?;
+        collect(&mut g, wanted, None, &mut self.gathered)?;
+        if self.gathered.shortened && self.gathered.has_promises() {
+            g = self.write_out(g, wanted)?;
+        }
         if self.gathered.requests.is_empty() {
             return Ok(());
         }
-        let prepared = self.prepare(&g)?;
-        drop(g);
+        let known = self.plans.get(&self.gathered.key.finish()).cloned();
+        let prepared = match known {
+            Some(known) => {
+                drop(g);
+                known
+            }
+            None => self.prepare(g, wanted)?,
+        };
         drop(looking);
         self.allocate(&prepared.plan)?;
+        self.gathered.numbers.extend_from_slice(&prepared.constants);
 
         let stop = AtomicBool::new(false);
         let (slots, numbers) = (&self.gathered.slots, &self.gathered.numbers);
@@ -150,23 +171,78 @@ impl Runner {
         Ok(())
     }
 
-    /// The plan for what was gathered, from the cache or made now.
-    fn prepare(&mut self, g: &Graph) -> Result<Arc<Prepared>> {
-        let gathered = &self.gathered;
-        let key = gathered.key.finish();
-        if let Some(known) = self.plans.get(&key) {
-            return Ok(known.clone());
-        }
+    /// Gathers anew, with every gradient written out.
+    fn write_out(&mut self, g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<MutexGuard<'static, Graph>> {
+        drop(g);
+        tape::write_out(&self.gathered.promises(), false)?;
+        self.gathered.clear();
+        let mut g = graph::lock();
+        collect(&mut g, wanted, None, &mut self.gathered)?;
+        Ok(g)
+    }
+
+    /// The plan for what was gathered, made now.
+    fn prepare(&mut self, g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<Arc<Prepared>> {
         let _span = span("plan", || "compile".into());
-        let plan = Arc::new(make_plan(g, gathered));
-        let prepared = Arc::new(Prepared { executable: backend(plan.device).compile(&plan)?, plan });
+        let (plan, kind, constants) = self.schedule(g, wanted)?;
+        let plan = Arc::new(plan);
+        let prepared = Arc::new(Prepared { executable: backend(plan.device).compile(&plan)?, plan, constants });
         COUNTERS.plans_made.fetch_add(1, Ordering::Relaxed);
         if self.kinds.len() > 16 * MAX_PLANS {
             self.kinds.clear();
         }
-        self.kinds.insert(kind(g, gathered));
-        self.plans.insert(key, prepared.clone(), gathered.locals.len());
+        self.kinds.insert(kind);
+        let weight = self.gathered.locals.len().max(self.written.locals.len());
+        self.written.clear();
+        self.plans.insert(self.gathered.key.finish(), prepared.clone(), weight);
         Ok(prepared)
+    }
+
+    /// A plan with its kind and constants. What was gathered has gradients that are not written out, so it is gathered again
+    /// with them: in the same order, so that the plan serves every graph with the key of the short one.
+    fn schedule(&mut self, mut g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<(Plan, u128, Vec<Number>)> {
+        if !self.gathered.has_promises() {
+            return Ok((make_plan(&g, &self.gathered), kind(&g, &self.gathered), vec![]));
+        }
+        drop(g);
+        let promises = self.gathered.promises();
+        tape::write_out(&promises, true)?;
+        g = graph::lock();
+        // Who shares a buffer decides what may be overwritten: it must not be the first gathering.
+        let slots = std::mem::take(&mut self.gathered.slots).len();
+        collect(&mut g, wanted, Some(self.gathered.numbers.len()), &mut self.written)?;
+        let alike = self.written.slots.len() == slots && self.written.extends(&self.gathered);
+        let made = alike.then(|| (make_plan(&g, &self.written), kind(&g, &self.written)));
+        drop(g);
+        tape::settle(&promises);
+        if let Some((plan, kind)) = made {
+            std::mem::swap(&mut self.gathered.slots, &mut self.written.slots);
+            return Ok((plan, kind, std::mem::take(&mut self.written.constants)));
+        }
+        self.gathered.clear();
+        g = graph::lock();
+        collect(&mut g, wanted, None, &mut self.gathered)?;
+        Ok((make_plan(&g, &self.gathered), kind(&g, &self.gathered), vec![]))
+    }
+
+    fn explain(&mut self, wanted: &Wanted<'_>) -> Result<String> {
+        let mut g = graph::lock();
+        collect(&mut g, wanted, None, &mut self.gathered)?;
+        if self.gathered.shortened && self.gathered.has_promises() {
+            g = self.write_out(g, wanted)?;
+        }
+        if self.gathered.requests.is_empty() {
+            return Ok("nothing to compute: the values are there\n".into());
+        }
+        if let Some(known) = self.plans.get(&self.gathered.key.finish()) {
+            return Ok(crate::explain::describe(&known.plan, "replayed"));
+        }
+        let (plan, kind, _) = self.schedule(g, wanted)?;
+        let state = match self.kinds.contains(&kind) {
+            true => "compiled again (the same ops with other shapes, strides, types or results)",
+            false => "compiled (a graph not seen before)",
+        };
+        Ok(crate::explain::describe(&plan, state))
     }
 
     /// Memory for the results: all of it before the first kernel, so that a failure changes nothing.
@@ -275,25 +351,9 @@ fn execute(prepared: &Prepared, bindings: &mut Bindings<'_>) -> Result<()> {
 /// The plan that evaluating these tensors would run, in words; nothing is computed.
 pub fn explain(roots: &[Tensor]) -> Result<String> {
     let mut runner = runner();
-    let runner = &mut *runner;
-    let mut g = graph::lock();
-    let found = collect(&mut g, roots, &[], false, &mut runner.gathered);
-    let text = found.map(|()| {
-        let gathered = &runner.gathered;
-        if gathered.requests.is_empty() {
-            return "nothing to compute: the values are there\n".into();
-        }
-        if let Some(known) = runner.plans.get(&gathered.key.finish()) {
-            return crate::explain::describe(&known.plan, "replayed");
-        }
-        let state = match runner.kinds.contains(&kind(&g, gathered)) {
-            true => "compiled again (the same ops with other shapes, strides, types or results)",
-            false => "compiled (a graph not seen before)",
-        };
-        crate::explain::describe(&make_plan(&g, gathered), state)
-    });
-    drop(g);
+    let text = runner.explain(&Wanted { roots, updates: &[], alone: false });
     runner.gathered.clear();
+    runner.written.clear();
     text
 }
 

@@ -26,6 +26,7 @@ use crate::dtype::{DType, Number};
 use crate::graph::Tensor;
 use crate::hash::Hasher;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 pub use elementwise::{Class, Elementwise, Record};
 pub use place::Place;
@@ -51,6 +52,17 @@ pub enum Op {
     Structured(Arc<dyn Structured>),
     /// The value of `srcs[0]`, with a gradient of its own towards the other srcs.
     Custom(Arc<dyn Pullback>),
+    /// The gradient of `srcs[0]` by a leaf, whose nodes are the other srcs; written out only for a plan that is not known yet.
+    /// Once it is, the last of the srcs is the same in other ops.
+    Gradient(Unwritten),
+}
+
+/// What `tape` needs to write out a gradient.
+pub struct Unwritten {
+    pub leaf: u64,
+    /// Gradients that were asked for together are written out together.
+    pub call: u64,
+    pub written: AtomicBool,
 }
 
 /// A gradient that somebody else defines, such as a Python function.
@@ -74,25 +86,28 @@ impl Op {
             Op::Matmul => "matmul",
             Op::Structured(s) => s.name(),
             Op::Custom(_) => "custom",
+            Op::Gradient(_) => "gradient",
         }
     }
 
     /// Everything of a node that decides what code runs for it, but for its wiring.
-    pub(crate) fn hash(&self, shape: &[usize], dtype: DType, device: Device) -> u64 {
+    pub(crate) fn hash(&self, shape: &[usize], dtype: DType, device: Device, tracked: bool) -> u64 {
         let tag = match self {
             Op::Data => 1,
             Op::Number(n) => 2 + n.dtype() as u64,
             Op::Fill => 8,
             Op::Map(e) => *e as u64 + 256,
             Op::Cast => 9,
-            Op::View(_) => 10,
+            // How it differs from what it shows decides its gradient.
+            Op::View(v) => 10 | (v.kind.tag() << 16),
             Op::Place(_) => 11,
             Op::Reduce(r) => 12 | (r.kind as u64) << 16,
             Op::Matmul => 13,
             Op::Structured(_) => 14,
             Op::Custom(_) => 15,
+            Op::Gradient(_) => 16,
         };
-        let mut h = Hasher::new((dtype as u64) << 56 | (device.0 as u64) << 48 | (shape.len() as u64) << 40 | tag);
+        let mut h = Hasher::new((dtype as u64) << 56 | (device.0 as u64) << 48 | (tracked as u64) << 47 | (shape.len() as u64) << 40 | tag);
         match self {
             Op::View(v) => {
                 h.add(v.map.offset as u64);
@@ -136,7 +151,7 @@ impl Op {
 /// Elementwise ops leave it in the broadcast shape: the tape sums it back.
 pub(crate) fn gradient(i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
     match out.op() {
-        Op::Data | Op::Number(_) | Op::Fill | Op::Custom(_) => None,
+        Op::Data | Op::Number(_) | Op::Fill | Op::Custom(_) | Op::Gradient(_) => None,
         Op::Map(e) => e.gradient(i, srcs, out, g),
         Op::Cast => srcs[0].dtype().is_float().then(|| g.cast(srcs[0].dtype())),
         Op::View(v) => Some(v.gradient(&srcs[0], g)),

@@ -26,6 +26,15 @@ pub enum ViewKind {
 }
 
 impl ViewKind {
+    pub(crate) fn tag(&self) -> u64 {
+        match self {
+            ViewKind::Reshape => 0,
+            ViewKind::Permute(_) => 1,
+            ViewKind::Broadcast => 2,
+            ViewKind::Window(_) => 3,
+        }
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             ViewKind::Reshape => "reshape",

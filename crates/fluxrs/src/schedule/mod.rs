@@ -67,9 +67,12 @@ impl<'a> Pending<'a> {
             .map(|local| match local.kind {
                 LocalKind::Compute => {
                     let srcs = local.node.0.srcs.get(g);
-                    let count = if matches!(local.node.op(), Op::Custom(_)) { 1 } else { srcs.len() };
-                    srcs[..count]
-                        .iter()
+                    let srcs = match local.node.op() {
+                        Op::Custom(_) => &srcs[..1],
+                        Op::Gradient(_) => &srcs[srcs.len() - 1..],
+                        _ => srcs,
+                    };
+                    srcs.iter()
                         .map(|s| Edge { base: s.base().0.mark.get(g).1 as usize, shape: s.0.shape.clone(), map: s.map() })
                         .collect()
                 }
@@ -103,7 +106,7 @@ impl<'a> Pending<'a> {
 
     /// Whether each element depends on the elements at the same index alone.
     pub fn is_elementwise(&self, i: usize) -> bool {
-        self.is_compute(i) && matches!(self.op(i), Op::Map(_) | Op::Cast | Op::Fill | Op::Custom(_))
+        self.is_compute(i) && matches!(self.op(i), Op::Map(_) | Op::Cast | Op::Fill | Op::Custom(_) | Op::Gradient(_))
     }
 
     /// A constant of any shape, loaded as a number wherever it is read.
