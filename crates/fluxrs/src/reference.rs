@@ -290,8 +290,8 @@ fn reduce(r: Reduce, x: &Array, shape: &[usize]) -> Array {
 
 fn matmul(a: &Array, b: &Array, shape: &[usize], dtype: DType) -> Array {
     fn product<T: gemm::Element>(a: &Array, b: &Array, shape: &[usize], to: *mut u8) {
-        let lead = shape.len() - 2;
-        let (m, k, n) = (shape[lead], a.shape[lead + 1], shape[lead + 1]);
+        let (m, k, n) = crate::ops::matmul::sizes(&a.shape, &b.shape);
+        let lead = a.shape.len().saturating_sub(2);
         let p = gemm::Product { m, k, n, a_strides: (k as isize, 1), b_strides: (n as isize, 1), ldc: n };
         let grid = p.grid::<T>();
         for item in 0..shape::size(&shape[..lead]) {

@@ -36,6 +36,9 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             show(b.shape())
         );
     }
+    if k > 1 && a.ndim().max(b.ndim()) <= 2 {
+        return Ok(product(&a, &b));
+    }
     if b.ndim() == 1 {
         let mut shape = Shape::from_slice(a.shape());
         shape.pop();
@@ -62,16 +65,23 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Ok(product(&a.broadcast_shape(&full(m, k)), &b.broadcast_shape(&full(k, n))))
 }
 
-/// The node itself: shapes (…, m, k) and (…, k, n) with equal leading axes.
+/// m, k and n of a product of operands of these shapes: a vector is a row on the left and a column on the right.
+pub(crate) fn sizes(a: &[usize], b: &[usize]) -> (usize, usize, usize) {
+    let (m, k) = if let [.., m, k] = *a { (m, k) } else { (1, a[0]) };
+    (m, k, if b.len() > 1 { b[b.len() - 1] } else { 1 })
+}
+
+/// The node itself: shapes (…, m, k) and (…, k, n) with equal leading axes, or vectors.
 fn product(a: &Tensor, b: &Tensor) -> Tensor {
-    let ndim = a.ndim();
-    let (k, n) = (a.shape()[ndim - 1], b.shape()[ndim - 1]);
-    if k == 1 {
+    let (_, k, n) = sizes(a.shape(), b.shape());
+    if k == 1 && a.ndim() > 1 && b.ndim() > 1 {
         // An outer product is elementwise, and fuses as such.
         return a * b;
     }
-    let mut shape = Shape::from_slice(a.shape());
-    shape[ndim - 1] = n;
+    let mut shape = Shape::from_slice(&a.shape()[..a.ndim() - 1]);
+    if b.ndim() > 1 {
+        shape.push(n);
+    }
     if k == 0 {
         return Tensor::guarded(Op::Fill, smallvec![Tensor::number(0.0)], shape, a.dtype(), a.device(), None);
     }
@@ -82,12 +92,27 @@ fn product(a: &Tensor, b: &Tensor) -> Tensor {
 /// arrives in the order in which the operand's own elements lie.
 pub(crate) fn gradient(i: usize, srcs: &[Tensor], g: &Tensor) -> Tensor {
     let (a, b) = (&srcs[0], &srcs[1]);
+    match (i, a.ndim(), b.ndim()) {
+        (0, 1, 1) => return g * b,
+        (_, 1, 1) => return g * a,
+        (0, 1, _) => return product(b, g),
+        (_, _, 1) if i == 1 => return product(g, a),
+        (0, _, 1) => return outer(a, g, b),
+        (_, 1, _) => return outer(b, a, g),
+        _ => {}
+    }
     match (i, is_transposed(&srcs[i])) {
         (0, false) => product(g, &b.swap_last()),
         (0, true) => product(b, &g.swap_last()).swap_last(),
         (_, false) => product(&a.swap_last(), g),
         (_, true) => product(&g.swap_last(), a).swap_last(),
     }
+}
+
+/// x·yᵀ, the gradient towards `w`.
+fn outer(w: &Tensor, x: &Tensor, y: &Tensor) -> Tensor {
+    let column = |v: &Tensor| v.reshape_to(&[v.size(), 1]);
+    if is_transposed(w) { (column(y) * x).swap_last() } else { column(x) * y }
 }
 
 /// Whether the columns of the last two axes lie side by side in memory.

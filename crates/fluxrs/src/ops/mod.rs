@@ -47,7 +47,7 @@ pub enum Op {
     View(Box<View>),
     Place(Box<Place>),
     Reduce(Reduce),
-    /// `srcs[0]` (…, m, k) by `srcs[1]` (…, k, n), with equal leading axes.
+    /// `srcs[0]` (…, m, k) by `srcs[1]` (…, k, n), with equal leading axes; or a vector (k) in place of either.
     Matmul,
     Structured(Arc<dyn Structured>),
     /// The value of `srcs[0]`, with a gradient of its own towards the other srcs.

@@ -166,16 +166,24 @@ impl Program {
         let group = &groups.list[k];
         let i = group.members[0];
         let shape = pending.shape(i);
-        let (lead, n) = (shape.len() - 2, shape[shape.len() - 1]);
-        let inner = pending.edges[i][0].shape[lead + 1];
+        let edges = &pending.edges[i];
+        let (m, inner, n) = crate::ops::matmul::sizes(&edges[0].shape, &edges[1].shape);
+        let lead = edges[0].shape.len().saturating_sub(2);
         let dtype = pending.dtype(i);
         let operand = |program: &mut Program, e: &Edge| match source_of(pending, &program.buffer_of, e.base) {
             Some(Source::Buffer(b)) => (b, e.map.clone()),
             Some(source) => (program.copy(source, dtype, &e.map, &e.shape), Map::contiguous(&e.shape)),
             None => unreachable!("operands of products are stored"),
         };
-        let (a, a_map) = operand(self, &pending.edges[i][0]);
-        let (b, b_map) = operand(self, &pending.edges[i][1]);
+        let (a, mut a_map) = operand(self, &edges[0]);
+        let (b, mut b_map) = operand(self, &edges[1]);
+        // A vector is a row on the left and a column on the right.
+        if a_map.strides.len() == 1 {
+            a_map.strides.insert(0, 0);
+        }
+        if b_map.strides.len() == 1 {
+            b_map.strides.push(0);
+        }
         let c = match self.buffer_of[i] {
             Some(c) => c,
             None => self.temporary(dtype, shape::size(shape)),
@@ -186,7 +194,7 @@ impl Program {
         let body = Matmul {
             dtype,
             batch: shape[..lead].into(),
-            m: shape[lead],
+            m,
             k: inner,
             n,
             a,
