@@ -63,9 +63,9 @@ RESULTS = {
     "evaluate": "Any", "gpu": "Any", "cpu": "Any", "to": "Any", "asarray": "Tensor",
     "no_grad": "AbstractContextManager[None]", "replay": "AbstractContextManager[None]",
     "random_state": "Any", "leaves": "list[Tensor]", "vjp": "list[Tensor | None]",
-    "take_gradients": "list[Any] | None", "rules": "dict[str, tuple[str, ...]]",
+    "take_gradients": "Deltas | None", "rules": "dict[str, tuple[str, ...]]",
     "devices": "list[Any]", "op_table": "list[dict[str, Any]]", "split": "list[Tensor]",
-    "stack": "Tensor", "counters": "dict[str, int]", "__iter__": "Iterator[Tensor]",
+    "stack": "Tensor", "affine": "Tensor | None", "counters": "dict[str, int]", "__iter__": "Iterator[Tensor]",
     "list": "list[Tensor]",
 }  # fmt: skip
 

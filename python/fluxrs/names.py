@@ -44,9 +44,9 @@ def keywords(f: F) -> F:
 
     @functools.wraps(f)
     def call(*args: Any, **given: Any) -> Any:
-        if given:
-            given = _canonical(f, names, given)
-        return f(*args, **given)
+        if not given:
+            return f(*args)
+        return f(*args, **_canonical(f, names, given))
 
     return cast(F, call)
 

@@ -1,7 +1,7 @@
 //! What the engine does, to be seen and tested: counters, plans, traces, the op table, the optimisers' rules.
 
 use crate::error::detached;
-use crate::params::PyParams;
+use crate::params::{PyDeltas, PyParams};
 use crate::tensor::PyTensor;
 use fluxrs::evaluate::COUNTERS;
 use fluxrs::ops::Elementwise;
@@ -85,7 +85,7 @@ fn step(
     rule: &str,
     hyper: Numbers,
     params: &Bound<'_, PyAny>,
-    grads: Vec<Bound<'_, PyAny>>,
+    grads: &Bound<'_, PyAny>,
     state: Vec<Vec<Bound<'_, PyTensor>>>,
 ) -> PyResult<()> {
     let Some(rule) = optim::by_name(rule) else {
@@ -97,10 +97,14 @@ fn step(
         Ok(set) => set.get().leaves(py, rule.name)?,
         Err(_) => return Err(PyTypeError::new_err("step takes Params")),
     };
-    let delta = |g: &Bound<'_, PyAny>| {
-        if g.is_none() { Ok(None) } else { crate::convert::strong(g).map(|g| Some(g.detached())) }
+    let delta = |g: PyResult<Bound<'_, PyAny>>| match g? {
+        g if g.is_none() => Ok(None),
+        g => crate::convert::strong(&g).map(|g| Some(g.detached())),
     };
-    let grads = grads.iter().map(delta).collect::<PyResult<Vec<_>>>()?;
+    let grads = match grads.cast::<PyDeltas>() {
+        Ok(taken) => taken.get().0.iter().map(|g| g.as_ref().map(Tensor::detached)).collect(),
+        Err(_) => grads.try_iter()?.map(delta).collect::<PyResult<Vec<_>>>()?,
+    };
     let leaf = |s: &Bound<'_, PyTensor>| {
         s.get().leaf().cloned().ok_or_else(|| PyTypeError::new_err("step: the state of an optimiser is made by state(p)"))
     };

@@ -160,9 +160,8 @@ fn scalar(op: &str, y: &Bound<'_, PyAny>) -> PyResult<Tensor> {
 }
 
 /// Gradients by the subject: None where the result does not depend on it.
-fn pull(py: Python<'_>, y: &Tensor, seed: Option<&Tensor>, subject: &Subject, nest: bool) -> PyResult<Vec<Option<Tensor>>> {
-    let targets = subject.targets();
-    detached(py, || tape::gradient(y, seed, &targets, nest))
+fn pull(y: &Tensor, seed: Option<&Tensor>, subject: &Subject, nest: bool) -> PyResult<Vec<Option<Tensor>>> {
+    core(|| tape::gradient(y, seed, &subject.targets(), nest))
 }
 
 /// The gradients in the form that Python gets: Grads, or a tuple.
@@ -178,7 +177,7 @@ fn shown<'py>(
     match subject {
         Subject::Params(params, leaves) => {
             let grads = grads.into_iter().map(|g| g.map(finish)).collect();
-            PyGrads::new(py, params.clone_ref(py), Found::new(y, leaves.clone(), grads))?.into_bound_py_any(py)
+            PyGrads::new(params.clone_ref(py), Found::new(y, leaves.clone(), grads)).into_bound_py_any(py)
         }
         Subject::Args(args) => {
             let whole = |(g, x): (Option<Tensor>, &Tensor)| PyTensor::new(finish(g.unwrap_or_else(|| zeros_of(x))));
@@ -198,7 +197,7 @@ fn gradient<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bool) 
     let py = f.py();
     let taken = call("gradient", f, args, nest)?;
     let y = scalar("gradient", &taken.y)?;
-    let grads = pull(py, &y, None, &taken.subject, taken.nest)?;
+    let grads = pull(&y, None, &taken.subject, taken.nest)?;
     shown(py, &y, &taken.subject, grads, taken.nest)
 }
 
@@ -209,7 +208,7 @@ fn withgradient<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bo
     let py = f.py();
     let taken = call("withgradient", f, args, nest)?;
     let y = scalar("withgradient", &taken.y)?;
-    let grads = pull(py, &y, None, &taken.subject, taken.nest)?;
+    let grads = pull(&y, None, &taken.subject, taken.nest)?;
     let shown = shown(py, &y, &taken.subject, grads, taken.nest)?;
     Ok((PyTensor::new(if taken.nest { y } else { y.detached() }), shown))
 }
@@ -242,7 +241,7 @@ impl Pullback {
         let seed = sensitivity("pullback", &self.y, delta)?;
         let nest = self.nest || DEPTH.get() > 0 || seed.is_tracked();
         let grads = match self.y.is_tracked() {
-            true => pull(py, &self.y, Some(&seed), &self.subject, nest)?,
+            true => pull(&self.y, Some(&seed), &self.subject, nest)?,
             false => vec![None; self.subject.targets().len()],
         };
         shown(py, &self.y, &self.subject, grads, nest)
@@ -290,7 +289,7 @@ fn back<'py>(x: &Bound<'py, PyAny>, Δ: Option<Bound<'py, PyAny>>, twin: Option<
             )));
         }
     };
-    detached(py, || leaf::back(&y, seed.as_ref()))?;
+    core(|| leaf::back(&y, seed.as_ref()))?;
     Ok(())
 }
 

@@ -7,7 +7,8 @@ use crate::convert::{Axes, argument, arguments, number, settle, strong};
 use crate::error::core;
 use crate::tensor::{PyTensor, made};
 use fluxrs::ops::{einsum as contraction, linalg, place, products};
-use fluxrs::{Number, Tensor};
+use fluxrs::ops::matmul::matmul;
+use fluxrs::{Elementwise, Number, Tensor};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -30,6 +31,25 @@ fn several(items: &[Bound<'_, PyAny>]) -> PyResult<Vec<Tensor>> {
     let mut xs = items.iter().map(strong).collect::<PyResult<Vec<_>>>()?;
     settle(&items.iter().collect::<Vec<_>>(), &mut xs)?;
     Ok(xs.into_iter().map(|x| x.into_owned()).collect())
+}
+
+/// x @ W.T + b for tensors of one type that fit; None if something is to be converted, or to be said.
+#[pyfunction]
+#[pyo3(name = "affine")]
+#[allow(non_snake_case)]
+fn affine(py: Python<'_>, x: &Bound<'_, PyAny>, W: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<Option<PyTensor>> {
+    let (Ok(x), Ok(w), Ok(b)) = (x.cast::<PyTensor>(), W.cast::<PyTensor>(), b.cast::<PyTensor>()) else { return Ok(None) };
+    let (x, w, b) = (x.get().value(py)?, w.get().value(py)?, b.get().value(py)?);
+    let alike = |t: &Tensor| t.dtype() == w.dtype() && t.device() == w.device();
+    let fits = w.ndim() == 2 && x.ndim() > 0 && x.shape()[x.ndim() - 1] == w.shape()[1];
+    if !fits || !alike(&x) || !alike(&b) {
+        return Ok(None);
+    }
+    let product = || match x.ndim() {
+        1 => matmul(&w, &x),
+        _ => matmul(&x, &w.transpose(None)?),
+    };
+    made(|| Elementwise::add.apply(&[&product()?, &b])).map(Some)
 }
 
 /// Tensors one after the other along an axis.
@@ -204,6 +224,7 @@ impl PyTensor {
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     register_pairs(m)?;
+    m.add_function(wrap_pyfunction!(affine, m)?)?;
     m.add_function(wrap_pyfunction!(concatenate, m)?)?;
     m.add_function(wrap_pyfunction!(stack, m)?)?;
     m.add_function(wrap_pyfunction!(vstack, m)?)?;

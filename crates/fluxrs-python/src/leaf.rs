@@ -64,8 +64,11 @@ pub fn update<'py>(
         return Ok(p);
     }
     let delta = argument(delta)?;
-    // An update that waits for this leaf, perhaps of another thread, is committed first: that may run a plan.
-    detached(py, || leaf::update(leaf, &delta))?;
+    // An update that waits for this leaf, perhaps of another thread, is committed first: that runs a plan.
+    match leaf.unqueued() {
+        Some(now) => core(|| leaf::update_from(leaf, &now, &delta))?,
+        None => detached(py, || leaf::update(leaf, &delta))?,
+    }
     Ok(p)
 }
 

@@ -8,10 +8,13 @@ use fluxrs::leaf::Leaf;
 use fluxrs::shape::show;
 use pyo3::exceptions::{PyIndexError, PyKeyError, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyIterator, PyList, PySlice, PyTuple};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+
+type Object<'py> = PyResult<Option<Bound<'py, PyAny>>>;
 
 /// `Params(xs)`: an ordered set of parameters by identity; what `gradient` takes and the optimisers hold.
 #[pyclass(frozen, module = "fluxrs", name = "Params", weakref, sequence)]
@@ -147,34 +150,58 @@ fn latest(leaves: &[Arc<Leaf>]) -> Option<Vec<Option<Tensor>>> {
     grads.iter().any(Option::is_some).then_some(grads)
 }
 
+/// The δ of each parameter, or None where the loss did not reach it. Nobody holds them: a step that uses them need not keep them.
+#[pyclass(frozen, module = "fluxrs", name = "Deltas", sequence)]
+pub struct PyDeltas(pub Vec<Option<Tensor>>);
+
+#[pymethods]
+impl PyDeltas {
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    fn __getitem__(&self, i: usize) -> PyResult<Option<PyTensor>> {
+        let found = self.0.get(i).ok_or_else(|| PyIndexError::new_err(format!("there are {} gradients", self.0.len())))?;
+        Ok(found.clone().map(PyTensor::new))
+    }
+}
+
 /// The δ of each parameter for an optimiser's step, or None if no gradient has reached any of them since the last one.
 #[pyfunction]
-fn take_gradients(py: Python<'_>, params: &Bound<'_, PyAny>) -> PyResult<Option<Vec<Option<PyTensor>>>> {
+fn take_gradients(py: Python<'_>, params: &Bound<'_, PyAny>) -> PyResult<Option<PyDeltas>> {
     let params = match params.cast::<PyParams>() {
         Ok(p) => p.clone(),
         Err(_) => Bound::new(py, PyParams::new(Some(params))?)?,
     };
-    let leaves = params.get().leaves(py, "opt")?;
-    let grads = latest(&leaves);
-    Ok(grads.map(|list| list.into_iter().map(|g| g.map(PyTensor::new)).collect()))
+    Ok(latest(&params.get().leaves(py, "opt")?).map(PyDeltas))
 }
 
 /// `grads[p]`: what `gradient(f, ps)` found for each member of `ps`; zeros for one that `f` did not use.
 #[pyclass(frozen, module = "fluxrs", name = "Grads", weakref, mapping)]
 pub struct PyGrads {
     params: Py<PyParams>,
-    values: Vec<Py<PyTensor>>,
+    /// Made when they are asked for.
+    values: Vec<PyOnceLock<Py<PyTensor>>>,
     found: Arc<Found>,
 }
 
 impl PyGrads {
-    pub fn new(py: Python<'_>, params: Py<PyParams>, found: Arc<Found>) -> PyResult<PyGrads> {
-        let value = |(leaf, grad): (&Arc<Leaf>, &Option<Handle>)| {
-            let grad = grad.as_ref().map_or_else(|| zeros_of(&leaf.peek()), |h| h.tensor().clone());
+    pub fn new(params: Py<PyParams>, found: Arc<Found>) -> PyGrads {
+        let values = found.leaves.iter().map(|_| PyOnceLock::new()).collect();
+        PyGrads { params, values, found }
+    }
+
+    fn value<'py>(&self, py: Python<'py>, i: usize) -> PyResult<&Bound<'py, PyTensor>> {
+        let make = || {
+            let zeros = || zeros_of(&self.found.leaves[i].peek());
+            let grad = self.found.grads[i].as_ref().map_or_else(zeros, |h| h.tensor().clone());
             Py::new(py, PyTensor::new(grad))
         };
-        let values = found.leaves.iter().zip(&found.grads).map(value).collect::<PyResult<_>>()?;
-        Ok(PyGrads { params, values, found })
+        Ok(self.values[i].get_or_try_init(py, make)?.bind(py))
+    }
+
+    fn all<'py>(&self, py: Python<'py>) -> PyResult<Vec<&Bound<'py, PyTensor>>> {
+        (0..self.values.len()).map(|i| self.value(py, i)).collect()
     }
 }
 
@@ -182,7 +209,7 @@ impl PyGrads {
 impl PyGrads {
     fn __getitem__(&self, py: Python<'_>, p: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
         if let Some(i) = self.params.get().place(p) {
-            return Ok(self.values[i].clone_ref(py));
+            return Ok(self.value(py, i)?.clone().unbind());
         }
         let why = match p.cast::<PyTensor>() {
             Ok(t) => {
@@ -196,10 +223,10 @@ impl PyGrads {
     }
 
     #[pyo3(signature = (p, default=None))]
-    fn get<'py>(&self, p: &Bound<'py, PyAny>, default: Option<Bound<'py, PyAny>>) -> Option<Bound<'py, PyAny>> {
+    fn get<'py>(&self, p: &Bound<'py, PyAny>, default: Option<Bound<'py, PyAny>>) -> Object<'py> {
         match self.params.get().place(p) {
-            Some(i) => Some(self.values[i].bind(p.py()).clone().into_any()),
-            None => default,
+            Some(i) => Ok(Some(self.value(p.py(), i)?.clone().into_any())),
+            None => Ok(default),
         }
     }
 
@@ -222,18 +249,18 @@ impl PyGrads {
 
     /// Their gradients.
     fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        PyList::new(py, self.values.iter().map(|v| v.bind(py)))
+        PyList::new(py, self.all(py)?)
     }
 
     /// Pairs of a parameter and its gradient.
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let pairs = self.params.get().members.iter().zip(&self.values);
-        let pairs = pairs.map(|(p, g)| PyTuple::new(py, [p.bind(py), g.bind(py).as_any()])).collect::<PyResult<Vec<_>>>()?;
+        let pairs = self.params.get().members.iter().zip(self.all(py)?);
+        let pairs = pairs.map(|(p, g)| PyTuple::new(py, [p.bind(py), g.as_any()])).collect::<PyResult<Vec<_>>>()?;
         PyList::new(py, pairs)
     }
 
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let shapes: Vec<String> = self.values.iter().map(|v| show(v.bind(py).get().like().shape())).collect();
+    fn __repr__(&self) -> PyResult<String> {
+        let shapes: Vec<String> = self.found.leaves.iter().map(|l| show(l.peek().shape())).collect();
         let unused = self.found.grads.iter().filter(|g| g.is_none()).count();
         let note = if unused == 0 { String::new() } else { format!("; {unused} not used by the function") };
         Ok(format!("Grads of {} parameters of shapes {}{note}", shapes.len(), shapes.join(", ")))
@@ -244,6 +271,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = m.py();
     m.add_class::<PyParams>()?;
     m.add_class::<PyGrads>()?;
+    m.add_class::<PyDeltas>()?;
     m.add_function(wrap_pyfunction!(take_gradients, m)?)?;
     // isinstance(grads, Mapping) holds, as it does for a dict.
     py.import("collections.abc")?.getattr("Mapping")?.call_method1("register", (py.get_type::<PyGrads>(),))?;

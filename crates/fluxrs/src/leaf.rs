@@ -148,6 +148,12 @@ impl Leaf {
         self.queued.load(Ordering::Acquire)
     }
 
+    /// The node of the present value, unless an update of it waits.
+    pub fn unqueued(&self) -> Option<Tensor> {
+        let g = graph::lock();
+        self.queue.get(&g).is_none().then(|| self.current.get(&g).clone())
+    }
+
     /// The node of the last committed value.
     pub fn peek(&self) -> Tensor {
         self.current.get(&graph::lock()).clone()
@@ -238,12 +244,16 @@ impl<T: Default> Default for Guarded<T> {
 
 /// Queues p ← p + Δ and zeroes p's gradient.
 pub fn update(leaf: &Arc<Leaf>, delta: &Tensor) -> Result<()> {
-    let now = leaf.value()?;
+    update_from(leaf, &leaf.value()?, delta)
+}
+
+/// As `update`, where the present value is known.
+pub fn update_from(leaf: &Arc<Leaf>, now: &Tensor, delta: &Tensor) -> Result<()> {
     if !delta.is_number() {
         leaf.check("update", delta)?;
     }
     let new = graph::no_grad(|| {
-        crate::ops::Elementwise::add.apply(&[&now, &if delta.is_number() { delta.clone() } else { delta.cast(now.dtype()) }])
+        crate::ops::Elementwise::add.apply(&[now, &if delta.is_number() { delta.clone() } else { delta.cast(now.dtype()) }])
     })?;
     push(leaf, new)
 }

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import reduce
 from typing import Any, overload
 
 import numpy as np
 
-from .._core import DimensionMismatch, Tensor, ones, param, tensor, zeros
+from .._core import DimensionMismatch, Tensor, affine, ones, param, tensor, zeros
 from ..activations import identity, name_of
 from ..names import keywords
 from ..onehot import OneHot
@@ -39,7 +38,15 @@ class Chain:
         self.layers: list[Layer] = list(layers)
 
     def __call__(self, x: Any) -> Any:
-        return reduce(lambda _, y: y, self.outputs(x), x)
+        i = 0
+        try:
+            for layer in self.layers:
+                x = layer(x)
+                i += 1
+        except Exception as error:
+            _locate(error, i, layer)
+            raise
+        return x
 
     def outputs(self, x: Any) -> Iterator[Any]:
         """The output of every layer in turn."""
@@ -151,11 +158,14 @@ class Dense:
         self.σ = σ
 
     def __call__(self, x: Any) -> Tensor:
-        W = self.W
-        x = like(x, W)
-        if not x.shape or x.shape[-1] != W.shape[1]:
-            raise _wrong_input(self, W.shape[1], x.shape)
-        y: Tensor = self.σ(x @ W.T + self.b)
+        z = affine(x, self.W, self.b)
+        if z is None:  # something to convert, or a wrong shape
+            W = self.W
+            x = like(x, W)
+            if not x.shape or x.shape[-1] != W.shape[1]:
+                raise _wrong_input(self, W.shape[1], x.shape)
+            z = x @ W.T + self.b
+        y: Tensor = self.σ(z)
         return y
 
     def __repr__(self) -> str:

@@ -22,7 +22,7 @@ def mse(ŷ: Any, y: Any) -> Tensor:
     2.0
     """
     a, b = _pair("mse", ŷ, y)
-    return _core.sum((a - b) ** 2) / a.size
+    return _core.sum(_core.square(a - b)) / a.size
 
 
 @keywords

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -53,19 +53,20 @@ class Optimiser:
             _core.discard(before)
             raise
 
-    def queue(self, δs: list[Any]) -> None:
+    def queue(self, δs: Sequence[Any]) -> None:
         """Queue the updates of all parameters, by the rule of the core or one's own."""
         if self.core:
             t = self.t + 1
             hyper = (self.η, self.ρ, self.β1, self.β2, self.ϵ, self.decay, self.couple, t)
-            return _core.step(self.core, hyper, self.params, δs, self.state)
+            _core.step(self.core, hyper, self.params, δs, self.state)
+            return
         steps = [self.rule(*args) for args in self._arguments(δs)]
         for p, state, (Δ, *new) in zip(self.params, self.state, steps, strict=True):
             for s, value in zip(state, new, strict=True):
                 s.data = value
             update(p, Δ)
 
-    def _arguments(self, δs: list[Any]) -> Iterator[tuple[Any, ...]]:
+    def _arguments(self, δs: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
         for p, δ, state in zip(self.params, δs, self.state, strict=True):
             yield data(p), data(p) * 0 if δ is None else tensor(δ), *map(data, state)
 
@@ -96,7 +97,7 @@ def _checked(name: str, params: Any) -> Params:
     return Params(ps)
 
 
-def _accumulated(opt: Optimiser) -> list[Any]:
+def _accumulated(opt: Optimiser) -> Sequence[Any]:
     """Each parameter's δ: what `back` left, or once the latest living `Grads` that covers them."""
     δs = _core.take_gradients(opt.params)
     if δs is None:
@@ -104,7 +105,7 @@ def _accumulated(opt: Optimiser) -> list[Any]:
             f"{type(opt).__name__}: no gradient has reached its parameters since the last step; "
             "call back(loss) before opt(), or opt(grads) with gradient(f, ps)"
         )
-    return list(δs)
+    return δs
 
 
 def _given(opt: Optimiser, grads: Any) -> list[Any]:
