@@ -46,7 +46,14 @@ pub fn core<T>(f: impl FnOnce() -> Result<T>) -> PyResult<T> {
 
 /// A call into the core that may run a plan: without the GIL.
 pub fn detached<T: Send>(py: Python<'_>, f: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
-    core(|| py.detach(f))
+    let out = core(|| py.detach(f))?;
+    unheard()?;
+    Ok(out)
+}
+
+/// What a signal raised while a plan was past stopping: it is heard after the plan instead.
+pub fn unheard() -> PyResult<()> {
+    RAISED.take().map_or(Ok(()), Err)
 }
 
 fn from_panic(panic: &(dyn std::any::Any + Send)) -> PyErr {

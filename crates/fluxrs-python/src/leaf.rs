@@ -1,7 +1,7 @@
 //! Parameters and state: made by `param`, changed by `update` and through `.data`.
 
 use crate::convert::{argument, from_numpy, strong, unsupported};
-use crate::error::{core, detached};
+use crate::error::{core, detached, unheard};
 use crate::tensor::{Inner, PyTensor, data_object, grad_object, leaf_object};
 use fluxrs::leaf::{self, Leaf};
 use fluxrs::{Tensor, no_grad};
@@ -109,12 +109,12 @@ fn update_array(p: &Bound<'_, PyAny>, delta: &Bound<'_, PyAny>) -> PyResult<()> 
 pub fn commit(py: Python<'_>, opt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let t = opt.map(|opt| opt.getattr("t")?.extract::<u64>()).transpose()?;
     if leaf::has_queued() {
-        detached(py, leaf::flush)?;
+        core(|| py.detach(leaf::flush))?;
     }
-    match (opt, t) {
-        (Some(opt), Some(t)) => opt.setattr("t", t + 1),
-        _ => Ok(()),
+    if let (Some(opt), Some(t)) = (opt, t) {
+        opt.setattr("t", t + 1)?;
     }
+    unheard()
 }
 
 /// How many updates wait on this thread.

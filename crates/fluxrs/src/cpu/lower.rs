@@ -1,11 +1,13 @@
 //! A loop's program made ready to run: virtual registers become pieces of scratch memory, ops become function pointers.
 
+use super::accumulate;
 use super::fold::{self, Fold};
 use super::lanes::{self, Loop as LaneLoop, UnaryBody};
 use super::math::Cast;
 use crate::dtype::DType;
+use crate::ops::Elementwise;
 use crate::ops::reduce::Kind;
-use crate::plan::{Code, Loop, Mode, Plan, Rank, Reg, Source};
+use crate::plan::{Code, Load, Loop, Mode, Place, Plan, Rank, Reg, Source, Store};
 use crate::shape::{self, Map, Shape};
 
 /// Elements of a register: a few of them fit the first-level cache.
@@ -188,6 +190,8 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
     }
     // A result that is stored straight to memory of its own is computed there.
     let mut direct: Vec<Option<u16>> = vec![None; count];
+    // What an instruction adds to the memory of the result, instead of adding two operands.
+    let mut added: Vec<Option<Reg>> = vec![None; body.code.len()];
     for (k, store) in body.stores.iter().enumerate() {
         let map = own_map(body, store.rank, &store.map);
         let space = Shape::from(out.space(store.rank));
@@ -195,11 +199,17 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
             Walk::Fixed if shape::size(&space) == 1 => Walk::Straight,
             other => other,
         };
-        let own = plan.outputs.iter().all(|o| o.buffer != store.buffer || o.donor.is_none());
-        let computed = body.code.iter().any(|i| i.dst == store.reg);
-        let folded = body.code.iter().any(|i| i.dst == store.reg && matches!(i.code, Code::Fold(_)));
-        if how == Walk::Straight && own && computed && !folded && direct[store.reg as usize].is_none() {
-            direct[store.reg as usize] = Some(k as u16);
+        let made = body.code.iter().position(|i| i.dst == store.reg && !matches!(i.code, Code::Fold(_)));
+        if let (Walk::Straight, Some(at), None) = (how, made, direct[store.reg as usize]) {
+            // In place, once the old value is read no more.
+            let old = donor(plan, store.buffer).into_iter().flat_map(|b| loads_of(body, b));
+            let last = old.map(|l| last_use[l.reg as usize]).max();
+            if last.is_none_or(|last| last < at) {
+                direct[store.reg as usize] = Some(k as u16);
+            } else if let Some(other) = accumulates(body, plan, at, store, last) {
+                direct[store.reg as usize] = Some(k as u16);
+                added[at] = Some(other);
+            }
         }
         out.stores.push(StoreStep {
             buffer: store.buffer,
@@ -234,6 +244,12 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
             }
         }
         full[inst.dst as usize] = inst.rank == Rank::Full;
+        if let (Some(other), Some(f)) = (added[k], accumulate::of(inst.dtype)) {
+            src[0] = place[other as usize];
+            let action = Action::Apply(f);
+            out.code.push(Micro { action, dst, src, arity: 1, rank: inst.rank, size: inst.dtype.bytes() });
+            continue;
+        }
         let (action, size) = match inst.code {
             Code::Map(e) => {
                 let kernel = e.kernel(inst.dtype).expect("the op was called with a type of its class");
@@ -251,6 +267,30 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         step.from = place[store.reg as usize];
     }
     out
+}
+
+/// The buffer whose memory this output takes over.
+fn donor(plan: &Plan, buffer: u32) -> Option<u32> {
+    let slot = plan.outputs.iter().find(|o| o.buffer == buffer)?.donor?;
+    plan.buffers.iter().position(|b| b.place == Place::Slot(slot)).map(|b| b as u32)
+}
+
+fn loads_of(body: &Loop, buffer: u32) -> impl Iterator<Item = &Load> {
+    body.loads.iter().filter(move |l| l.source == Source::Buffer(buffer))
+}
+
+/// The other operand, if instruction `at` only adds something to the old value of the store, which is read for the last time.
+fn accumulates(body: &Loop, plan: &Plan, at: usize, store: &Store, last: Option<usize>) -> Option<Reg> {
+    let inst = &body.code[at];
+    let mut old = loads_of(body, donor(plan, store.buffer)?);
+    let (load, None) = (old.next()?, old.next()) else { return None };
+    let add = inst.code == Code::Map(Elementwise::add) && accumulate::of(inst.dtype).is_some();
+    let other = match inst.src[..] {
+        [x, y] if x == load.reg => y,
+        [x, y] if y == load.reg => x,
+        _ => return None,
+    };
+    (add && last == Some(at) && other != load.reg && load.map == store.map).then_some(other)
 }
 
 fn result_dtype(e: crate::ops::Elementwise, operand: DType) -> DType {

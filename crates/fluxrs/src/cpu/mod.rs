@@ -1,5 +1,6 @@
 //! Runs plans on the CPU.
 
+mod accumulate;
 mod block;
 pub mod fold;
 pub mod gemm;
