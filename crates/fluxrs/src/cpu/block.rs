@@ -1,6 +1,9 @@
 //! Runs a lowered program on one block of its index space.
 
+use super::isa::{Isa, level};
+use super::lanes::Lane;
 use super::lower::{Action, LoadStep, Lowered, Operand, StoreStep, Walk};
+use crate::per_isa;
 use crate::plan::{Rank, Source};
 use crate::shape::Map;
 use smallvec::SmallVec;
@@ -207,10 +210,20 @@ impl Worker<'_> {
             return register;
         }
         let space = self.body.space(load.rank);
-        if let (Some(&inner), Some(1)) = (space.last(), load.map.strides.last())
-            && start % inner + n <= inner
+        if let (Some(&inner), Some(&step)) = (space.last(), load.map.strides.last())
+            && (step == 0 || step == 1)
+            && n <= inner
         {
-            return base.wrapping_offset(position(&load.map, space, start) as isize * size as isize);
+            // Within one row the elements lie side by side, or are one element.
+            let (at, left) = position(&load.map, space, start);
+            let from = base.wrapping_offset(at as isize * size as isize);
+            if n <= left && step == 1 {
+                return from;
+            } else if n <= left {
+                // SAFETY: the register has room for the block, and the map lies within the buffer.
+                unsafe { splat(register, from, size, n) };
+                return register;
+            }
         }
         // SAFETY: the caller's promise.
         unsafe { gather(register, base, &load.map, space, start, n, size) };
@@ -233,27 +246,47 @@ impl Worker<'_> {
     }
 }
 
+#[inline(always)]
+unsafe fn fill_body<T: Lane, I: Isa>(dst: &mut [T], value: T) {
+    dst.fill(value);
+}
+
+per_isa! { fn fill[T: Lane](dst: &mut [T], value: T) = fill_body }
+
 /// One element many times.
 unsafe fn splat(dst: *mut u8, value: *const u8, size: usize, n: usize) {
-    // SAFETY: room for n elements at dst, one at value.
+    // SAFETY: room for n elements at dst, one at value; the instruction set was found on this machine.
     unsafe {
         match size {
-            1 => std::slice::from_raw_parts_mut(dst, n).fill(*value),
-            4 => std::slice::from_raw_parts_mut(dst.cast::<u32>(), n).fill(value.cast::<u32>().read_unaligned()),
-            _ => std::slice::from_raw_parts_mut(dst.cast::<u64>(), n).fill(value.cast::<u64>().read_unaligned()),
+            1 => fill::<u8>(level())(std::slice::from_raw_parts_mut(dst, n), *value),
+            4 => fill::<u32>(level())(std::slice::from_raw_parts_mut(dst.cast(), n), value.cast::<u32>().read_unaligned()),
+            _ => fill::<u64>(level())(std::slice::from_raw_parts_mut(dst.cast(), n), value.cast::<u64>().read_unaligned()),
         }
     }
 }
 
-/// The position of index `start`, counted in row-major order.
-fn position(map: &Map, space: &[usize], start: usize) -> i64 {
-    let mut rest = start;
-    let mut at = map.offset;
+/// The position of index `start`, counted in row-major order, and how many elements its row has from there on.
+fn position(map: &Map, space: &[usize], start: usize) -> (i64, usize) {
+    let (mut rest, mut at, mut left) = (start, map.offset, None);
     for (&n, &s) in space.iter().zip(&map.strides).rev() {
-        at += (rest % n) as i64 * s;
-        rest /= n;
+        let (above, i) = divided(rest, n);
+        at += i as i64 * s;
+        left.get_or_insert(n - i);
+        rest = above;
+        if rest == 0 {
+            break;
+        }
     }
-    at
+    (at, left.unwrap_or(1))
+}
+
+/// Quotient and remainder: the division of short numbers is several times as quick.
+#[inline]
+fn divided(x: usize, n: usize) -> (usize, usize) {
+    match (u32::try_from(x), u32::try_from(n)) {
+        (Ok(x), Ok(n)) => ((x / n) as usize, (x % n) as usize),
+        _ => (x / n, x % n),
+    }
 }
 
 /// Calls `f(position of the run in the block, position in memory, length)` for each run along the last axis.
