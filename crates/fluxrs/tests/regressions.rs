@@ -264,3 +264,68 @@ fn threads_that_read_while_another_learns() {
     });
     assert_eq!(now(&w), [2000.0; 64]);
 }
+
+#[test]
+fn results_made_while_another_thread_learns_outlive_its_steps() {
+    let w = param(&[0.0; 64], &[64]);
+    std::thread::scope(|s| {
+        let learner = s.spawn(|| {
+            for _ in 0..2000 {
+                leaf::update(&w, &Tensor::full(&[64], 1.0, fluxrs::DType::F32)).unwrap();
+                leaf::flush().unwrap();
+            }
+        });
+        while !learner.is_finished() {
+            let now = w.held().unwrap();
+            let twice = Handle::new(now.tensor() * 2.0);
+            drop(now);
+            std::thread::yield_now();
+            let seen = values(twice.tensor());
+            assert!(seen.iter().all(|&x| x == seen[0]), "half a step was seen");
+        }
+    });
+}
+
+#[test]
+fn a_loss_on_the_way_to_something_else_is_kept_when_its_parameter_goes() {
+    let (w, x) = (param(&[1.0, 2.0], &[1, 2]), floats(&[3.0, 4.0], &[2, 1]));
+    let loss = matmul(&w.value().unwrap(), &x).unwrap().reshape(&[1]).unwrap();
+    let beside = Handle::new(by(Elementwise::tanh, &[&loss]));
+    leaf::update(&w, &floats(&[1.0, 1.0], &[1, 2])).unwrap();
+    // The slope needs nothing of w, but the loss does, and a step made of the slope asks for it.
+    let dw = slope(&loss, &w);
+    drop(loss);
+    leaf::flush().unwrap();
+    leaf::update(&w, dw.tensor()).unwrap();
+    leaf::flush().unwrap();
+    assert_eq!(now(&w), [5.0, 7.0]);
+    drop(beside);
+}
+
+#[test]
+fn a_checkpoint_of_one_input_twice() {
+    use fluxrs::ops::{Pullback, custom};
+    struct Square(Tensor);
+    impl Pullback for Square {
+        fn name(&self) -> String {
+            "square".into()
+        }
+        fn pull(&self, out: &Tensor, g: &Tensor) -> fluxrs::Result<Vec<Option<Tensor>>> {
+            custom::inputs_are_current(out)?;
+            let _tracking = fluxrs::graph::Tracking::enter();
+            fluxrs::tape::pullback(&(&self.0 * &self.0), Some(g), &[Target::Node(self.0.clone()), Target::Node(self.0.clone())])
+        }
+    }
+    let w = param(&[3.0], &[1]);
+    let checkpoint = || {
+        let (x, since) = (w.value().unwrap(), custom::mark());
+        let value = custom::untracked(&(&x * &x), since);
+        assert!(!value.is_tracked());
+        custom::custom(&value, &[x.clone(), x.clone()], Arc::new(Square(x)))
+    };
+    assert_eq!(values(slope(&checkpoint(), &w).tensor()), [6.0]);
+    // It cannot run again once the parameter has changed.
+    let y = checkpoint();
+    leaf::update(&w, &floats(&[1.0], &[1])).unwrap();
+    assert!(matches!(gradient(&y, None, &[Target::Leaf(w.number())], false), Err(Error::Value(_))));
+}

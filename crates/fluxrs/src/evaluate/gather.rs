@@ -31,6 +31,8 @@ pub(super) struct Gathered {
     /// Gathered because somebody holds them, or something derived from them, who may let go meanwhile.
     pub held: Vec<Tensor>,
     stack: Vec<(Borrowed, u32)>,
+    /// Whether nobody outside held the old value of each update's leaf, before anything else was looked at.
+    free: Vec<bool>,
     /// The locals that are requested already.
     asked: Vec<bool>,
 }
@@ -66,6 +68,7 @@ impl Gathered {
         self.losses.clear();
         self.stack.clear();
         self.held.clear();
+        self.free.clear();
         self.asked.clear();
     }
 }
@@ -89,6 +92,10 @@ impl Gatherer<'_> {
 
     fn local(&self, node: &Node) -> u32 {
         node.mark.get(self.g).1
+    }
+
+    fn computes(&self, node: &Node) -> bool {
+        self.seen(node) && self.out.locals[self.local(node) as usize].kind == LocalKind::Compute
     }
 
     /// Adds a base node with everything it needs, operands first.
@@ -177,9 +184,9 @@ impl Gatherer<'_> {
     }
 
     /// The slot of a leaf's old value, if the update may be written over it: nobody outside can see it.
-    fn donor(&self, u: &Update) -> Option<u32> {
+    fn donor(&self, i: usize, u: &Update) -> Option<u32> {
         let old = u.leaf.current(self.g);
-        if !self.seen(&old.0) || old.0.handles.load(Ordering::Relaxed) > 0 || u.value.dtype() != old.dtype() {
+        if !self.out.free[i] || !self.seen(&old.0) || u.value.dtype() != old.dtype() {
             return None;
         }
         let LocalKind::Slot(slot) = self.out.locals[self.local(&old.0) as usize].kind else { return None };
@@ -192,6 +199,8 @@ impl Gatherer<'_> {
 pub(super) fn collect(g: &mut Graph, roots: &[Tensor], updates: &[Update], alone: bool, out: &mut Gathered) -> Result<()> {
     g.epoch += 1;
     let epoch = g.epoch;
+    // Before the list of what is held is read: another thread lets go of a leaf's value only after what it made of it is there.
+    out.free.extend(updates.iter().map(|u| u.leaf.current(g).0.handles.load(Ordering::Acquire) == 0));
     let mut gatherer = Gatherer { g, epoch, out };
     for u in updates {
         gatherer.add(base_node(&u.value))?;
@@ -228,7 +237,7 @@ fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Upd
             continue;
         }
         let local = gatherer.local(base_node(&u.value));
-        let donor = if alone { None } else { gatherer.donor(u) };
+        let donor = if alone { None } else { gatherer.donor(i, u) };
         gatherer.request(local, donor, Publish::Leaf(i));
     }
     for t in roots {
@@ -276,9 +285,10 @@ fn add_dependents(gatherer: &mut Gatherer<'_>, updates: &[Update]) -> Result<()>
     let overwritten = updates.iter().map(|u| u.leaf.current(gatherer.g).clone()).collect();
     let mut search = Search { overwritten, verdict: FxHashMap::default() };
     for root in held {
-        // The losses of what is held will be asked for, too, by updates that are made of it.
+        // The losses of what is held will be asked for, too, by updates that are made of it; also one that is computed here on
+        // the way to something else must be kept when a parameter is overwritten.
         for loss in root.0.guards.iter().flat_map(|g| &g.0).map(Tensor::base) {
-            if search.is_lost_without(gatherer, &loss.0) {
+            if !updates.is_empty() && gatherer.computes(&loss.0) || search.is_lost_without(gatherer, &loss.0) {
                 gatherer.add(&loss.0)?;
                 gatherer.out.held.push(loss);
             }
@@ -331,8 +341,7 @@ impl Search {
     }
 
     fn touches(&self, gatherer: &Gatherer<'_>, node: &Arc<Node>) -> bool {
-        let computed = gatherer.seen(node) && gatherer.out.locals[gatherer.local(node) as usize].kind == LocalKind::Compute;
-        computed || self.overwritten.iter().any(|o| Arc::ptr_eq(&o.0, node))
+        gatherer.computes(node) || self.overwritten.iter().any(|o| Arc::ptr_eq(&o.0, node))
     }
 
     fn look(&mut self, gatherer: &Gatherer<'_>, root: &Arc<Node>) -> (bool, bool) {

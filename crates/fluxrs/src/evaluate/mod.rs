@@ -95,7 +95,8 @@ impl Clone for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        base_node(&self.0).handles.fetch_sub(1, Ordering::Relaxed);
+        // What was made of it under other handles is known to whoever sees that it is gone.
+        base_node(&self.0).handles.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -192,7 +193,7 @@ pub(crate) fn own_copy(x: &Tensor) -> Result<(Buffer, Device)> {
     Ok((buffer, copy.device()))
 }
 
-fn overwritten(node: &Node) -> Error {
+pub(crate) fn overwritten(node: &Node) -> Error {
     Error::Value(format!(
         "a value is needed that an update has overwritten since: the parameter of shape {} (leaf {}) was updated after the result was made; call the forward pass again",
         crate::shape::show(&node.shape),

@@ -33,6 +33,7 @@ pub use reduce::Reduce;
 pub use structured::{Operand, OperandMut, Structured};
 pub use view::{View, ViewKind};
 
+#[derive(Clone)]
 pub enum Op {
     /// The value is there: constants and parameters.
     Data,
