@@ -337,7 +337,7 @@ impl Tensor {
     }
 }
 
-fn merge_guards(srcs: &[Tensor]) -> Option<Arc<Guards>> {
+pub(crate) fn merge_guards(srcs: &[Tensor]) -> Option<Arc<Guards>> {
     let mut out: Option<Arc<Guards>> = None;
     for s in srcs {
         let Some(g) = &s.0.guards else { continue };

@@ -223,6 +223,27 @@ fn steps_of_accumulated_gradients_hold_nothing() {
 }
 
 #[test]
+fn accumulating_without_a_step_holds_little() {
+    let _alone = alone();
+    for read in [true, false] {
+        let w = param(&[3]);
+        let step = || {
+            let loss = Handle::new(squares(&w.value().unwrap()));
+            leaf::back(loss.tensor(), None).unwrap();
+            if read {
+                evaluate::evaluate(&[loss.tensor().clone()]).unwrap();
+            }
+        };
+        // What nobody reads is computed every 256 calls; the plan for that many is large, and kept.
+        (0..2560).for_each(|_| step());
+        let (live, _) = allocated(|| (0..5120).for_each(|_| step()));
+        assert!(live.abs() < 100_000, "{live} bytes, losses read: {read}");
+        let total = Handle::new(w.grad().unwrap());
+        evaluate::evaluate(&[total.tensor().clone()]).unwrap();
+    }
+}
+
+#[test]
 fn a_chain_of_a_million_ops() {
     let _alone = alone();
     let x = param(&[2]);

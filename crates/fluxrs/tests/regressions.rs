@@ -329,3 +329,68 @@ fn a_checkpoint_of_one_input_twice() {
     leaf::update(&w, &floats(&[1.0], &[1])).unwrap();
     assert!(matches!(gradient(&y, None, &[Target::Leaf(w.number())], false), Err(Error::Value(_))));
 }
+
+#[test]
+fn a_gradient_is_let_go_after_the_lock() {
+    use fluxrs::ops::{Pullback, custom};
+    /// What Python may do when a graph goes: more graph.
+    struct Last;
+    impl Drop for Last {
+        fn drop(&mut self) {
+            let more = Handle::new(floats(&[1.0], &[1]) + 1.0);
+            assert!(!evaluate::is_ready(more.tensor()));
+        }
+    }
+    impl Pullback for Last {
+        fn name(&self) -> String {
+            "last".into()
+        }
+        fn pull(&self, _: &Tensor, g: &Tensor) -> fluxrs::Result<Vec<Option<Tensor>>> {
+            Ok(vec![Some(g.clone())])
+        }
+    }
+    let w = param(&[1.0], &[1]);
+    let loss = || custom::custom(&floats(&[2.0], &[1]), &[w.value().unwrap()], Arc::new(Last));
+    let back = || {
+        let loss = loss();
+        leaf::back(&loss, None).unwrap();
+        loss
+    };
+    back();
+    w.set_grad(None).unwrap();
+    back();
+    back();
+    w.set_grad(Some(floats(&[0.0], &[1]))).unwrap();
+    leaf::forget(&back());
+    back();
+    leaf::update(&w, &w.grad().unwrap()).unwrap();
+    leaf::discard(0);
+    back();
+    leaf::update(&w, &w.grad().unwrap()).unwrap();
+    leaf::flush().unwrap();
+    assert_eq!(now(&w), [4.0]);
+}
+
+#[test]
+fn two_threads_accumulate_into_one_gradient() {
+    let w = param(&[1.0], &[1]);
+    std::thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                (0..500).for_each(|_| {
+                    leaf::back(&w.value().unwrap().sum(None, false).unwrap(), None).unwrap();
+                })
+            });
+        }
+    });
+    assert_eq!(values(&w.grad().unwrap()), [1000.0]);
+}
+
+#[test]
+fn a_product_over_nothing_derives_from_its_loss() {
+    let w = param(&[1.0, 2.0], &[2, 1]);
+    let nothing = matmul(&w.value().unwrap(), &floats(&[], &[1, 0])).unwrap();
+    let bad = by(Elementwise::add, &[&nothing.sum(None, false).unwrap(), &Tensor::number(f64::NAN)]);
+    leaf::update(&w, slope(&bad, &w).tensor()).unwrap();
+    assert!(matches!(leaf::flush(), Err(Error::BadLoss(_))));
+}

@@ -30,6 +30,8 @@ pub(super) struct Gathered {
     pub losses: Vec<(Tensor, u32)>,
     /// Gathered because somebody holds them, or something derived from them, who may let go meanwhile.
     pub held: Vec<Tensor>,
+    /// What else was looked at and may have been let go meanwhile: it goes after the lock.
+    passed: Vec<Tensor>,
     stack: Vec<(Borrowed, u32)>,
     /// Whether nobody outside held the old value of each update's leaf, before anything else was looked at.
     free: Vec<bool>,
@@ -68,6 +70,7 @@ impl Gathered {
         self.losses.clear();
         self.stack.clear();
         self.held.clear();
+        self.passed.clear();
         self.free.clear();
         self.asked.clear();
     }
@@ -278,13 +281,16 @@ fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Upd
 /// Adds every node that somebody holds and that depends on what is computed, or reads what is overwritten; what is out of
 /// reach by now stays so.
 fn add_dependents(gatherer: &mut Gatherer<'_>, updates: &[Update]) -> Result<()> {
-    let held = held_and_pending(gatherer.g, !updates.is_empty());
-    if held.iter().all(|t| gatherer.seen(&t.0)) {
+    let held = held_and_pending(gatherer.g, !updates.is_empty(), &mut gatherer.out.passed);
+    let first = gatherer.out.passed.len();
+    gatherer.out.passed.extend(held);
+    if gatherer.out.passed[first..].iter().all(|t| gatherer.seen(&t.0)) {
         return Ok(());
     }
     let overwritten = updates.iter().map(|u| u.leaf.current(gatherer.g).clone()).collect();
     let mut search = Search { overwritten, verdict: FxHashMap::default() };
-    for root in held {
+    for i in first..gatherer.out.passed.len() {
+        let root = gatherer.out.passed[i].clone();
         // The losses of what is held will be asked for, too, by updates that are made of it; also one that is computed here on
         // the way to something else must be kept when a parameter is overwritten.
         for loss in root.0.guards.iter().flat_map(|g| &g.0).map(Tensor::base) {

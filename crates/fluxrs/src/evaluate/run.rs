@@ -189,6 +189,8 @@ impl Runner {
 
     /// Hands the results to their nodes and leaves; with a bad loss, to nodes alone.
     fn publish(&mut self, plan: &Plan, updates: &[Update], bad: &[Tensor]) {
+        // Gradients that are taken back, dropped after the lock.
+        let mut gone = Vec::new();
         let mut g = graph::lock();
         let g = &mut *g;
         let gathered = &self.gathered;
@@ -221,7 +223,7 @@ impl Runner {
         if !bad.is_empty() {
             for u in updates {
                 u.leaf.restore_grad(g, u);
-                u.leaf.undo_grad(g, bad);
+                gone.extend(u.leaf.undo_grad(g, bad));
             }
         }
     }

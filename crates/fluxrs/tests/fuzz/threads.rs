@@ -17,7 +17,8 @@ fn elsewhere<R: Send>(f: impl FnOnce() -> R + Send) -> R {
 pub fn read_elsewhere(w: &mut World, r: &mut Random) {
     let Some(p) = some_param(w, r) else { return };
     let leaf = Arc::clone(&w.params[p].leaf);
-    let seen = elsewhere(|| computed(leaf.held().expect("failures are heard by the owner").tensor()).expect("a leaf has a value"));
+    let seen =
+        elsewhere(|| computed(leaf.held().expect("failures are heard by the owner").tensor()).expect("a leaf has a value"));
     let result = leaf::flush();
     w.settle(result);
     assert!(w.params[p].value.same(&seen), "another thread saw another value of parameter {p}");
@@ -68,7 +69,8 @@ pub fn race(w: &mut World, r: &mut Random) {
         let seen = |_| -> Result<Array, Error> {
             let now = leaf.held()?;
             // A result that outlives the step.
-            let same = fluxrs::evaluate::Handle::new(now.tensor() + &Tensor::full(now.tensor().shape(), 0.0, now.tensor().dtype()));
+            let same =
+                fluxrs::evaluate::Handle::new(now.tensor() + &Tensor::full(now.tensor().shape(), 0.0, now.tensor().dtype()));
             drop(now);
             std::thread::yield_now();
             computed(same.tensor())
