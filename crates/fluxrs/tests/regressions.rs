@@ -318,10 +318,9 @@ fn a_checkpoint_of_one_input_twice() {
     }
     let w = param(&[3.0], &[1]);
     let checkpoint = || {
-        let (x, since) = (w.value().unwrap(), custom::mark());
-        let value = custom::untracked(&(&x * &x), since);
-        assert!(!value.is_tracked());
-        custom::custom(&value, &[x.clone(), x.clone()], Arc::new(Square(x)))
+        let _scope = fluxrs::graph::Checkpoint::enter();
+        let x = w.value().unwrap();
+        custom::checkpointed(&(&x * &x), &[x.clone(), x.clone()], Arc::new(Square(x)))
     };
     assert_eq!(values(slope(&checkpoint(), &w).tensor()), [6.0]);
     // It cannot run again once the parameter has changed.

@@ -272,7 +272,7 @@ fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Upd
         let node = &local.node.0;
         if node.handles.load(Ordering::Relaxed) > 0 {
             gatherer.request(i as u32, None, Publish::Value);
-        } else if keeps && node.tracked && node.op.is_expensive() {
+        } else if keeps && node.tracked && !node.passing && node.op.is_expensive() {
             gatherer.request(i as u32, None, Publish::Keep);
         }
     }

@@ -7,9 +7,10 @@ use crate::buffer::Buffer;
 use crate::cache::Cache;
 use crate::device::{Device, Executable, backend};
 use crate::error::{Error, Result};
-use crate::graph::{self, Graph, Srcs, Tensor, Value};
+use crate::graph::{self, Graph, Node, Srcs, Tensor, Value};
 use crate::hash::Hasher128;
 use crate::leaf::{self, Queue, Update};
+use crate::ops::Op;
 use crate::plan::{Bindings, Plan};
 use crate::profile::span;
 use crate::schedule::{Local, LocalKind, schedule};
@@ -209,6 +210,9 @@ impl Runner {
                     node.value.set(g, Value::Kept(buffer));
                 }
                 Publish::Value => {
+                    if matches!(node.op, Op::Custom(_)) {
+                        self.dropped.extend(share(g, node, &buffer));
+                    }
                     node.value.set(g, Value::Ready(buffer));
                     if !node.tracked {
                         // Nobody can differentiate it: its history goes, once the gathered nodes are not looked at any more.
@@ -227,6 +231,17 @@ impl Runner {
             }
         }
     }
+}
+
+/// The value of a node with a gradient of its own is its operand's, too, which then needs no history: that is returned.
+fn share(g: &mut Graph, node: &Node, buffer: &Buffer) -> Option<Srcs> {
+    let value = node.srcs.get(g)[0].clone();
+    let pending = matches!(value.0.value.get(g), Value::Pending);
+    if !pending || value.is_tracked() || matches!(value.op(), Op::View(_) | Op::Number(_)) {
+        return None;
+    }
+    value.0.value.set(g, Value::Ready(buffer.clone()));
+    Some(value.0.srcs.set(g, Srcs::new()))
 }
 
 fn make_plan(g: &Graph, gathered: &Gathered) -> Plan {

@@ -33,7 +33,6 @@ pub use reduce::Reduce;
 pub use structured::{Operand, OperandMut, Structured};
 pub use view::{View, ViewKind};
 
-#[derive(Clone)]
 pub enum Op {
     /// The value is there: constants and parameters.
     Data,
@@ -129,7 +128,7 @@ impl Op {
 
     /// Whether the result is dear enough to keep a forward evaluation's value for the backward pass.
     pub(crate) fn is_expensive(&self) -> bool {
-        matches!(self, Op::Matmul | Op::Reduce(_) | Op::Structured(_))
+        matches!(self, Op::Matmul | Op::Reduce(_) | Op::Structured(_) | Op::Custom(_))
     }
 }
 

@@ -10,7 +10,6 @@ use crate::hash::Hasher;
 use crate::shape::{self, Map, Shape, show};
 use smallvec::{SmallVec, smallvec};
 
-#[derive(Clone)]
 pub struct Place {
     /// Where in the output the elements of each source lie. No two elements lie at one position.
     pub maps: SmallVec<[Map; 2]>,

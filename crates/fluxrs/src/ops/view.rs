@@ -7,7 +7,6 @@ use crate::graph::Tensor;
 use crate::shape::{self, Map, Shape, Strides, show};
 use smallvec::{SmallVec, smallvec};
 
-#[derive(Clone)]
 pub struct View {
     pub kind: ViewKind,
     /// The node that owns the elements; never a view itself.

@@ -4,9 +4,9 @@ use crate::acts::{gradient_of, some_loss};
 use crate::calls::call;
 use crate::random::Random;
 use crate::world::World;
-use fluxrs::graph::Tracking;
+use fluxrs::graph::{Checkpoint, Tracking};
 use fluxrs::ops::Pullback;
-use fluxrs::ops::custom::{custom, inputs_are_current, mark, untracked};
+use fluxrs::ops::custom::{checkpointed, custom, inputs_are_current};
 use fluxrs::ops::matmul::matmul;
 use fluxrs::ops::random::{Replay, Stream, bernoulli};
 use fluxrs::tape::{self, Target};
@@ -129,12 +129,12 @@ pub fn checkpoint(w: &mut World, r: &mut Random) {
     let inputs: Vec<Tensor> = of.iter().map(|&i| w.vars[i].tensor().clone()).collect();
     // Its inputs are nodes, whatever becomes of their leaf.
     let again = Again { seed, inputs, random };
-    let since = mark();
+    let scope = Checkpoint::enter();
     let Ok((plain, last)) = again.run() else { return };
+    drop(scope);
     let targets: Vec<Target> = again.inputs.iter().map(|x| Target::Node(x.clone())).collect();
     let wanted = tape::pullback(&plain, None, &targets).expect("nothing here has a gradient that can fail");
-    let value = untracked(&plain, since);
-    let made = call(w, r, &of, |x| Ok(custom(&value.detached(), x, Arc::new(again))));
+    let made = call(w, r, &of, |x| Ok(checkpointed(&plain, x, Arc::new(again))));
     let Some(y) = made else { return };
     if !last {
         w.vars[y].made_of.truncate(1);
