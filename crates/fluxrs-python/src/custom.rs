@@ -2,7 +2,7 @@
 
 use crate::convert::strong;
 use crate::error::raised;
-use crate::tensor::PyTensor;
+use crate::tensor::{PyTensor, Values};
 use fluxrs::error::{Error, Result};
 use fluxrs::graph::{Checkpoint, Tracking};
 use fluxrs::ops::Pullback;
@@ -66,16 +66,13 @@ fn check(out: &Tensor, grads: Vec<Option<Tensor>>) -> Result<Vec<Option<Tensor>>
 }
 
 /// The inputs of a custom gradient.
-fn inputs(xs: &Bound<'_, PyAny>) -> PyResult<Vec<Tensor>> {
-    let mut out = Vec::new();
-    for x in xs.try_iter()? {
-        let x = x?;
-        let Ok(t) = x.cast::<PyTensor>() else {
-            return Err(PyTypeError::new_err(format!("custom: the inputs are tensors, got {}", x.repr()?)));
-        };
-        out.push(t.get().value(t.py())?.into_owned());
-    }
-    Ok(out)
+fn inputs(xs: &Bound<'_, PyAny>) -> PyResult<Values> {
+    let items = xs.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    let value = |x| match Bound::cast::<PyTensor>(x) {
+        Ok(t) => t.get().value(t.py()),
+        Err(_) => Err(PyTypeError::new_err(format!("custom: the inputs are tensors, got {}", x.repr()?))),
+    };
+    items.iter().map(value).collect()
 }
 
 /// `custom(value, inputs, pullback)`: `value` as a function of `inputs`; `pullback(Δ)` gives a gradient for each of them.

@@ -2,14 +2,13 @@
 
 use crate::convert::{argument, from_numpy, strong, unsupported};
 use crate::error::{core, detached};
-use crate::tensor::{Inner, PyTensor, data_object, grad_object, leaf_object};
+use crate::tensor::{Inner, PyTensor, Value, data_object, grad_object, leaf_object};
 use fluxrs::leaf::{self, Leaf};
 use fluxrs::{Tensor, no_grad};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use std::borrow::Cow;
 
 /// `param(x)`: a parameter, with its own copy of `x`; what `gradient` and `back` differentiate by.
 ///
@@ -30,7 +29,7 @@ pub fn param(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
 pub fn state(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
     let parameter = x.cast::<PyTensor>().is_ok_and(|t| t.get().leaf().is_some_and(|l| l.is_tracked()));
     let value = strong(x)?;
-    let value = if parameter { Cow::Owned(crate::tensor::zeros_of(&value)) } else { value };
+    let value = if parameter { Value::Owned(crate::tensor::zeros_of(&value)) } else { value };
     let leaf = detached(py, || Leaf::of(&value.detached(), false))?;
     leaf_object(py, &leaf)
 }
@@ -274,7 +273,7 @@ impl PyTensor {
         let now = target.value(py)?;
         if whole {
             let new = argument(value)?;
-            let wide = if new.is_number() { new } else { Cow::Owned(core(|| new.broadcast_to(now.shape()))?) };
+            let wide = if new.is_number() { new } else { Value::Owned(core(|| new.broadcast_to(now.shape()))?) };
             return write(target, py, &wide);
         }
         let array = crate::convert::numpy(py)?.call_method1("array", (slf,))?;

@@ -124,6 +124,12 @@ impl Leaf {
         self.settled(|now| Handle::new(now.clone()))
     }
 
+    /// As `held`, if no update of it waits or is under way.
+    pub fn try_held(&self) -> Option<Handle> {
+        let g = graph::lock();
+        self.queue.get(&g).is_none().then(|| Handle::new(self.current.get(&g).clone()))
+    }
+
     /// What `take` makes of the present value, while no update of it waits or is under way.
     fn settled<R>(&self, take: impl Fn(&Tensor) -> R) -> Result<R> {
         loop {
@@ -301,33 +307,48 @@ impl<T: Default> Default for Guarded<T> {
 
 /// Queues p ← p + Δ and zeroes p's gradient.
 pub fn update(leaf: &Arc<Leaf>, delta: &Tensor) -> Result<()> {
-    let now = leaf.value()?;
-    if !delta.is_number() {
-        leaf.check("update", delta)?;
-    }
-    let new = graph::no_grad(|| {
-        crate::ops::Elementwise::add.apply(&[&now, &if delta.is_number() { delta.clone() } else { delta.cast(now.dtype()) }])
-    })?;
-    push(leaf, new)
+    queue_made_of(leaf, |now| {
+        if !delta.is_number() {
+            leaf.check("update", delta)?;
+        }
+        let delta = if delta.is_number() { delta.clone() } else { delta.cast(now.dtype()) };
+        crate::ops::Elementwise::add.apply(&[now, &delta])
+    })
 }
 
 /// Queues p ← value.
 pub fn assign(leaf: &Arc<Leaf>, value: &Tensor) -> Result<()> {
-    let now = leaf.value()?;
-    leaf.check("assign", value)?;
-    let new = graph::no_grad(|| value.cast(now.dtype()));
-    // A leaf never shares the value's memory, which somebody else may hold: it gets a computed copy.
-    push(leaf, graph::no_grad(|| new.copied()))
+    queue_made_of(leaf, |now| {
+        leaf.check("assign", value)?;
+        // A leaf never shares the value's memory, which somebody else may hold: it gets a computed copy.
+        Ok(value.cast(now.dtype()).copied())
+    })
+}
+
+/// Queues what `make` makes of the present value; again if another thread was quicker with an update of its own.
+fn queue_made_of(leaf: &Arc<Leaf>, make: impl Fn(&Tensor) -> Result<Tensor>) -> Result<()> {
+    loop {
+        let now = leaf.held()?;
+        let new = graph::no_grad(|| make(now.tensor()))?;
+        if push(leaf, new, Some(now.tensor())) {
+            return Ok(());
+        }
+    }
 }
 
 /// Queues p ← value, a result made of p for this purpose.
 pub(crate) fn replace(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
-    push(leaf, value)
+    push(leaf, value, None);
+    Ok(())
 }
 
-fn push(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
+/// Queues a value; not if it was made of another one than the leaf now has.
+fn push(leaf: &Arc<Leaf>, value: Tensor, made_of: Option<&Tensor>) -> bool {
     let queue = QUEUE.with(Arc::clone);
     let mut g = graph::lock();
+    if made_of.is_some_and(|now| leaf.queue.get(&g).is_some() || !leaf.current.get(&g).ptr_eq(now)) {
+        return false;
+    }
     let grad = leaf.grad.set(&mut g, Grad::default());
     let spent = Spent { total: grad.total.as_ref().map(|t| t.tensor().clone()), before: grad.before };
     queue.updates.lock().unwrap_or_else(|e| e.into_inner()).push(Update { leaf: leaf.clone(), value, spent });
@@ -335,7 +356,7 @@ fn push(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
     leaf.queued.store(true, Ordering::Release);
     drop(g);
     drop(grad.total);
-    Ok(())
+    true
 }
 
 /// Commits everything this thread has queued, as one plan. Whatever happens, nothing is queued afterwards.

@@ -393,3 +393,20 @@ fn a_product_over_nothing_derives_from_its_loss() {
     leaf::update(&w, slope(&bad, &w).tensor()).unwrap();
     assert!(matches!(leaf::flush(), Err(Error::BadLoss(_))));
 }
+
+#[test]
+fn two_threads_update_one_parameter() {
+    let w = param(&[0.0; 8], &[8]);
+    let one = floats(&[1.0; 8], &[8]);
+    std::thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                for _ in 0..500 {
+                    leaf::update(&w, &one).unwrap();
+                    leaf::flush().unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(now(&w), [1000.0; 8]);
+}
