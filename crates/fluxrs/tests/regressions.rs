@@ -410,3 +410,22 @@ fn two_threads_update_one_parameter() {
     });
     assert_eq!(now(&w), [1000.0; 8]);
 }
+
+#[test]
+fn what_is_kept_for_the_backward_pass_goes_with_it_and_is_needed_elsewhere() {
+    let w = param(&[1.0, 2.0], &[2]);
+    let total = (&w.value().unwrap() * w.value().unwrap()).sum(None, false).unwrap();
+    let beside = Handle::new(&total * 2.0);
+    let loss = Handle::new(by(Elementwise::square, &[&total]));
+    // The loss alone is read, with the total kept; then the step uses that up and overwrites what it was made of.
+    let index = Tensor::from_slice(&[9i64], &[1]).unwrap();
+    let wrong = Handle::new(take(&beside.tensor().reshape(&[1]).unwrap(), &index, 0).unwrap());
+    assert!(values(loss.tensor())[0] > 0.9);
+    assert!(!evaluate::is_ready(beside.tensor()));
+    drop(wrong);
+    let dw = slope(loss.tensor(), &w);
+    leaf::update(&w, dw.tensor()).unwrap();
+    drop(dw);
+    leaf::flush().unwrap();
+    assert_eq!(values(beside.tensor()), [10.0]);
+}

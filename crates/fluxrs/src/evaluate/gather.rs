@@ -358,7 +358,8 @@ impl Search {
         }
         while let Some((_, srcs, next, (found, within))) = stack.last_mut() {
             let Some(src) = srcs.get(*next) else {
-                let (node, _, _, verdict) = stack.pop().expect("the loop looked at it");
+                let (node, _, _, mut verdict) = stack.pop().expect("the loop looked at it");
+                verdict.1 |= matches!(node.value.get(gatherer.g), Value::Kept(_));
                 self.verdict.insert(node.id, verdict);
                 if let Some((_, _, _, above)) = stack.last_mut() {
                     *above = (above.0 | verdict.0, above.1 & verdict.1);
@@ -371,6 +372,8 @@ impl Search {
                 (Some(&(f, w)), _) => (*found, *within) = (*found | f, *within & w),
                 (None, Value::Overwritten) => *within = false,
                 (None, _) if self.touches(gatherer, &base) => *found = true,
+                // What is kept for the backward pass goes with that, and what it is made of may be gone by then.
+                (None, Value::Kept(_)) if !self.overwritten.is_empty() => stack.push(enter(&base)),
                 (None, Value::Pending) if !gatherer.seen(&base) && !matches!(base.op, Op::Number(_)) => stack.push(enter(&base)),
                 _ => {}
             }
