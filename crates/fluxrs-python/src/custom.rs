@@ -2,6 +2,7 @@
 
 use crate::convert::strong;
 use crate::error::raised;
+use crate::origin::with_gil;
 use crate::tensor::{PyTensor, Values};
 use fluxrs::error::{Error, Result};
 use fluxrs::graph::{Checkpoint, Tracking};
@@ -29,7 +30,7 @@ impl Pullback for PyPullback {
         if self.again {
             ops::custom::inputs_are_current(out)?;
         }
-        Python::attach(|py| self.call(py, out, g).map_err(raised)).and_then(|grads| check(out, grads))
+        with_gil(|py| self.call(py, out, g).map_err(raised)).and_then(|grads| check(out, grads))
     }
 }
 

@@ -122,7 +122,7 @@ pub fn queued() -> usize {
 /// Forgets the updates that wait on this thread, but for the first `keep`.
 #[pyfunction]
 pub fn discard(py: Python<'_>, keep: usize) {
-    py.detach(|| leaf::discard(keep));
+    crate::origin::without_gil(py, || leaf::discard(keep));
 }
 
 /// Whether `x` is a parameter or state, rather than the result of an op.

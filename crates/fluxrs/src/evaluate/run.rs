@@ -16,6 +16,7 @@ use crate::profile::span;
 use crate::schedule::{Local, LocalKind, schedule};
 use rustc_hash::FxHashSet;
 use smallvec::smallvec;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
@@ -79,9 +80,37 @@ pub(super) fn bystander() -> Option<Bystander> {
     *BYSTANDER.lock().unwrap_or_else(|e| e.into_inner())
 }
 
+thread_local! {
+    /// Whether this thread is evaluating.
+    static EVALUATING: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Evaluating;
+
+impl Evaluating {
+    /// What is asked meanwhile whether to stop may ask for a value in turn: it would wait for itself.
+    fn enter() -> Result<Evaluating> {
+        if EVALUATING.replace(true) {
+            bail!(
+                Value,
+                "a value is asked for while this thread computes another, as in a signal handler: ask when that is done"
+            );
+        }
+        Ok(Evaluating)
+    }
+}
+
+impl Drop for Evaluating {
+    fn drop(&mut self) {
+        EVALUATING.set(false);
+    }
+}
+
 /// Waits for the evaluation under way.
 pub(crate) fn wait() {
-    drop(runner());
+    if !EVALUATING.get() {
+        drop(runner());
+    }
 }
 
 /// How many plans are kept.
@@ -91,6 +120,7 @@ pub fn cached_plans() -> usize {
 
 /// Computes `roots`, or commits what is queued. Whatever happens, the queue is empty afterwards.
 pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
+    let _evaluating = Evaluating::enter()?;
     let mut runner = runner();
     let g = graph::lock();
     let updates = queue.map_or_else(Vec::new, leaf::take_updates);
@@ -133,12 +163,15 @@ impl Runner {
 
         let stop = AtomicBool::new(false);
         let (slots, numbers) = (&self.gathered.slots, &self.gathered.numbers);
-        let mut bindings = Bindings { slots, numbers, outputs: &self.outputs, stop: &stop, bad_losses: vec![] };
+        let mut bindings = Bindings { slots, numbers, outputs: &self.outputs, stop: &stop, bad_losses: vec![], failed: None };
         COUNTERS.runs.fetch_add(1, Ordering::Relaxed);
         COUNTERS.kernels.fetch_add(prepared.plan.kernels.len() as u64, Ordering::Relaxed);
         let running = span("run", || "run".into());
-        execute(&prepared, &mut bindings)?;
+        let result = execute(&prepared, &mut bindings);
         drop(running);
+        let failed = bindings.failed.map(|local| self.gathered.locals[local as usize].node.op());
+        let origin = failed.and_then(|op| if let Op::Structured(s) = op { s.origin() } else { None });
+        result.map_err(|e| origin.map_or_else(|| e.clone(), |origin| origin.named(e.clone())))?;
 
         let bad: Vec<Tensor> = bindings.bad_losses.iter().map(|&i| self.gathered.losses[i].0.clone()).collect();
         self.publish(&prepared.plan, updates, &bad);
@@ -291,6 +324,7 @@ fn execute(prepared: &Prepared, bindings: &mut Bindings<'_>) -> Result<()> {
 
 /// The plan that evaluating these tensors would run, in words; nothing is computed.
 pub fn explain(roots: &[Tensor]) -> Result<String> {
+    let _evaluating = Evaluating::enter()?;
     let mut runner = runner();
     let runner = &mut *runner;
     let mut g = graph::lock();
