@@ -180,3 +180,38 @@ def test_tensors_used_from_several_threads():
     for t in threads:
         t.join()
     assert errors == []
+
+
+def test_a_parameter_read_while_another_thread_learns():
+    p, errors = param(np.zeros(64)), []
+
+    def learn():
+        for _ in range(1500):
+            update(p, 1.0)
+            fluxrs.evaluate(p)
+
+    def read():
+        try:
+            while learner.is_alive():
+                for seen in (
+                    p * 2,
+                    p.data,
+                    fluxrs.stack([p, p]),
+                    np.asarray(p),
+                    p[3:9],
+                    p @ p,
+                    p.sum(),
+                ):
+                    values = np.unique(np.asarray(seen))
+                    assert values.size == 1, values
+        except BaseException as e:
+            errors.append(e)
+
+    learner = threading.Thread(target=learn)
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for t in (learner, *readers):
+        t.start()
+    for t in (learner, *readers):
+        t.join()
+    assert errors == []
+    np.testing.assert_array_equal(p, np.full(64, 1500))

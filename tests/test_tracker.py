@@ -1,5 +1,7 @@
 """Custom gradients, and what is built from `gradient`."""
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -140,6 +142,61 @@ def test_checkpoint_does_not_repeat_writes_of_state():
     np.testing.assert_array_equal(twice.μ, once.μ)
     np.testing.assert_array_equal(twice.var, once.var)
     np.testing.assert_array_equal(twice.γ.grad, once.γ.grad)
+
+
+def test_checkpoint_of_one_input_twice():
+    W = param([3.0, 4.0])
+    (g,) = gradient(lambda x: checkpoint(lambda a, b: (a * b).sum(), x, x), [1.0, 2.0])
+    np.testing.assert_array_equal(g, [2, 4])
+    back(checkpoint(lambda a, b: (a * b).sum(), W, W))
+    np.testing.assert_array_equal(W.grad, [6, 8])
+
+
+def test_checkpoint_does_not_run_again_with_other_parameters():
+    W = param([3.0, 4.0])
+    y = checkpoint(lambda: (W**2).sum())
+    fluxrs.update(W, [1.0, 1.0])
+    with pytest.raises(ValueError, match="updated after"):
+        back(y)
+    np.testing.assert_array_equal(W.grad, [0, 0])
+
+
+def test_checkpoints_of_checkpoints():
+    W = param(np.random.default_rng(0).normal(size=(3, 3)))
+    layer = lambda x: fluxrs.tanh(W @ x)
+    two = lambda x: checkpoint(layer, checkpoint(layer, x))
+    deep = lambda x: checkpoint(two, two(x)).sum()
+    plain = lambda x: layer(layer(layer(layer(x)))).sum()
+    x = np.array([1.0, 2.0, 3.0])
+    np.testing.assert_allclose(gradient(deep, x)[0], gradient(plain, x)[0])
+    ps = Params([W])
+    np.testing.assert_allclose(gradient(lambda: deep(x), ps)[W], gradient(lambda: plain(x), ps)[W])
+
+
+def test_what_goes_with_a_gradient_may_compute():
+    """A pullback's finalizer runs ops when the graph goes that holds it."""
+    seen = []
+
+    class Last:
+        def __call__(self, Δ):
+            return [Δ]
+
+        def __del__(self):
+            seen.append(float(fluxrs.tensor([1.0, 2.0]).sum()))
+
+    p = param([1.0, 2.0])
+    for clear in (lambda: setattr(p, "grad", None), lambda: fluxrs.update(p, p.grad)):
+        back(fluxrs._core.custom(fluxrs.tensor([5.0, 6.0]), [p], Last()), 1.0)
+        clear()
+        np.asarray(p)
+    back(fluxrs._core.custom(fluxrs.tensor([np.nan, 6.0]), [p], Last()), 1.0)
+    fluxrs.update(p, p.grad)
+    with pytest.raises(FloatingPointError):
+        np.asarray(p)
+    p.grad = None
+    # What was let go without the GIL is finalized when it is taken next.
+    gc.collect()
+    assert seen == [3.0] * 3
 
 
 def test_derivatives_of_any_order():

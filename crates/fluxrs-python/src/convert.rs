@@ -1,7 +1,7 @@
 //! Python objects as tensors: numbers are weak, arrays are copied at the call, lists of numbers are float32.
 
 use crate::error::core;
-use crate::tensor::PyTensor;
+use crate::tensor::{PyTensor, Value, Values};
 use fluxrs::buffer::{Buffer, HostBuffer};
 use fluxrs::device::Device;
 use fluxrs::dtype::Element;
@@ -17,7 +17,6 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyModule, PyTuple};
 use smallvec::SmallVec;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 pub fn numpy(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
@@ -68,22 +67,22 @@ fn is_numpy_scalar(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// An operand of an op; None for what is no array and no number, so that its own operators may be tried.
 #[inline]
-pub fn operand<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Option<Cow<'a, Tensor>>> {
+pub fn operand<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Option<Value<'a>>> {
     if let Ok(x) = obj.cast::<PyTensor>() {
         return x.get().value(obj.py()).map(Some);
     }
     if let Ok(x) = obj.cast_exact::<PyFloat>() {
-        return Ok(Some(Cow::Owned(Tensor::number(x.value()))));
+        return Ok(Some(Value::Owned(Tensor::number(x.value()))));
     }
     other_operand(obj)
 }
 
 #[inline(never)]
-fn other_operand<'a>(obj: &Bound<'_, PyAny>) -> PyResult<Option<Cow<'a, Tensor>>> {
+fn other_operand<'a>(obj: &Bound<'_, PyAny>) -> PyResult<Option<Value<'a>>> {
     if let Some(n) = number(obj)? {
-        return Ok(Some(Cow::Owned(Tensor::number(n))));
+        return Ok(Some(Value::Owned(Tensor::number(n))));
     }
-    array_like(obj).map(|x| x.map(Cow::Owned))
+    array_like(obj).map(|x| x.map(Value::Owned))
 }
 
 /// Arrays, lists and other things that NumPy can read; None for anything else, and for what
@@ -107,20 +106,20 @@ fn array_like(obj: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
 }
 
 /// An argument of a function: anything that can be an array.
-pub fn argument<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, Tensor>> {
+pub fn argument<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Value<'a>> {
     if let Some(x) = operand(obj)? {
         return Ok(x);
     }
     if obj.hasattr("__array__")? {
         let array = numpy(obj.py())?.call_method1("asarray", (obj,))?;
-        return from_numpy(array.cast::<PyUntypedArray>()?).map(Cow::Owned);
+        return from_numpy(array.cast::<PyUntypedArray>()?).map(Value::Owned);
     }
     Err(unsupported(obj))
 }
 
 /// Several operands of one op; None if one of them is left to its own operators.
 #[inline]
-pub fn operands<'a, const N: usize>(objs: [&'a Bound<'_, PyAny>; N]) -> PyResult<Option<[Cow<'a, Tensor>; N]>> {
+pub fn operands<'a, const N: usize>(objs: [&'a Bound<'_, PyAny>; N]) -> PyResult<Option<[Value<'a>; N]>> {
     let mut out = [const { None }; N];
     for (slot, obj) in out.iter_mut().zip(objs) {
         *slot = operand(obj)?;
@@ -136,7 +135,7 @@ pub fn operands<'a, const N: usize>(objs: [&'a Bound<'_, PyAny>; N]) -> PyResult
 }
 
 /// Several arguments of one function.
-pub fn arguments<'a, const N: usize>(objs: [&'a Bound<'_, PyAny>; N]) -> PyResult<[Cow<'a, Tensor>; N]> {
+pub fn arguments<'a, const N: usize>(objs: [&'a Bound<'_, PyAny>; N]) -> PyResult<[Value<'a>; N]> {
     let mut out = [const { None }; N];
     for (slot, obj) in out.iter_mut().zip(objs) {
         *slot = Some(argument(obj)?);
@@ -150,42 +149,42 @@ pub fn arguments<'a, const N: usize>(objs: [&'a Bound<'_, PyAny>; N]) -> PyResul
 
 /// Beside a tensor on a GPU, arrays are copied there, and constants and random numbers are made there.
 #[cold]
-pub fn settle(objs: &[&Bound<'_, PyAny>], xs: &mut [Cow<'_, Tensor>]) -> PyResult<()> {
+pub fn settle(objs: &[&Bound<'_, PyAny>], xs: &mut [Value<'_>]) -> PyResult<()> {
     let Some(device) = xs.iter().map(|x| x.device()).find(|d| !d.is_cpu()) else { return Ok(()) };
     for (obj, x) in objs.iter().zip(xs) {
         if x.is_number() || !x.device().is_cpu() {
             continue;
         }
         if let Some(made) = made_on(x, device) {
-            *x = Cow::Owned(made);
+            *x = Value::Owned(made);
         } else if !obj.is_instance_of::<PyTensor>() {
-            *x = Cow::Owned(crate::error::detached(obj.py(), || to_device(x, device))?);
+            *x = Value::Owned(crate::error::detached(obj.py(), || to_device(x, device))?);
         }
     }
     Ok(())
 }
 
 /// An argument with a type of its own: a number becomes a 0-d tensor, a NumPy scalar keeps its type.
-pub fn strong<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, Tensor>> {
+pub fn strong<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Value<'a>> {
     if is_numpy_scalar(obj)? {
         let array = numpy(obj.py())?.call_method1("asarray", (obj,))?;
-        return from_numpy(array.cast::<PyUntypedArray>()?).map(Cow::Owned);
+        return from_numpy(array.cast::<PyUntypedArray>()?).map(Value::Owned);
     }
     let x = argument(obj)?;
     if !x.is_number() {
         return Ok(x);
     }
     let dtype = if x.dtype() == DType::Bool { DType::Bool } else { DType::F32 };
-    Ok(Cow::Owned(no_grad(|| x.cast(dtype))))
+    Ok(Value::Owned(no_grad(|| x.cast(dtype))))
 }
 
 /// Indices: lists of integers keep their type.
-pub fn indices<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, Tensor>> {
+pub fn indices<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Value<'a>> {
     if obj.is_instance_of::<PyList>() || obj.is_instance_of::<PyTuple>() {
-        return from_list(obj, false).map(Cow::Owned);
+        return from_list(obj, false).map(Value::Owned);
     }
     let x = argument(obj)?;
-    Ok(if x.is_number() { Cow::Owned(x.cast(x.dtype())) } else { x })
+    Ok(if x.is_number() { Value::Owned(x.cast(x.dtype())) } else { x })
 }
 
 pub fn unsupported(obj: &Bound<'_, PyAny>) -> PyErr {
@@ -285,7 +284,8 @@ pub fn shared(x: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
 fn from_list(list: &Bound<'_, PyAny>, floats: bool) -> PyResult<Tensor> {
     let py = list.py();
     if holds_tensors(list)? {
-        let parts = list.try_iter()?.map(|x| Ok(strong(&x?)?.into_owned())).collect::<PyResult<Vec<_>>>()?;
+        let items = list.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let parts = items.iter().map(strong).collect::<PyResult<Values>>()?;
         return core(|| stack(&parts, 0));
     }
     let array = numpy(py)?

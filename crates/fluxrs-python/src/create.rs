@@ -12,7 +12,7 @@ use pyo3::types::PyTuple;
 #[pyo3(signature = (x, dtype=None))]
 pub fn tensor(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     let value = strong(x)?;
-    made(|| Ok(dtype.map_or_else(|| value.clone().into_owned(), |d| value.cast(d.0))))
+    made(|| Ok(dtype.map_or_else(|| (*value).clone(), |d| value.cast(d.0))))
 }
 
 /// `asarray(x)`: the memory of an array as a tensor, without a copy where it is aligned; nobody may write it afterwards.

@@ -2,9 +2,10 @@
 
 use crate::convert::strong;
 use crate::error::raised;
-use crate::tensor::PyTensor;
+use crate::origin::with_gil;
+use crate::tensor::{PyTensor, Values};
 use fluxrs::error::{Error, Result};
-use fluxrs::graph::Tracking;
+use fluxrs::graph::{Checkpoint, Tracking};
 use fluxrs::ops::Pullback;
 use fluxrs::shape::show;
 use fluxrs::{Tensor, ops};
@@ -14,7 +15,11 @@ use pyo3::types::PyTuple;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-struct PyPullback(Py<PyAny>);
+struct PyPullback {
+    f: Py<PyAny>,
+    /// Whether it computes the value again, and so needs its inputs as they were.
+    again: bool,
+}
 
 impl Pullback for PyPullback {
     fn name(&self) -> String {
@@ -22,13 +27,16 @@ impl Pullback for PyPullback {
     }
 
     fn pull(&self, out: &Tensor, g: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        Python::attach(|py| self.call(py, out, g).map_err(raised)).and_then(|grads| check(out, grads))
+        if self.again {
+            ops::custom::inputs_are_current(out)?;
+        }
+        with_gil(|py| self.call(py, out, g).map_err(raised)).and_then(|grads| check(out, grads))
     }
 }
 
 impl PyPullback {
     fn call(&self, py: Python<'_>, _: &Tensor, g: &Tensor) -> PyResult<Vec<Option<Tensor>>> {
-        let grads = self.0.bind(py).call1((PyTensor::new(g.clone()),))?;
+        let grads = self.f.bind(py).call1((PyTensor::new(g.clone()),))?;
         grads
             .try_iter()?
             .map(|x| {
@@ -58,22 +66,36 @@ fn check(out: &Tensor, grads: Vec<Option<Tensor>>) -> Result<Vec<Option<Tensor>>
     grads.into_iter().zip(shapes).enumerate().map(fit).collect()
 }
 
+/// The inputs of a custom gradient.
+fn inputs(xs: &Bound<'_, PyAny>) -> PyResult<Values> {
+    let items = xs.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    let value = |x| match Bound::cast::<PyTensor>(x) {
+        Ok(t) => t.get().value(t.py()),
+        Err(_) => Err(PyTypeError::new_err(format!("custom: the inputs are tensors, got {}", x.repr()?))),
+    };
+    items.iter().map(value).collect()
+}
+
 /// `custom(value, inputs, pullback)`: `value` as a function of `inputs`; `pullback(Δ)` gives a gradient for each of them.
 #[pyfunction]
 fn custom(value: &Bound<'_, PyAny>, inputs: &Bound<'_, PyAny>, pullback: Py<PyAny>) -> PyResult<PyTensor> {
     let value = strong(value)?.detached();
-    let mut srcs = Vec::new();
-    for x in inputs.try_iter()? {
-        let x = x?;
-        let Ok(t) = x.cast::<PyTensor>() else {
-            return Err(PyTypeError::new_err(format!("custom: the inputs are tensors, got {}", x.repr()?)));
-        };
-        srcs.push(t.get().value(t.py())?.into_owned());
-    }
-    crate::tensor::made(|| Ok(ops::custom::custom(&value, &srcs, Arc::new(PyPullback(pullback)))))
+    let srcs = self::inputs(inputs)?;
+    let pullback = PyPullback { f: pullback, again: false };
+    crate::tensor::made(|| Ok(ops::custom::custom(&value, &srcs, Arc::new(pullback))))
+}
+
+/// As `custom`, of a value that was made in `passing()` and that `pullback` makes again: nothing of its graph is kept.
+#[pyfunction]
+fn checkpointed(value: &Bound<'_, PyAny>, inputs: &Bound<'_, PyAny>, pullback: Py<PyAny>) -> PyResult<PyTensor> {
+    let value = strong(value)?;
+    let srcs = self::inputs(inputs)?;
+    let pullback = PyPullback { f: pullback, again: true };
+    crate::tensor::made(|| Ok(ops::custom::checkpointed(&value, &srcs, Arc::new(pullback))))
 }
 
 thread_local! {
+    static PASSING: RefCell<Vec<Checkpoint>> = const { RefCell::new(Vec::new()) };
     static REPLAYS: RefCell<Vec<(Tracking, ops::random::Replay)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -113,8 +135,31 @@ impl PyReplay {
     }
 }
 
+/// `with passing(): …`: no intermediate result made inside is kept for the backward pass.
+#[pyclass(frozen, module = "fluxrs", name = "passing")]
+struct PyPassing;
+
+#[pymethods]
+impl PyPassing {
+    #[new]
+    fn new() -> PyPassing {
+        PyPassing
+    }
+
+    fn __enter__(&self) {
+        PASSING.with_borrow_mut(|s| s.push(Checkpoint::enter()));
+    }
+
+    #[pyo3(signature = (*_error))]
+    fn __exit__(&self, _error: &Bound<'_, PyTuple>) {
+        drop(PASSING.with_borrow_mut(Vec::pop));
+    }
+}
+
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyReplay>()?;
+    m.add_class::<PyPassing>()?;
+    m.add_function(wrap_pyfunction!(checkpointed, m)?)?;
     m.add_function(wrap_pyfunction!(custom, m)?)?;
     m.add_function(wrap_pyfunction!(random_state, m)?)?;
     Ok(())

@@ -1,5 +1,6 @@
 //! Debug mode: every op is evaluated at its call, so that an error or a NaN is met at the line that makes it.
 
+use crate::origin::{with_gil, without_gil};
 use fluxrs::{DType, Error, Result, Tensor, evaluate};
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -23,7 +24,7 @@ pub fn inspect(x: Tensor) -> Result<Tensor> {
     if mode == 0 || x.is_number() {
         return Ok(x);
     }
-    Python::attach(|py| py.detach(|| evaluate::evaluate(std::slice::from_ref(&x))))?;
+    with_gil(|py| without_gil(py, || evaluate::evaluate(std::slice::from_ref(&x))))?;
     if mode & NAN != 0 && has_nan(&x)? {
         return Err(Error::BadLoss(format!(
             "{}: the result, of shape {}, holds a NaN",

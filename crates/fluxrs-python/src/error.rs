@@ -1,5 +1,6 @@
 //! What goes wrong in the core, as Python's exceptions. Nothing else may cross: a panic becomes a RuntimeError.
 
+use crate::origin::{with_gil, without_gil};
 use fluxrs::error::{Error, Result};
 use pyo3::create_exception;
 use pyo3::exceptions::{
@@ -46,7 +47,7 @@ pub fn core<T>(f: impl FnOnce() -> Result<T>) -> PyResult<T> {
 
 /// A call into the core that may run a plan: without the GIL.
 pub fn detached<T: Send>(py: Python<'_>, f: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
-    let out = core(|| py.detach(f))?;
+    let out = core(|| without_gil(py, f))?;
     unheard()?;
     Ok(out)
 }
@@ -63,7 +64,7 @@ fn from_panic(panic: &(dyn std::any::Any + Send)) -> PyErr {
 
 /// Called by the core while a long plan runs: whether Python wants to stop it.
 fn signalled() -> bool {
-    Python::attach(|py| match py.check_signals() {
+    with_gil(|py| match py.check_signals() {
         Ok(()) => false,
         Err(error) => {
             raised(error);
@@ -73,11 +74,11 @@ fn signalled() -> bool {
 }
 
 /// Evaluations that the core starts by itself, to bound what is pending, run without the GIL as well.
-fn without_gil(f: &mut (dyn FnMut() + Send)) {
-    Python::attach(|py| py.detach(f));
+fn standing_by(f: &mut (dyn FnMut() + Send)) {
+    with_gil(|py| without_gil(py, f));
 }
 
 pub fn install() {
     fluxrs::evaluate::set_interrupt_check(signalled);
-    fluxrs::evaluate::set_bystander(without_gil);
+    fluxrs::evaluate::set_bystander(standing_by);
 }

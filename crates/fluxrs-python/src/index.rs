@@ -4,7 +4,7 @@ use crate::convert::{from_numpy, indices, numpy};
 use crate::error::core;
 use crate::export::to_numpy;
 use crate::tensor::{PyTensor, made};
-use fluxrs::ops::index::{take, take_at};
+use fluxrs::ops::index::{take, take_along_axes};
 use fluxrs::ops::view::Slice;
 use fluxrs::shape::show;
 use fluxrs::{DType, Tensor};
@@ -224,7 +224,7 @@ fn gather(x: &Tensor, arrays: Vec<(usize, Tensor)>) -> fluxrs::Result<Tensor> {
     }
     let rest = (0..x.ndim()).filter(|a| !axes.contains(a));
     let order: Vec<isize> = axes.iter().copied().chain(rest).map(|a| a as isize).collect();
-    let out = take_at(&x.transpose(Some(&order))?, &at)?;
+    let out = take_along_axes(&x.transpose(Some(&order))?, &at, &axes)?;
     let together = axes.windows(2).all(|w| w[1] == w[0] + 1);
     if !together || axes[0] == 0 {
         return Ok(out);

@@ -5,7 +5,7 @@
 
 use crate::convert::{Axes, argument, arguments, number, settle, strong};
 use crate::error::core;
-use crate::tensor::{PyTensor, made};
+use crate::tensor::{PyTensor, Value, Values, made};
 use fluxrs::ops::{einsum as contraction, linalg, place, products};
 use fluxrs::ops::matmul::matmul;
 use fluxrs::{Elementwise, Number, Tensor};
@@ -13,13 +13,13 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-fn tensors(xs: &Bound<'_, PyAny>, op: &str) -> PyResult<Vec<Tensor>> {
+fn tensors(xs: &Bound<'_, PyAny>, op: &str) -> PyResult<Values> {
     if xs.is_instance_of::<PyTensor>() {
         let x = argument(xs)?;
         if x.ndim() == 0 {
             return Err(PyTypeError::new_err(format!("{op} takes a list of tensors")));
         }
-        return (0..x.shape()[0]).map(|i| core(|| crate::index::row(&x, i))).collect();
+        return (0..x.shape()[0]).map(|i| core(|| crate::index::row(&x, i)).map(Value::Owned)).collect();
     }
     let list = xs.try_iter().map_err(|_| PyTypeError::new_err(format!("{op} takes a list of tensors, got {xs:?}")))?;
     let items = list.collect::<PyResult<Vec<_>>>()?;
@@ -27,10 +27,10 @@ fn tensors(xs: &Bound<'_, PyAny>, op: &str) -> PyResult<Vec<Tensor>> {
 }
 
 /// Items with types of their own, on one device.
-fn several(items: &[Bound<'_, PyAny>]) -> PyResult<Vec<Tensor>> {
+fn several(items: &[Bound<'_, PyAny>]) -> PyResult<Values> {
     let mut xs = items.iter().map(strong).collect::<PyResult<Vec<_>>>()?;
     settle(&items.iter().collect::<Vec<_>>(), &mut xs)?;
-    Ok(xs.into_iter().map(|x| x.into_owned()).collect())
+    Ok(xs.into_iter().collect())
 }
 
 /// x @ W.T + b for tensors of one type that fit; None if something is to be converted, or to be said.

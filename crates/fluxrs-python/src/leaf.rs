@@ -2,14 +2,14 @@
 
 use crate::convert::{argument, from_numpy, strong, unsupported};
 use crate::error::{core, detached, unheard};
-use crate::tensor::{Inner, PyTensor, data_object, grad_object, leaf_object};
+use crate::origin::without_gil;
+use crate::tensor::{Inner, PyTensor, Value, data_object, grad_object, leaf_object};
 use fluxrs::leaf::{self, Leaf};
 use fluxrs::{Tensor, no_grad};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use std::borrow::Cow;
 
 /// `param(x)`: a parameter, with its own copy of `x`; what `gradient` and `back` differentiate by.
 ///
@@ -30,7 +30,7 @@ pub fn param(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
 pub fn state(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
     let parameter = x.cast::<PyTensor>().is_ok_and(|t| t.get().leaf().is_some_and(|l| l.is_tracked()));
     let value = strong(x)?;
-    let value = if parameter { Cow::Owned(crate::tensor::zeros_of(&value)) } else { value };
+    let value = if parameter { Value::Owned(crate::tensor::zeros_of(&value)) } else { value };
     let leaf = detached(py, || Leaf::of(&value.detached(), false))?;
     leaf_object(py, &leaf)
 }
@@ -65,9 +65,8 @@ pub fn update<'py>(
     }
     let delta = argument(delta)?;
     // An update that waits for this leaf, perhaps of another thread, is committed first: that runs a plan.
-    match leaf.unqueued() {
-        Some(now) => core(|| leaf::update_from(leaf, &now, &delta))?,
-        None => detached(py, || leaf::update(leaf, &delta))?,
+    if !core(|| leaf::try_update(leaf, &delta))? {
+        detached(py, || leaf::update(leaf, &delta))?;
     }
     Ok(p)
 }
@@ -109,7 +108,7 @@ fn update_array(p: &Bound<'_, PyAny>, delta: &Bound<'_, PyAny>) -> PyResult<()> 
 pub fn commit(py: Python<'_>, opt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let t = opt.map(|opt| opt.getattr("t")?.extract::<u64>()).transpose()?;
     if leaf::has_queued() {
-        core(|| py.detach(leaf::flush))?;
+        core(|| without_gil(py, leaf::flush))?;
     }
     if let (Some(opt), Some(t)) = (opt, t) {
         opt.setattr("t", t + 1)?;
@@ -126,7 +125,7 @@ pub fn queued() -> usize {
 /// Forgets the updates that wait on this thread, but for the first `keep`.
 #[pyfunction]
 pub fn discard(py: Python<'_>, keep: usize) {
-    py.detach(|| leaf::discard(keep));
+    crate::origin::without_gil(py, || leaf::discard(keep));
 }
 
 /// Whether `x` is a parameter or state, rather than the result of an op.
@@ -277,7 +276,7 @@ impl PyTensor {
         let now = target.value(py)?;
         if whole {
             let new = argument(value)?;
-            let wide = if new.is_number() { new } else { Cow::Owned(core(|| new.broadcast_to(now.shape()))?) };
+            let wide = if new.is_number() { new } else { Value::Owned(core(|| new.broadcast_to(now.shape()))?) };
             return write(target, py, &wide);
         }
         let array = crate::convert::numpy(py)?.call_method1("array", (slf,))?;

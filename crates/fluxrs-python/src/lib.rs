@@ -18,6 +18,7 @@ mod joins;
 mod leaf;
 mod methods;
 mod operators;
+mod origin;
 mod params;
 mod protocol;
 mod random;
@@ -33,6 +34,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[pymodule(gil_used = false)]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     error::install();
+    origin::install();
     m.add_class::<tensor::PyTensor>()?;
     m.add_class::<tensor::PyLeaf>()?;
     m.add("DimensionMismatch", m.py().get_type::<error::DimensionMismatch>())?;

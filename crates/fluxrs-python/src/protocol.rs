@@ -3,7 +3,7 @@
 use crate::convert::{argument, numpy};
 use crate::error::core;
 use crate::operators::power;
-use crate::tensor::{PyTensor, made};
+use crate::tensor::{PyTensor, Values, made};
 use fluxrs::ops::matmul::matmul;
 use fluxrs::{DType, Elementwise, Tensor};
 use pyo3::IntoPyObjectExt;
@@ -172,13 +172,15 @@ impl PyTensor {
             return into_array(ufunc, method, inputs, options, &what);
         }
         if method == "__call__" && options.is_none_or(|o| o.is_empty()) {
-            let mut xs = Vec::with_capacity(inputs.len());
-            for x in inputs.iter() {
+            let items: Vec<_> = inputs.iter().collect();
+            let mut xs = Vec::with_capacity(items.len());
+            for x in &items {
                 if x.getattr_opt("__array_ufunc__")?.is_some_and(|u| u.is_none()) {
                     return Ok(py.NotImplemented().into_bound(py));
                 }
-                xs.push(argument(&x)?.into_owned());
+                xs.push(argument(x)?);
             }
+            let xs: Values = xs.into_iter().collect();
             return universal(&name, &xs).unwrap_or_else(|| Err(cannot(&what)))?.into_bound_py_any(py);
         }
         let ours = match (method, name.as_str()) {

@@ -8,8 +8,8 @@ use fluxrs::{DType, Tensor};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyWeakrefReference};
-use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 /// What a Tensor object stands for.
@@ -34,6 +34,63 @@ pub struct PyTensor {
 #[pyclass(frozen, extends = PyTensor, name = "Leaf", module = "fluxrs")]
 pub struct PyLeaf;
 
+/// A tensor as the operand of a call. The value of a leaf is held until the call has made of it what it makes: no update of another
+/// thread overwrites it before.
+pub enum Value<'a> {
+    Borrowed(&'a Tensor),
+    Owned(Tensor),
+    Held(Handle),
+}
+
+impl Deref for Value<'_> {
+    type Target = Tensor;
+
+    fn deref(&self) -> &Tensor {
+        match self {
+            Value::Borrowed(x) => x,
+            Value::Owned(x) => x,
+            Value::Held(handle) => handle.tensor(),
+        }
+    }
+}
+
+impl Value<'_> {
+    /// The tensor without the hold on it.
+    pub fn into_owned(self) -> Tensor {
+        match self {
+            Value::Owned(x) => x,
+            other => (*other).clone(),
+        }
+    }
+}
+
+/// Several operands of a call, held as one is.
+pub struct Values {
+    tensors: Vec<Tensor>,
+    _held: Vec<Handle>,
+}
+
+impl Deref for Values {
+    type Target = [Tensor];
+
+    fn deref(&self) -> &[Tensor] {
+        &self.tensors
+    }
+}
+
+impl<'a> FromIterator<Value<'a>> for Values {
+    fn from_iter<I: IntoIterator<Item = Value<'a>>>(values: I) -> Values {
+        let mut out = Values { tensors: Vec::new(), _held: Vec::new() };
+        for value in values {
+            out.tensors.push((*value).clone());
+            if let Value::Held(handle) = value {
+                out._held.push(handle);
+            }
+        }
+        out
+    }
+}
+
 impl PyTensor {
     pub fn new(tensor: Tensor) -> PyTensor {
         // A bare number has no place among tensors: its weak type would spread.
@@ -42,24 +99,27 @@ impl PyTensor {
     }
 
     /// The node of the present value. Updates that wait are committed first.
-    pub fn value(&self, py: Python<'_>) -> PyResult<Cow<'_, Tensor>> {
+    pub fn value(&self, py: Python<'_>) -> PyResult<Value<'_>> {
         let leaf = match &self.inner {
-            Inner::Node(handle) => return Ok(Cow::Borrowed(handle.tensor())),
+            Inner::Node(handle) => return Ok(Value::Borrowed(handle.tensor())),
             Inner::Leaf(leaf) | Inner::Data(leaf) | Inner::Grad(leaf) => leaf,
         };
         if let Inner::Grad(_) = self.inner {
             let grad = leaf.grad().unwrap_or_else(|| zeros_of(&leaf.peek()));
-            return Ok(Cow::Owned(grad));
+            return Ok(Value::Held(Handle::new(grad)));
         }
-        let now = if leaf.is_queued() { detached(py, || leaf.value())? } else { leaf.peek() };
-        Ok(Cow::Owned(if matches!(self.inner, Inner::Data(_)) { now.detached() } else { now }))
+        let now = match leaf.try_held() {
+            Some(now) => now,
+            None => detached(py, || leaf.held())?,
+        };
+        Ok(if matches!(self.inner, Inner::Data(_)) { Value::Owned(now.tensor().detached()) } else { Value::Held(now) })
     }
 
     /// A node of the same shape and type, for questions that need no value.
-    pub fn like(&self) -> Cow<'_, Tensor> {
+    pub fn like(&self) -> Value<'_> {
         match &self.inner {
-            Inner::Node(handle) => Cow::Borrowed(handle.tensor()),
-            Inner::Leaf(leaf) | Inner::Data(leaf) | Inner::Grad(leaf) => Cow::Owned(leaf.peek()),
+            Inner::Node(handle) => Value::Borrowed(handle.tensor()),
+            Inner::Leaf(leaf) | Inner::Data(leaf) | Inner::Grad(leaf) => Value::Owned(leaf.peek()),
         }
     }
 

@@ -92,6 +92,8 @@ pub struct Node {
     pub(crate) dtype: DType,
     pub(crate) device: Device,
     pub(crate) tracked: bool,
+    /// Made in a checkpoint: no value of it is kept for the backward pass.
+    pub(crate) passing: bool,
     pub(crate) leaf: u64,
     pub(crate) guards: Option<Arc<Guards>>,
     pub(crate) srcs: Guarded<Srcs>,
@@ -136,8 +138,11 @@ pub(crate) fn next_id() -> u64 {
 }
 
 thread_local! {
+    /// How many scopes this thread is in: those without gradients, and from `CHECKPOINT` on those of checkpoints.
     static NO_GRAD: Cell<u32> = const { Cell::new(0) };
 }
+
+const CHECKPOINT: u32 = 1 << 16;
 
 /// Runs `f` so that nothing it makes can be differentiated.
 pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
@@ -177,7 +182,23 @@ impl Drop for Tracking {
 }
 
 pub fn tracking() -> bool {
-    NO_GRAD.get() == 0
+    NO_GRAD.get() % CHECKPOINT == 0
+}
+
+/// While it lives, what this thread makes runs again in the backward pass: none of its values are kept for that.
+pub struct Checkpoint(());
+
+impl Checkpoint {
+    pub fn enter() -> Checkpoint {
+        NO_GRAD.set(NO_GRAD.get() + CHECKPOINT);
+        Checkpoint(())
+    }
+}
+
+impl Drop for Checkpoint {
+    fn drop(&mut self) {
+        NO_GRAD.set(NO_GRAD.get() - CHECKPOINT);
+    }
 }
 
 impl Tensor {
@@ -218,6 +239,7 @@ impl Tensor {
             dtype,
             device,
             tracked,
+            passing: NO_GRAD.get() >= CHECKPOINT,
             leaf,
             guards,
             srcs: Guarded::new(srcs),
@@ -257,9 +279,10 @@ impl Tensor {
         let guards = self.0.guards.clone();
         let base = match ready {
             Some(buffer) => Tensor::from_buffer(buffer, &base.0.shape, dtype, device),
-            None => base,
+            // An element for an element, fused into what makes them: a view would hold the history as long as it lives.
+            None => return no_grad(|| self.copied()),
         };
-        if !matches!(self.0.op, Op::View(_)) && !base.is_tracked() {
+        if !matches!(self.0.op, Op::View(_)) {
             return base;
         }
         let op =
@@ -341,7 +364,7 @@ impl Tensor {
     }
 }
 
-fn merge_guards(srcs: &[Tensor]) -> Option<Arc<Guards>> {
+pub(crate) fn merge_guards(srcs: &[Tensor]) -> Option<Arc<Guards>> {
     let mut out: Option<Arc<Guards>> = None;
     for s in srcs {
         let Some(g) = &s.0.guards else { continue };

@@ -23,13 +23,18 @@ pub struct Leaf {
     grad: Guarded<Grad>,
 }
 
+/// Calls of `back` that accumulate before the total is computed.
+const MAX_ACCUMULATED: usize = 256;
+
 /// What `back` has accumulated since it was last zeroed.
 #[derive(Clone, Default)]
-struct Grad {
+pub(crate) struct Grad {
     /// Held like a result in somebody's hands: it is computed before what it needs is overwritten.
     total: Option<Handle>,
-    /// Each `back` with its loss and the total before it: what a bad loss is undone to.
+    /// Each `back` with its loss and the total before it: what a bad loss is undone to. Not those whose loss is known to be finite.
     before: Vec<(Tensor, Option<Tensor>)>,
+    /// How many calls of `back` are in it.
+    calls: usize,
 }
 
 /// A gradient that an update has taken away, to be put back if the update comes to nothing.
@@ -119,6 +124,12 @@ impl Leaf {
         self.settled(|now| Handle::new(now.clone()))
     }
 
+    /// As `held`, if no update of it waits or is under way.
+    pub fn try_held(&self) -> Option<Handle> {
+        let g = graph::lock();
+        self.queue.get(&g).is_none().then(|| Handle::new(self.current.get(&g).clone()))
+    }
+
     /// What `take` makes of the present value, while no update of it waits or is under way.
     fn settled<R>(&self, take: impl Fn(&Tensor) -> R) -> Result<R> {
         loop {
@@ -148,12 +159,6 @@ impl Leaf {
         self.queued.load(Ordering::Acquire)
     }
 
-    /// The node of the present value, unless an update of it waits.
-    pub fn unqueued(&self) -> Option<Tensor> {
-        let g = graph::lock();
-        self.queue.get(&g).is_none().then(|| self.current.get(&g).clone())
-    }
-
     /// The node of the last committed value.
     pub fn peek(&self) -> Tensor {
         self.current.get(&graph::lock()).clone()
@@ -171,11 +176,14 @@ impl Leaf {
 
     /// Moves the leaf, with its gradient, to a value of another device.
     pub fn relocate(&self, buffer: Buffer, device: Device, dtype: DType) {
-        let mut g = graph::lock();
-        let shape = self.current.get(&g).shape().to_vec();
-        let new = Tensor::leaf_value(buffer, &shape, dtype, device, self.tracked, self.number);
-        self.current.set(&mut g, new);
-        self.grad.set(&mut g, Grad::default());
+        // What is let go goes after the lock, here as below: with it may go a graph, and what Python runs when that does.
+        let gone = {
+            let mut g = graph::lock();
+            let shape = self.current.get(&g).shape().to_vec();
+            let new = Tensor::leaf_value(buffer, &shape, dtype, device, self.tracked, self.number);
+            (self.current.set(&mut g, new), self.grad.set(&mut g, Grad::default()))
+        };
+        drop(gone);
     }
 
     /// The accumulated gradient; None before the first `back`.
@@ -187,7 +195,7 @@ impl Leaf {
         if let Some(g) = &grad {
             self.check("grad", g)?;
         }
-        let new = Grad { total: grad.map(Handle::new), before: vec![] };
+        let new = Grad { total: grad.map(Handle::new), ..Grad::default() };
         let old = self.grad.set(&mut graph::lock(), new);
         drop(old);
         Ok(())
@@ -195,33 +203,81 @@ impl Leaf {
 
     /// Adds what `back` of `loss` found.
     pub fn accumulate(&self, part: Tensor, loss: &Tensor) {
-        let mut new = self.grad.get(&graph::lock()).clone();
-        let total = match &new.total {
-            None => part,
-            Some(old) => graph::no_grad(|| old.tensor() + part),
+        self.shorten_history();
+        let mut added = false;
+        while !added {
+            let old = self.grad();
+            let total = old.as_ref().map_or_else(|| part.clone(), |old| graph::no_grad(|| old + &part));
+            let mut slot = Some(Handle::new(total));
+            let mut g = graph::lock();
+            let mut grad = self.grad.set(&mut g, Grad::default());
+            // Unless another thread has added to it, or taken it, meanwhile.
+            added = same(grad.total.as_ref().map(Handle::tensor), old.as_ref());
+            if added {
+                std::mem::swap(&mut grad.total, &mut slot);
+                grad.before.push((loss.clone(), old));
+                grad.calls += 1;
+            }
+            self.grad.set(&mut g, grad);
+        }
+    }
+
+    /// Forgets how the gradient was before losses that are known to be finite. What nobody asks for is computed now and then, so
+    /// that no chain grows for ever.
+    fn shorten_history(&self) {
+        let (known, many) = {
+            let g = graph::lock();
+            let grad = self.grad.get(&g);
+            let known = grad.before.first().is_some_and(|(loss, _)| evaluate::has_value(&g, loss));
+            (known, grad.calls > 0 && grad.calls % MAX_ACCUMULATED == 0)
         };
-        let old = new.total.replace(Handle::new(total));
-        new.before.push((loss.clone(), old.map(|t| t.tensor().clone())));
-        let old = self.grad.set(&mut graph::lock(), new);
-        drop(old);
+        if many {
+            evaluate::evaluate_at_bound();
+        }
+        if known || many {
+            self.forget_finite();
+        }
+    }
+
+    fn forget_finite(&self) {
+        let old = self.grad.get(&graph::lock()).clone();
+        let mut before = old.before.clone();
+        before.retain(|(loss, _)| evaluate::known_finite(loss) != Some(true));
+        // Everything goes back to before the first loss that is bad; what came after is no matter.
+        if let Some(bad) = before.iter().position(|(loss, _)| evaluate::known_finite(loss) == Some(false)) {
+            before.truncate(bad + 1);
+        }
+        let total = old.total.clone();
+        // A total without history derives from no loss any more.
+        let total = if before.is_empty() { total.map(|t| Handle::new(evaluate::without_guards(t.tensor()))) } else { total };
+        let mut slot = Some(Grad { total, before, calls: old.calls });
+        let mut g = graph::lock();
+        let now = self.grad.get(&g);
+        let unchanged = now.before.len() == old.before.len();
+        let tensor = |h: &Option<Handle>| h.as_ref().map(|h| h.tensor().clone());
+        if unchanged && same(tensor(&now.total).as_ref(), tensor(&old.total).as_ref()) {
+            let gone = self.grad.set(&mut g, slot.take().expect("made above"));
+            slot = Some(gone);
+        }
+        drop(g);
+        drop(slot);
     }
 
     /// Puts a gradient back that an update took which came to nothing, unless there is a newer one.
     pub(crate) fn restore_grad(&self, g: &mut Graph, update: &Update) {
         if self.grad.get(g).total.is_none() {
             let Spent { total, before } = update.spent.clone();
-            self.grad.set(g, Grad { total: total.map(Handle::new), before });
+            let calls = before.len();
+            self.grad.set(g, Grad { total: total.map(Handle::new), before, calls });
         }
     }
 
-    /// Takes back everything since the first `back` of one of these losses.
-    pub(crate) fn undo_grad(&self, g: &mut Graph, bad: &[Tensor]) {
-        let mut grad = self.grad.get(g).clone();
-        if let Some(first) = grad.before.iter().position(|(loss, _)| bad.iter().any(|b| b.ptr_eq(loss))) {
-            grad.total = grad.before[first].1.clone().map(Handle::new);
-            grad.before.truncate(first);
-            self.grad.set(g, grad);
-        }
+    /// Takes back everything since the first `back` of one of these losses; what that leaves is to be dropped after the lock.
+    pub(crate) fn undo_grad(&self, g: &mut Graph, bad: &[Tensor]) -> Option<Grad> {
+        let Grad { before, .. } = self.grad.get(g);
+        let first = before.iter().position(|(loss, _)| bad.iter().any(|b| b.ptr_eq(loss)))?;
+        let kept = Grad { total: before[first].1.clone().map(Handle::new), before: before[..first].to_vec(), calls: first };
+        Some(self.grad.set(g, kept))
     }
 
     fn check(&self, op: &str, value: &Tensor) -> Result<()> {
@@ -236,6 +292,13 @@ impl Leaf {
     }
 }
 
+fn same(a: Option<&Tensor>, b: Option<&Tensor>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.ptr_eq(b),
+        (a, b) => a.is_none() && b.is_none(),
+    }
+}
+
 impl<T: Default> Default for Guarded<T> {
     fn default() -> Self {
         Guarded::new(T::default())
@@ -244,37 +307,58 @@ impl<T: Default> Default for Guarded<T> {
 
 /// Queues p ← p + Δ and zeroes p's gradient.
 pub fn update(leaf: &Arc<Leaf>, delta: &Tensor) -> Result<()> {
-    update_from(leaf, &leaf.value()?, delta)
+    while !update_from(leaf, &leaf.held()?, delta)? {}
+    Ok(())
 }
 
-/// As `update`, where the present value is known.
-pub fn update_from(leaf: &Arc<Leaf>, now: &Tensor, delta: &Tensor) -> Result<()> {
+/// As `update`, unless that would wait for an update that is queued or under way: then false, and nothing is done.
+pub fn try_update(leaf: &Arc<Leaf>, delta: &Tensor) -> Result<bool> {
+    leaf.try_held().map_or(Ok(false), |now| update_from(leaf, &now, delta))
+}
+
+fn update_from(leaf: &Arc<Leaf>, now: &Handle, delta: &Tensor) -> Result<bool> {
     if !delta.is_number() {
         leaf.check("update", delta)?;
     }
-    let new = graph::no_grad(|| {
-        crate::ops::Elementwise::add.apply(&[now, &if delta.is_number() { delta.clone() } else { delta.cast(now.dtype()) }])
-    })?;
-    push(leaf, new)
+    let now = now.tensor();
+    let delta = if delta.is_number() { delta.clone() } else { delta.cast(now.dtype()) };
+    let new = graph::no_grad(|| crate::ops::Elementwise::add.apply(&[now, &delta]))?;
+    Ok(push(leaf, new, Some(now)))
 }
 
 /// Queues p ← value.
 pub fn assign(leaf: &Arc<Leaf>, value: &Tensor) -> Result<()> {
-    let now = leaf.value()?;
-    leaf.check("assign", value)?;
-    let new = graph::no_grad(|| value.cast(now.dtype()));
-    // A leaf never shares the value's memory, which somebody else may hold: it gets a computed copy.
-    push(leaf, graph::no_grad(|| new.copied()))
+    queue_made_of(leaf, |now| {
+        leaf.check("assign", value)?;
+        // A leaf never shares the value's memory, which somebody else may hold: it gets a computed copy.
+        Ok(value.cast(now.dtype()).copied())
+    })
+}
+
+/// Queues what `make` makes of the present value; again if another thread was quicker with an update of its own.
+fn queue_made_of(leaf: &Arc<Leaf>, make: impl Fn(&Tensor) -> Result<Tensor>) -> Result<()> {
+    loop {
+        let now = leaf.held()?;
+        let new = graph::no_grad(|| make(now.tensor()))?;
+        if push(leaf, new, Some(now.tensor())) {
+            return Ok(());
+        }
+    }
 }
 
 /// Queues p ← value, a result made of p for this purpose.
 pub(crate) fn replace(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
-    push(leaf, value)
+    push(leaf, value, None);
+    Ok(())
 }
 
-fn push(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
+/// Queues a value; not if it was made of another one than the leaf now has.
+fn push(leaf: &Arc<Leaf>, value: Tensor, made_of: Option<&Tensor>) -> bool {
     let queue = QUEUE.with(Arc::clone);
     let mut g = graph::lock();
+    if made_of.is_some_and(|now| leaf.queue.get(&g).is_some() || !leaf.current.get(&g).ptr_eq(now)) {
+        return false;
+    }
     let grad = leaf.grad.set(&mut g, Grad::default());
     let spent = Spent { total: grad.total.as_ref().map(|t| t.tensor().clone()), before: grad.before };
     queue.updates.lock().unwrap_or_else(|e| e.into_inner()).push(Update { leaf: leaf.clone(), value, spent });
@@ -282,7 +366,7 @@ fn push(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
     leaf.queued.store(true, Ordering::Release);
     drop(g);
     drop(grad.total);
-    Ok(())
+    true
 }
 
 /// Commits everything this thread has queued, as one plan. Whatever happens, nothing is queued afterwards.
@@ -351,6 +435,7 @@ pub fn back(y: &Tensor, seed: Option<&Tensor>) -> Result<usize> {
 /// Takes back what `back` of this loss, and those after it, added to the gradients of its leaves.
 pub fn forget(loss: &Tensor) {
     for leaf in crate::tape::leaves(loss).into_iter().filter_map(by_number) {
-        leaf.undo_grad(&mut graph::lock(), std::slice::from_ref(loss));
+        let gone = leaf.undo_grad(&mut graph::lock(), std::slice::from_ref(loss));
+        drop(gone);
     }
 }

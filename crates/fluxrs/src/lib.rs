@@ -16,6 +16,7 @@ pub mod ops;
 pub mod graph;
 pub mod leaf;
 pub mod optim;
+pub mod origin;
 pub mod tape;
 
 pub mod evaluate;

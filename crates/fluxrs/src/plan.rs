@@ -206,6 +206,8 @@ pub struct Matmul {
 /// A structured op on contiguous operands.
 pub struct Call {
     pub op: Arc<dyn Structured>,
+    /// The node among those that the plan was made for: at another run another one, called elsewhere.
+    pub local: u32,
     pub srcs: Vec<Argument>,
     pub out: Buf,
     pub shape: Shape,
@@ -230,6 +232,8 @@ pub struct Bindings<'a> {
     pub stop: &'a std::sync::atomic::AtomicBool,
     /// Which losses were Inf or NaN, found before the last segment, which then did not run.
     pub bad_losses: Vec<usize>,
+    /// The call that failed.
+    pub failed: Option<u32>,
 }
 
 impl Bindings<'_> {

@@ -18,6 +18,16 @@ pub enum Target {
     Leaf(u64),
 }
 
+impl Target {
+    /// The number of the leaf, or of the node itself: both count from one source and never meet.
+    fn number(&self) -> u64 {
+        match self {
+            Target::Node(node) => node.id(),
+            Target::Leaf(leaf) => *leaf,
+        }
+    }
+}
+
 /// One tracked node on the way from the result back.
 struct Step<'a> {
     node: &'a Tensor,
@@ -222,23 +232,22 @@ pub(crate) fn whole(y: &Tensor) -> Tensor {
     y.contiguous()
 }
 
-/// As `gradient`, of a function whose inputs are the targets: how one target depends on another does not count.
+/// As `gradient`, of a function whose inputs are the targets: how one target depends on another does not count, and what is an
+/// input twice has its gradient once.
 pub fn pullback(y: &Tensor, seed: Option<&Tensor>, inputs: &[Target]) -> Result<Vec<Option<Tensor>>> {
-    backward(&whole(y), seed, inputs, true)
+    let mut out = backward(&whole(y), seed, inputs, true)?;
+    let mut seen = FxHashSet::default();
+    out.iter_mut().zip(inputs).filter(|(_, t)| !seen.insert(t.number())).for_each(|(g, _)| *g = None);
+    Ok(out)
 }
 
 fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) -> Result<Vec<Option<Tensor>>> {
     let mut steps = history(&mut graph::lock(), y);
-    // Targets by the number of their leaf, or of the node itself: both count from one source and never meet.
     let mut wanted: FxHashMap<u64, SmallVec<[usize; 1]>> = FxHashMap::default();
     let mut nodes = false;
     for (i, t) in targets.iter().enumerate() {
-        let number = match t {
-            Target::Node(node) => node.id(),
-            Target::Leaf(leaf) => *leaf,
-        };
         nodes |= matches!(t, Target::Node(_));
-        wanted.entry(number).or_default().push(i);
+        wanted.entry(t.number()).or_default().push(i);
     }
     let hits = |node: &Tensor| {
         let by_leaf = if node.0.leaf == 0 { None } else { wanted.get(&node.0.leaf) };

@@ -223,6 +223,84 @@ fn steps_of_accumulated_gradients_hold_nothing() {
 }
 
 #[test]
+fn accumulating_without_a_step_holds_little() {
+    let _alone = alone();
+    for read in [true, false] {
+        let w = param(&[3]);
+        let step = || {
+            let loss = Handle::new(squares(&w.value().unwrap()));
+            leaf::back(loss.tensor(), None).unwrap();
+            if read {
+                evaluate::evaluate(&[loss.tensor().clone()]).unwrap();
+            }
+        };
+        // What nobody reads is computed every 256 calls; the plan for that many is large, and kept.
+        (0..2560).for_each(|_| step());
+        let (live, _) = allocated(|| (0..5120).for_each(|_| step()));
+        assert!(live.abs() < 100_000, "{live} bytes, losses read: {read}");
+        let total = Handle::new(w.grad().unwrap());
+        evaluate::evaluate(&[total.tensor().clone()]).unwrap();
+    }
+}
+
+#[test]
+fn values_without_history_hold_nothing_else() {
+    let _alone = alone();
+    let w = param(&[16, 16]);
+    let mut losses = Vec::new();
+    let mut step = |n: usize| {
+        for _ in 0..n {
+            let x = data(64 * 16, &[64, 16]);
+            let loss = Handle::new(squares(&matmul(&x, &w.value().unwrap()).unwrap()));
+            losses.push(Handle::new(loss.tensor().detached()));
+            descend(loss.tensor(), &[&w]);
+        }
+        leaf::flush().unwrap();
+    };
+    step(100);
+    // A batch alone is 4 kB.
+    let (live, _) = allocated(|| step(1000));
+    assert!(live < 1_000_000, "{live} bytes");
+}
+
+#[test]
+fn a_checkpoint_keeps_no_intermediates() {
+    use fluxrs::graph::Checkpoint;
+    use fluxrs::ops::Pullback;
+    use fluxrs::ops::custom::checkpointed;
+    struct Never;
+    impl Pullback for Never {
+        fn name(&self) -> String {
+            "never".into()
+        }
+        fn pull(&self, _: &Tensor, _: &Tensor) -> fluxrs::Result<Vec<Option<Tensor>>> {
+            unreachable!("nothing goes back here")
+        }
+    }
+    let _alone = alone();
+    let w = param(&[64, 64]);
+    let deep = |x: &Tensor| (0..20).fold(x.clone(), |x, _| matmul(&x, &w.value().unwrap()).unwrap());
+    let x = data(64 * 64, &[64, 64]);
+    let (mut plain, mut passing) = (None, None);
+    let (kept, _) = allocated(|| {
+        let y = plain.insert(Handle::new(deep(&x).sum(None, false).unwrap()));
+        evaluate::evaluate(&[y.tensor().clone()]).unwrap();
+    });
+    let (passed, _) = allocated(|| {
+        let y = {
+            let _scope = Checkpoint::enter();
+            deep(&x).sum(None, false).unwrap()
+        };
+        let y = passing.insert(Handle::new(checkpointed(&y, &[w.value().unwrap()], Arc::new(Never))));
+        evaluate::evaluate(&[y.tensor().clone()]).unwrap();
+    });
+    // Twenty products of 16 kB; the plan itself is kept by both.
+    assert!(kept > 20 * 16_000, "{kept} bytes");
+    assert!(passed < 60_000, "{passed} bytes");
+    assert!(passing.is_some_and(|y| y.tensor().is_tracked()));
+}
+
+#[test]
 fn a_chain_of_a_million_ops() {
     let _alone = alone();
     let x = param(&[2]);

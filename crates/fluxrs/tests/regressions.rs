@@ -264,3 +264,168 @@ fn threads_that_read_while_another_learns() {
     });
     assert_eq!(now(&w), [2000.0; 64]);
 }
+
+#[test]
+fn results_made_while_another_thread_learns_outlive_its_steps() {
+    let w = param(&[0.0; 64], &[64]);
+    std::thread::scope(|s| {
+        let learner = s.spawn(|| {
+            for _ in 0..2000 {
+                leaf::update(&w, &Tensor::full(&[64], 1.0, fluxrs::DType::F32)).unwrap();
+                leaf::flush().unwrap();
+            }
+        });
+        while !learner.is_finished() {
+            let now = w.held().unwrap();
+            let twice = Handle::new(now.tensor() * 2.0);
+            drop(now);
+            std::thread::yield_now();
+            let seen = values(twice.tensor());
+            assert!(seen.iter().all(|&x| x == seen[0]), "half a step was seen");
+        }
+    });
+}
+
+#[test]
+fn a_loss_on_the_way_to_something_else_is_kept_when_its_parameter_goes() {
+    let (w, x) = (param(&[1.0, 2.0], &[1, 2]), floats(&[3.0, 4.0], &[2, 1]));
+    let loss = matmul(&w.value().unwrap(), &x).unwrap().reshape(&[1]).unwrap();
+    let beside = Handle::new(by(Elementwise::tanh, &[&loss]));
+    leaf::update(&w, &floats(&[1.0, 1.0], &[1, 2])).unwrap();
+    // The slope needs nothing of w, but the loss does, and a step made of the slope asks for it.
+    let dw = slope(&loss, &w);
+    drop(loss);
+    leaf::flush().unwrap();
+    leaf::update(&w, dw.tensor()).unwrap();
+    leaf::flush().unwrap();
+    assert_eq!(now(&w), [5.0, 7.0]);
+    drop(beside);
+}
+
+#[test]
+fn a_checkpoint_of_one_input_twice() {
+    use fluxrs::ops::{Pullback, custom};
+    struct Square(Tensor);
+    impl Pullback for Square {
+        fn name(&self) -> String {
+            "square".into()
+        }
+        fn pull(&self, out: &Tensor, g: &Tensor) -> fluxrs::Result<Vec<Option<Tensor>>> {
+            custom::inputs_are_current(out)?;
+            let _tracking = fluxrs::graph::Tracking::enter();
+            fluxrs::tape::pullback(&(&self.0 * &self.0), Some(g), &[Target::Node(self.0.clone()), Target::Node(self.0.clone())])
+        }
+    }
+    let w = param(&[3.0], &[1]);
+    let checkpoint = || {
+        let _scope = fluxrs::graph::Checkpoint::enter();
+        let x = w.value().unwrap();
+        custom::checkpointed(&(&x * &x), &[x.clone(), x.clone()], Arc::new(Square(x)))
+    };
+    assert_eq!(values(slope(&checkpoint(), &w).tensor()), [6.0]);
+    // It cannot run again once the parameter has changed.
+    let y = checkpoint();
+    leaf::update(&w, &floats(&[1.0], &[1])).unwrap();
+    assert!(matches!(gradient(&y, None, &[Target::Leaf(w.number())], false), Err(Error::Value(_))));
+}
+
+#[test]
+fn a_gradient_is_let_go_after_the_lock() {
+    use fluxrs::ops::{Pullback, custom};
+    /// What Python may do when a graph goes: more graph.
+    struct Last;
+    impl Drop for Last {
+        fn drop(&mut self) {
+            let more = Handle::new(floats(&[1.0], &[1]) + 1.0);
+            assert!(!evaluate::is_ready(more.tensor()));
+        }
+    }
+    impl Pullback for Last {
+        fn name(&self) -> String {
+            "last".into()
+        }
+        fn pull(&self, _: &Tensor, g: &Tensor) -> fluxrs::Result<Vec<Option<Tensor>>> {
+            Ok(vec![Some(g.clone())])
+        }
+    }
+    let w = param(&[1.0], &[1]);
+    let loss = || custom::custom(&floats(&[2.0], &[1]), &[w.value().unwrap()], Arc::new(Last));
+    let back = || {
+        let loss = loss();
+        leaf::back(&loss, None).unwrap();
+        loss
+    };
+    back();
+    w.set_grad(None).unwrap();
+    back();
+    back();
+    w.set_grad(Some(floats(&[0.0], &[1]))).unwrap();
+    leaf::forget(&back());
+    back();
+    leaf::update(&w, &w.grad().unwrap()).unwrap();
+    leaf::discard(0);
+    back();
+    leaf::update(&w, &w.grad().unwrap()).unwrap();
+    leaf::flush().unwrap();
+    assert_eq!(now(&w), [3.0]);
+}
+
+#[test]
+fn two_threads_accumulate_into_one_gradient() {
+    let w = param(&[1.0], &[1]);
+    std::thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                (0..500).for_each(|_| {
+                    leaf::back(&w.value().unwrap().sum(None, false).unwrap(), None).unwrap();
+                })
+            });
+        }
+    });
+    assert_eq!(values(&w.grad().unwrap()), [1000.0]);
+}
+
+#[test]
+fn a_product_over_nothing_derives_from_its_loss() {
+    let w = param(&[1.0, 2.0], &[2, 1]);
+    let nothing = matmul(&w.value().unwrap(), &floats(&[], &[1, 0])).unwrap();
+    let bad = by(Elementwise::add, &[&nothing.sum(None, false).unwrap(), &Tensor::number(f64::NAN)]);
+    leaf::update(&w, slope(&bad, &w).tensor()).unwrap();
+    assert!(matches!(leaf::flush(), Err(Error::BadLoss(_))));
+}
+
+#[test]
+fn two_threads_update_one_parameter() {
+    let w = param(&[0.0; 8], &[8]);
+    let one = floats(&[1.0; 8], &[8]);
+    std::thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                for _ in 0..500 {
+                    leaf::update(&w, &one).unwrap();
+                    leaf::flush().unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(now(&w), [1000.0; 8]);
+}
+
+#[test]
+fn what_is_kept_for_the_backward_pass_goes_with_it_and_is_needed_elsewhere() {
+    let w = param(&[1.0, 2.0], &[2]);
+    let total = (&w.value().unwrap() * w.value().unwrap()).sum(None, false).unwrap();
+    let beside = Handle::new(&total * 2.0);
+    let loss = Handle::new(by(Elementwise::square, &[&total]));
+    // The loss alone is read, with the total kept; then the step uses that up and overwrites what it was made of.
+    let index = Tensor::from_slice(&[9i64], &[1]).unwrap();
+    let wrong = Handle::new(take(&beside.tensor().reshape(&[1]).unwrap(), &index, 0).unwrap());
+    assert!(values(loss.tensor())[0] > 0.9);
+    assert!(!evaluate::is_ready(beside.tensor()));
+    drop(wrong);
+    let dw = slope(loss.tensor(), &w);
+    leaf::update(&w, dw.tensor()).unwrap();
+    drop(dw);
+    leaf::flush().unwrap();
+    assert_eq!(values(beside.tensor()), [10.0]);
+}

@@ -81,7 +81,8 @@ impl CpuPlan {
         CpuPlan { plan: plan.clone(), steps, scratch }
     }
 
-    fn kernels(&self, range: std::ops::Range<usize>, context: &Context<'_>) -> Result<()> {
+    /// Runs some kernels; `failed` becomes the call that fails, if one does.
+    fn kernels(&self, range: std::ops::Range<usize>, context: &Context<'_>, failed: &mut Option<u32>) -> Result<()> {
         for k in range {
             let kernel = &self.plan.kernels[k];
             if context.stop.load(Ordering::Relaxed) || faults::should_stop() && k < self.plan.commit {
@@ -92,7 +93,7 @@ impl CpuPlan {
             match (&self.steps[k], &kernel.body) {
                 (Step::Loop(l), _) => run_loop(l, &context)?,
                 (Step::Matmul(epilogue), Body::Matmul(m)) => run_matmul(m, epilogue.as_ref(), &context)?,
-                (_, Body::Structured(call)) => run_call(call, &context)?,
+                (_, Body::Structured(call)) => run_call(call, &context).inspect_err(|_| *failed = Some(call.local))?,
                 _ => unreachable!("steps are made from the kernels"),
             }
         }
@@ -119,13 +120,14 @@ impl Executable for CpuPlan {
             .collect();
         let scratch = Address(workspace.as_ptr().wrapping_add(plan.workspace));
         let context = Context { buffers: &buffers, numbers: bindings.numbers, stop: bindings.stop, scratch, parallel: false };
-        let mut result = self.kernels(0..plan.commit, &context);
+        let mut result = self.kernels(0..plan.commit, &context, &mut bindings.failed);
         if result.is_ok() {
             bindings.bad_losses = (0..plan.guards.len()).filter(|&i| !is_finite(plan, &buffers, plan.guards[i])).collect();
             if bindings.bad_losses.is_empty() && plan.commit < plan.kernels.len() {
                 // The last segment writes parameters: once begun, it is not interrupted.
                 let never = std::sync::atomic::AtomicBool::new(false);
-                result = self.kernels(plan.commit..plan.kernels.len(), &Context { stop: &never, ..context });
+                result =
+                    self.kernels(plan.commit..plan.kernels.len(), &Context { stop: &never, ..context }, &mut bindings.failed);
             }
         }
         WORKSPACE.replace(Some(workspace));

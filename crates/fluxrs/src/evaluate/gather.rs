@@ -40,7 +40,11 @@ pub(super) struct Gathered {
     inside: u32,
     /// Gathered because somebody holds them, or something derived from them, who may let go meanwhile.
     pub held: Vec<Tensor>,
+    /// What else was looked at and may have been let go meanwhile: it goes after the lock.
+    passed: Vec<Tensor>,
     stack: Vec<(Borrowed, u32)>,
+    /// Whether nobody outside held the old value of each update's leaf, before anything else was looked at.
+    free: Vec<bool>,
     /// The locals that are requested already.
     asked: Vec<bool>,
 }
@@ -81,6 +85,8 @@ impl Gathered {
         self.inside = 0;
         self.stack.clear();
         self.held.clear();
+        self.passed.clear();
+        self.free.clear();
         self.asked.clear();
     }
 }
@@ -126,6 +132,10 @@ impl Gatherer<'_> {
 
     fn local(&self, node: &Node) -> u32 {
         node.mark.get(self.g).1
+    }
+
+    fn computes(&self, node: &Node) -> bool {
+        self.seen(node) && self.out.locals[self.local(node) as usize].kind == LocalKind::Compute
     }
 
     /// Adds a base node with everything it needs, operands first.
@@ -237,9 +247,9 @@ impl Gatherer<'_> {
     }
 
     /// The slot of a leaf's old value, if the update may be written over it: nobody outside can see it.
-    fn donor(&self, u: &Update) -> Option<u32> {
+    fn donor(&self, i: usize, u: &Update) -> Option<u32> {
         let old = u.leaf.current(self.g);
-        if !self.seen(&old.0) || old.0.handles.load(Ordering::Relaxed) > 0 || u.value.dtype() != old.dtype() {
+        if !self.out.free[i] || !self.seen(&old.0) || u.value.dtype() != old.dtype() {
             return None;
         }
         let LocalKind::Slot(slot) = self.out.locals[self.local(&old.0) as usize].kind else { return None };
@@ -263,6 +273,8 @@ pub(super) fn collect(g: &mut Graph, wanted: &Wanted<'_>, numbers: Option<usize>
     let Wanted { roots, updates, alone } = *wanted;
     g.epoch += 1;
     let epoch = g.epoch;
+    // Before the list of what is held is read: another thread lets go of a leaf's value only after what it made of it is there.
+    out.free.extend(updates.iter().map(|u| u.leaf.current(g).0.handles.load(Ordering::Acquire) == 0));
     let mut gatherer = Gatherer { g, epoch, numbers, out };
     for u in updates {
         gatherer.add(base_node(&u.value))?;
@@ -299,7 +311,7 @@ fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Upd
             continue;
         }
         let local = gatherer.local(base_node(&u.value));
-        let donor = if alone { None } else { gatherer.donor(u) };
+        let donor = if alone { None } else { gatherer.donor(i, u) };
         gatherer.request(local, donor, Publish::Leaf(i));
     }
     for t in roots {
@@ -331,7 +343,7 @@ fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Upd
         let node = &local.node.0;
         if node.handles.load(Ordering::Relaxed) > 0 {
             gatherer.request(i as u32, None, Publish::Value);
-        } else if keeps && node.tracked && node.op.is_expensive() {
+        } else if keeps && node.tracked && !node.passing && node.op.is_expensive() {
             gatherer.request(i as u32, None, Publish::Keep);
         }
     }
@@ -340,16 +352,20 @@ fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Upd
 /// Adds every node that somebody holds and that depends on what is computed, or reads what is overwritten; what is out of
 /// reach by now stays so.
 fn add_dependents(gatherer: &mut Gatherer<'_>, updates: &[Update]) -> Result<()> {
-    let held = held_and_pending(gatherer.g, !updates.is_empty());
-    if held.iter().all(|t| gatherer.seen(&t.0)) {
+    let held = held_and_pending(gatherer.g, !updates.is_empty(), &mut gatherer.out.passed);
+    let first = gatherer.out.passed.len();
+    gatherer.out.passed.extend(held);
+    if gatherer.out.passed[first..].iter().all(|t| gatherer.seen(&t.0)) {
         return Ok(());
     }
     let overwritten = updates.iter().map(|u| u.leaf.current(gatherer.g).clone()).collect();
     let mut search = Search { overwritten, verdict: FxHashMap::default() };
-    for root in held {
-        // The losses of what is held will be asked for, too, by updates that are made of it.
+    for i in first..gatherer.out.passed.len() {
+        let root = gatherer.out.passed[i].clone();
+        // The losses of what is held will be asked for, too, by updates that are made of it; also one that is computed here on
+        // the way to something else must be kept when a parameter is overwritten.
         for loss in root.0.guards.iter().flat_map(|g| &g.0).map(Tensor::base) {
-            if search.is_lost_without(gatherer, &loss.0) {
+            if !updates.is_empty() && gatherer.computes(&loss.0) || search.is_lost_without(gatherer, &loss.0) {
                 gatherer.add(&loss.0)?;
                 gatherer.out.held.push(loss);
             }
@@ -402,8 +418,7 @@ impl Search {
     }
 
     fn touches(&self, gatherer: &Gatherer<'_>, node: &Arc<Node>) -> bool {
-        let computed = gatherer.seen(node) && gatherer.out.locals[gatherer.local(node) as usize].kind == LocalKind::Compute;
-        computed || self.overwritten.iter().any(|o| Arc::ptr_eq(&o.0, node))
+        gatherer.computes(node) || self.overwritten.iter().any(|o| Arc::ptr_eq(&o.0, node))
     }
 
     fn look(&mut self, gatherer: &Gatherer<'_>, root: &Arc<Node>) -> (bool, bool) {
@@ -414,7 +429,8 @@ impl Search {
         }
         while let Some((_, srcs, next, (found, within))) = stack.last_mut() {
             let Some(src) = srcs.get(*next) else {
-                let (node, _, _, verdict) = stack.pop().expect("the loop looked at it");
+                let (node, _, _, mut verdict) = stack.pop().expect("the loop looked at it");
+                verdict.1 |= matches!(node.value.get(gatherer.g), Value::Kept(_));
                 self.verdict.insert(node.id, verdict);
                 if let Some((_, _, _, above)) = stack.last_mut() {
                     *above = (above.0 | verdict.0, above.1 & verdict.1);
@@ -427,6 +443,8 @@ impl Search {
                 (Some(&(f, w)), _) => (*found, *within) = (*found | f, *within & w),
                 (None, Value::Overwritten) => *within = false,
                 (None, _) if self.touches(gatherer, &base) => *found = true,
+                // What is kept for the backward pass goes with that, and what it is made of may be gone by then.
+                (None, Value::Kept(_)) if !self.overwritten.is_empty() => stack.push(enter(&base)),
                 (None, Value::Pending) if !gatherer.seen(&base) && !matches!(base.op, Op::Number(_)) => stack.push(enter(&base)),
                 _ => {}
             }

@@ -5,6 +5,7 @@ mod run;
 
 use crate::buffer::Buffer;
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{self, Graph, Node, Tensor, Value};
 use crate::leaf::Queue;
@@ -70,15 +71,22 @@ impl Handle {
         let base = base_node(&tensor);
         base.handles.fetch_add(1, Ordering::Relaxed);
         if !matches!(base.op, Op::Data | Op::Number(_)) {
+            // Another thread may let go of a node while it is looked at: it goes after the lock.
+            let mut looked_at = Vec::new();
             PENDING.with(|pending| {
                 let mut pending = locked(pending);
                 pending.list.push(Arc::downgrade(base));
                 if pending.list.len() > pending.limit {
-                    let alive = |w: &Weak<Node>| w.upgrade().is_some_and(|n| n.handles.load(Ordering::Relaxed) > 0);
-                    pending.list.retain(alive);
+                    pending.list.retain(|w| {
+                        let Some(n) = w.upgrade() else { return false };
+                        let held = n.handles.load(Ordering::Relaxed) > 0;
+                        looked_at.push(n);
+                        held
+                    });
                     pending.limit = (2 * pending.list.len()).max(64);
                 }
             });
+            drop(looked_at);
         }
         Handle(tensor)
     }
@@ -96,7 +104,8 @@ impl Clone for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        base_node(&self.0).handles.fetch_sub(1, Ordering::Relaxed);
+        // What was made of it under other handles is known to whoever sees that it is gone.
+        base_node(&self.0).handles.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -107,16 +116,20 @@ fn base_node(t: &Tensor) -> &Arc<Node> {
     }
 }
 
-/// The nodes that callers on this thread, or on all of them, hold and that have no value yet.
-fn held_and_pending(g: &Graph, everywhere: bool) -> Vec<Tensor> {
+/// The nodes that callers on this thread, or on all of them, hold and that have no value yet. What else was looked at is put into
+/// `passed`: it may have been let go meanwhile, and then goes with that, after the lock.
+fn held_and_pending(g: &Graph, everywhere: bool, passed: &mut Vec<Tensor>) -> Vec<Tensor> {
     let mut held = Vec::new();
     let mut look = |pending: &Mutex<Pending>| {
-        locked(pending).list.retain(|w| match w.upgrade() {
-            Some(n) if n.handles.load(Ordering::Relaxed) > 0 && matches!(n.value.get(g), Value::Pending) => {
-                held.push(Tensor(n));
-                true
+        locked(pending).list.retain(|w| {
+            let Some(n) = w.upgrade() else { return false };
+            let wanted = n.handles.load(Ordering::Relaxed) > 0 && matches!(n.value.get(g), Value::Pending);
+            if wanted {
+                held.push(Tensor(n))
+            } else {
+                passed.push(Tensor(n))
             }
-            _ => false,
+            wanted
         });
     };
     if everywhere {
@@ -157,7 +170,7 @@ pub(crate) fn unbounded<R>(f: impl FnOnce() -> R) -> R {
 }
 
 #[cold]
-fn evaluate_at_bound() {
+pub(crate) fn evaluate_at_bound() {
     restart_count();
     // What fails here fails again, with its message, where the value is read.
     match bystander() {
@@ -173,7 +186,9 @@ fn restart_count() {
 
 /// Evaluates everything on this thread that somebody holds.
 pub fn evaluate_pending() -> Result<()> {
-    let held = held_and_pending(&graph::lock(), false);
+    let mut passed = Vec::new();
+    let held = held_and_pending(&graph::lock(), false, &mut passed);
+    drop(passed);
     evaluate(&held)
 }
 
@@ -206,7 +221,7 @@ pub(crate) fn own_copy(x: &Tensor) -> Result<(Buffer, Device)> {
     Ok((buffer, copy.device()))
 }
 
-fn overwritten(node: &Node) -> Error {
+pub(crate) fn overwritten(node: &Node) -> Error {
     Error::Value(format!(
         "a value is needed that an update has overwritten since: the parameter of shape {} (leaf {}) was updated after the result was made; call the forward pass again",
         crate::shape::show(&node.shape),
@@ -216,5 +231,34 @@ fn overwritten(node: &Node) -> Error {
 
 /// Whether a node's value is in memory.
 pub fn is_ready(t: &Tensor) -> bool {
-    base_node(t).value.get(&graph::lock()).buffer().is_some()
+    has_value(&graph::lock(), t)
+}
+
+pub(crate) fn has_value(g: &Graph, t: &Tensor) -> bool {
+    base_node(t).value.get(g).buffer().is_some()
+}
+
+/// Whether the elements of a loss are finite, if they have been computed. Not called under the lock.
+pub(crate) fn known_finite(loss: &Tensor) -> Option<bool> {
+    match base_node(loss).value.get(&graph::lock()) {
+        // A parameter that was its own loss: it was committed as it was.
+        Value::Overwritten => return Some(true),
+        Value::Pending => return None,
+        _ => {}
+    }
+    let host = crate::transfer::to_host(loss).ok()?;
+    Some(match loss.dtype() {
+        DType::F32 => host.as_slice::<f32>()[..loss.size()].iter().all(|x| x.is_finite()),
+        DType::F64 => host.as_slice::<f64>()[..loss.size()].iter().all(|x| x.is_finite()),
+        _ => true,
+    })
+}
+
+/// A value that has been computed as a constant, which derives from no loss; else itself.
+pub(crate) fn without_guards(t: &Tensor) -> Tensor {
+    let value = base_node(t).value.get(&graph::lock()).buffer().cloned();
+    match value {
+        Some(buffer) if !matches!(t.op(), Op::View(_)) => Tensor::from_buffer(buffer, t.shape(), t.dtype(), t.device()),
+        _ => t.clone(),
+    }
 }

@@ -8,15 +8,17 @@ use crate::cache::Cache;
 use crate::device::{Device, Executable, backend};
 use crate::dtype::Number;
 use crate::error::{Error, Result};
-use crate::graph::{self, Graph, Srcs, Tensor, Value};
+use crate::graph::{self, Graph, Node, Srcs, Tensor, Value};
 use crate::hash::Hasher128;
 use crate::leaf::{self, Queue, Update};
+use crate::ops::Op;
 use crate::plan::{Bindings, Plan};
 use crate::profile::span;
 use crate::schedule::{Local, LocalKind, schedule};
 use crate::tape;
 use rustc_hash::FxHashSet;
 use smallvec::smallvec;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
@@ -85,9 +87,37 @@ pub(super) fn bystander() -> Option<Bystander> {
     *BYSTANDER.lock().unwrap_or_else(|e| e.into_inner())
 }
 
+thread_local! {
+    /// Whether this thread is evaluating.
+    static EVALUATING: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Evaluating;
+
+impl Evaluating {
+    /// What is asked meanwhile whether to stop may ask for a value in turn: it would wait for itself.
+    fn enter() -> Result<Evaluating> {
+        if EVALUATING.replace(true) {
+            bail!(
+                Value,
+                "a value is asked for while this thread computes another, as in a signal handler: ask when that is done"
+            );
+        }
+        Ok(Evaluating)
+    }
+}
+
+impl Drop for Evaluating {
+    fn drop(&mut self) {
+        EVALUATING.set(false);
+    }
+}
+
 /// Waits for the evaluation under way.
 pub(crate) fn wait() {
-    drop(runner());
+    if !EVALUATING.get() {
+        drop(runner());
+    }
 }
 
 /// How many plans are kept.
@@ -97,6 +127,7 @@ pub fn cached_plans() -> usize {
 
 /// Computes `roots`, or commits what is queued. Whatever happens, the queue is empty afterwards.
 pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
+    let _evaluating = Evaluating::enter()?;
     let mut runner = runner();
     let g = graph::lock();
     let updates = queue.map_or_else(Vec::new, leaf::take_updates);
@@ -153,12 +184,15 @@ impl Runner {
 
         let stop = AtomicBool::new(false);
         let (slots, numbers) = (&self.gathered.slots, &self.gathered.numbers);
-        let mut bindings = Bindings { slots, numbers, outputs: &self.outputs, stop: &stop, bad_losses: vec![] };
+        let mut bindings = Bindings { slots, numbers, outputs: &self.outputs, stop: &stop, bad_losses: vec![], failed: None };
         COUNTERS.runs.fetch_add(1, Ordering::Relaxed);
         COUNTERS.kernels.fetch_add(prepared.plan.kernels.len() as u64, Ordering::Relaxed);
         let running = span("run", || "run".into());
-        execute(&prepared, &mut bindings)?;
+        let result = execute(&prepared, &mut bindings);
         drop(running);
+        let failed = bindings.failed.map(|local| self.gathered.locals[local as usize].node.op());
+        let origin = failed.and_then(|op| if let Op::Structured(s) = op { s.origin() } else { None });
+        result.map_err(|e| origin.map_or_else(|| e.clone(), |origin| origin.named(e.clone())))?;
 
         let bad: Vec<Tensor> = bindings.bad_losses.iter().map(|&i| self.gathered.losses[i].0.clone()).collect();
         self.publish(&prepared.plan, updates, &bad);
@@ -265,6 +299,8 @@ impl Runner {
 
     /// Hands the results to their nodes and leaves; with a bad loss, to nodes alone.
     fn publish(&mut self, plan: &Plan, updates: &[Update], bad: &[Tensor]) {
+        // Gradients that are taken back, dropped after the lock.
+        let mut gone = Vec::new();
         let mut g = graph::lock();
         let g = &mut *g;
         let gathered = &self.gathered;
@@ -283,6 +319,9 @@ impl Runner {
                     node.value.set(g, Value::Kept(buffer));
                 }
                 Publish::Value => {
+                    if matches!(node.op, Op::Custom(_)) {
+                        self.dropped.extend(share(g, node, &buffer));
+                    }
                     node.value.set(g, Value::Ready(buffer));
                     if !node.tracked {
                         // Nobody can differentiate it: its history goes, once the gathered nodes are not looked at any more.
@@ -297,10 +336,21 @@ impl Runner {
         if !bad.is_empty() {
             for u in updates {
                 u.leaf.restore_grad(g, u);
-                u.leaf.undo_grad(g, bad);
+                gone.extend(u.leaf.undo_grad(g, bad));
             }
         }
     }
+}
+
+/// The value of a node with a gradient of its own is its operand's, too, which then needs no history: that is returned.
+fn share(g: &mut Graph, node: &Node, buffer: &Buffer) -> Option<Srcs> {
+    let value = node.srcs.get(g)[0].clone();
+    let pending = matches!(value.0.value.get(g), Value::Pending);
+    if !pending || value.is_tracked() || matches!(value.op(), Op::View(_) | Op::Number(_)) {
+        return None;
+    }
+    value.0.value.set(g, Value::Ready(buffer.clone()));
+    Some(value.0.srcs.set(g, Srcs::new()))
 }
 
 fn make_plan(g: &Graph, gathered: &Gathered) -> Plan {
@@ -350,6 +400,7 @@ fn execute(prepared: &Prepared, bindings: &mut Bindings<'_>) -> Result<()> {
 
 /// The plan that evaluating these tensors would run, in words; nothing is computed.
 pub fn explain(roots: &[Tensor]) -> Result<String> {
+    let _evaluating = Evaluating::enter()?;
     let mut runner = runner();
     let text = runner.explain(&Wanted { roots, updates: &[], alone: false });
     runner.gathered.clear();

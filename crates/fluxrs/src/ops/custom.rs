@@ -2,7 +2,10 @@
 
 use super::{Op, Pullback};
 use crate::dtype::DType;
-use crate::graph::{Srcs, Tensor, lock};
+use crate::error::Result;
+use crate::evaluate::overwritten;
+use crate::graph::{Srcs, Tensor, lock, no_grad};
+use crate::leaf::by_number;
 use crate::shape::Shape;
 use std::sync::Arc;
 
@@ -12,8 +15,26 @@ pub fn custom(value: &Tensor, inputs: &[Tensor], pullback: Arc<dyn Pullback>) ->
     Tensor::node(Op::Custom(pullback), srcs, value.shape().into(), value.dtype())
 }
 
+/// The result of a function that ran in a [`Checkpoint`](crate::graph::Checkpoint) scope, which `pullback` runs again. Once its value
+/// is there, nothing of the function's graph is held.
+pub fn checkpointed(y: &Tensor, inputs: &[Tensor], pullback: Arc<dyn Pullback>) -> Tensor {
+    custom(&no_grad(|| y.copied()), inputs, pullback)
+}
+
 /// The shapes and types that the gradients of a custom node must have.
 pub fn input_shapes(out: &Tensor) -> Vec<(Shape, DType)> {
     let srcs = out.0.srcs.get(&lock()).clone();
     srcs.iter().skip(1).map(|s| (s.shape().into(), s.dtype())).collect()
+}
+
+/// An error if an input is a parameter that was updated since: what a pullback computes of it again would not be the same.
+pub fn inputs_are_current(out: &Tensor) -> Result<()> {
+    let srcs = out.0.srcs.get(&lock()).clone();
+    for s in srcs.iter().skip(1).filter(|s| s.0.leaf != 0) {
+        let stale = by_number(s.0.leaf).is_none_or(|leaf| leaf.is_queued() || !leaf.peek().ptr_eq(s));
+        if stale {
+            return Err(overwritten(&s.0));
+        }
+    }
+    Ok(())
 }

@@ -1,30 +1,79 @@
 //! Rows by number: gather and its adjoint, scatter-add.
 
+use super::rules::choose;
 use super::{Op, Operand, OperandMut, Structured};
 use crate::bail;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::graph::Tensor;
+use crate::hash::Hasher;
+use crate::origin::Origin;
 use crate::shape::{self, Shape, show};
 use crate::with_element;
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 /// `srcs[0]` (n, …), `srcs[1]` indices of any shape ↦ (indices…, …). Negative indices count from the end.
-pub struct Gather;
+pub struct Gather {
+    of: Indexed,
+}
 
 /// `srcs[0]` rows (indices…, …), `srcs[1]` indices ↦ (n, …): the sums of the rows of each index, zeros where there are none.
 pub struct ScatterAdd {
-    pub rows: usize,
+    rows: usize,
+    of: Indexed,
 }
 
-/// An index as a row number, or the error that names it.
-pub(super) fn row(op: &str, index: i64, rows: usize) -> Result<usize> {
-    let plain = if index < 0 { index + rows as i64 } else { index };
-    if plain < 0 || plain >= rows as i64 {
-        return Err(Error::Index(format!("{op}: index {index} is out of range for an axis of length {rows}")));
+/// What indices stand for: the axes as the caller counts them, with their lengths, and where the call was.
+#[derive(Clone)]
+pub(super) struct Indexed {
+    axes: SmallVec<[(usize, usize); 2]>,
+    pub origin: Origin,
+}
+
+/// Indices that are wrong in one of several axes stand for themselves beyond −2⁶² + axis · 2⁴⁸.
+const WRONG: i64 = -(1 << 62);
+const FIELD: i64 = 1 << 48;
+
+impl Indexed {
+    pub fn one(axis: usize, len: usize) -> Indexed {
+        Indexed { axes: smallvec![(axis, len)], origin: Origin::here() }
     }
-    Ok(plain as usize)
+
+    pub fn gradient_of(&self, op: &'static str) -> Indexed {
+        Indexed { axes: self.axes.clone(), origin: self.origin.gradient_of(op) }
+    }
+
+    /// The axes are part of the code, since the error names them.
+    pub fn key(&self) -> u64 {
+        let mut h = Hasher::new(self.axes.len() as u64);
+        for &(axis, len) in &self.axes {
+            h.add(axis as u64);
+            h.add(len as u64);
+        }
+        h.finish()
+    }
+
+    /// An index as a row number, or the error that names it.
+    #[inline]
+    pub fn row(&self, op: &str, index: i64, rows: usize) -> Result<usize> {
+        let plain = if index < 0 { index + rows as i64 } else { index };
+        if plain < 0 || plain >= rows as i64 { Err(self.error(op, index)) } else { Ok(plain as usize) }
+    }
+
+    #[cold]
+    fn error(&self, op: &str, index: i64) -> Error {
+        let field = if self.axes.len() > 1 { (index - WRONG + FIELD / 2).div_euclid(FIELD) } else { 0 };
+        let text = match self.axes.get(field as usize) {
+            Some((axis, len)) if self.axes.len() == 1 || index < WRONG + FIELD * self.axes.len() as i64 => {
+                let index = if self.axes.len() > 1 { index - WRONG - field * FIELD } else { index };
+                format!("{op}: index {index} is out of range for axis {axis} of size {len}")
+            }
+            _ => format!("{op}: an index is out of range"),
+        };
+        Error::Index(text)
+    }
 }
 
 impl Structured for Gather {
@@ -32,25 +81,33 @@ impl Structured for Gather {
         "take"
     }
 
+    fn key(&self) -> u64 {
+        self.of.key()
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        Some(&self.of.origin)
+    }
+
     fn gradient(&self, i: usize, srcs: &[Tensor], _: &Tensor, g: &Tensor) -> Option<Tensor> {
-        (i == 0).then(|| scatter_rows(g, &srcs[1], srcs[0].shape()))
+        (i == 0).then(|| scatter_rows(g, &srcs[1], srcs[0].shape(), self.of.gradient_of(self.name())))
     }
 
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
-        fn gather<T: Element>(x: &[T], rows: usize, index: &[i64], out: &mut [T]) -> Result<()> {
+        fn gather<T: Element>(of: &Indexed, x: &[T], rows: usize, index: &[i64], out: &mut [T]) -> Result<()> {
             if out.is_empty() {
                 return Ok(());
             }
             let width = out.len() / index.len();
             for (to, &i) in out.chunks_exact_mut(width).zip(index) {
-                let at = row("take", i, rows)? * width;
+                let at = of.row("take", i, rows)? * width;
                 to.copy_from_slice(&x[at..at + width]);
             }
             Ok(())
         }
         let mut out = out;
         let rows = srcs[0].shape[0];
-        with_element!(out.dtype, T => gather::<T>(srcs[0].as_slice(), rows, srcs[1].as_slice(), out.as_mut_slice()))
+        with_element!(out.dtype, T => gather::<T>(&self.of, srcs[0].as_slice(), rows, srcs[1].as_slice(), out.as_mut_slice()))
     }
 
     fn shader(&self) -> Option<&'static str> {
@@ -64,22 +121,26 @@ impl Structured for ScatterAdd {
     }
 
     fn key(&self) -> u64 {
-        self.rows as u64
+        self.of.key() ^ self.rows as u64
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        Some(&self.of.origin)
     }
 
     fn gradient(&self, i: usize, srcs: &[Tensor], _: &Tensor, g: &Tensor) -> Option<Tensor> {
-        (i == 0).then(|| gather_rows(g, &srcs[1]))
+        (i == 0).then(|| gather_rows(g, &srcs[1], self.of.gradient_of(self.name())))
     }
 
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
-        fn scatter<T: Element + std::ops::AddAssign>(x: &[T], rows: usize, index: &[i64], out: &mut [T]) -> Result<()> {
+        fn scatter<T: Element + AddAssign>(op: &ScatterAdd, x: &[T], index: &[i64], out: &mut [T]) -> Result<()> {
             out.fill(T::default());
             if x.is_empty() {
                 return Ok(());
             }
             let width = x.len() / index.len();
             for (from, &i) in x.chunks_exact(width).zip(index) {
-                let at = row("scatter_add", i, rows)? * width;
+                let at = op.of.row("scatter_add", i, op.rows)? * width;
                 out[at..at + width].iter_mut().zip(from).for_each(|(o, &f)| *o += f);
             }
             Ok(())
@@ -87,10 +148,10 @@ impl Structured for ScatterAdd {
         let mut out = out;
         let (x, index) = (srcs[0], srcs[1].as_slice());
         match out.dtype {
-            DType::F32 => scatter::<f32>(x.as_slice(), self.rows, index, out.as_mut_slice()),
-            DType::F64 => scatter::<f64>(x.as_slice(), self.rows, index, out.as_mut_slice()),
-            DType::I32 => scatter::<i32>(x.as_slice(), self.rows, index, out.as_mut_slice()),
-            DType::I64 => scatter::<i64>(x.as_slice(), self.rows, index, out.as_mut_slice()),
+            DType::F32 => scatter::<f32>(self, x.as_slice(), index, out.as_mut_slice()),
+            DType::F64 => scatter::<f64>(self, x.as_slice(), index, out.as_mut_slice()),
+            DType::I32 => scatter::<i32>(self, x.as_slice(), index, out.as_mut_slice()),
+            DType::I64 => scatter::<i64>(self, x.as_slice(), index, out.as_mut_slice()),
             DType::Bool => bail!(Type, "scatter_add: bool rows cannot be added"),
         }
     }
@@ -101,15 +162,15 @@ impl Structured for ScatterAdd {
 }
 
 /// Rows of `x` (along axis 0) by an int64 tensor of indices.
-pub(crate) fn gather_rows(x: &Tensor, index: &Tensor) -> Tensor {
+fn gather_rows(x: &Tensor, index: &Tensor, of: Indexed) -> Tensor {
     let mut shape = Shape::from(index.shape());
     shape.extend_from_slice(&x.shape()[1..]);
-    Tensor::node(Op::Structured(Arc::new(Gather)), smallvec![x.clone(), index.clone()], shape, x.dtype())
+    Tensor::node(Op::Structured(Arc::new(Gather { of })), smallvec![x.clone(), index.clone()], shape, x.dtype())
 }
 
 /// The adjoint of `gather_rows` from a tensor of this shape.
-pub(crate) fn scatter_rows(rows: &Tensor, index: &Tensor, shape: &[usize]) -> Tensor {
-    let op = ScatterAdd { rows: shape[0] };
+fn scatter_rows(rows: &Tensor, index: &Tensor, shape: &[usize], of: Indexed) -> Tensor {
+    let op = ScatterAdd { rows: shape[0], of };
     Tensor::node(Op::Structured(Arc::new(op)), smallvec![rows.clone(), index.clone()], shape.into(), rows.dtype())
 }
 
@@ -124,7 +185,7 @@ pub fn take(x: &Tensor, index: &Tensor, axis: isize) -> Result<Tensor> {
     if x.shape()[axis] == 0 && index.size() > 0 {
         bail!(Index, "take: axis {axis} of shape {} has no elements", show(x.shape()));
     }
-    let rows = gather_rows(&x.moveaxis(axis as isize, 0)?, &index);
+    let rows = gather_rows(&x.moveaxis(axis as isize, 0)?, &index, Indexed::one(axis, x.shape()[axis]));
     // The index's axes stand in front; they belong where the axis was.
     let (k, n) = (index.ndim(), rows.ndim());
     let perm: Vec<usize> = (k..k + axis).chain(0..k).chain(k + axis..n).collect();
@@ -133,6 +194,11 @@ pub fn take(x: &Tensor, index: &Tensor, axis: isize) -> Result<Tensor> {
 
 /// Elements at one index tensor for each of the leading axes; the index tensors broadcast together.
 pub fn take_at(x: &Tensor, indices: &[Tensor]) -> Result<Tensor> {
+    take_along_axes(x, indices, &(0..indices.len()).collect::<Vec<_>>())
+}
+
+/// As `take_at`, where the leading axes have other numbers for the caller.
+pub fn take_along_axes(x: &Tensor, indices: &[Tensor], axes: &[usize]) -> Result<Tensor> {
     if indices.len() > x.ndim() {
         bail!(Index, "indexing: {} indices for a tensor of shape {}", indices.len(), show(x.shape()));
     }
@@ -144,20 +210,40 @@ pub fn take_at(x: &Tensor, indices: &[Tensor]) -> Result<Tensor> {
     for i in &indices {
         shape = shape::broadcast("indexing", &shape, i.shape())?;
     }
-    // One index into the leading axes seen as one; each part is brought into range by itself first.
-    let mut flat: Option<Tensor> = None;
-    for (i, &n) in indices.iter().zip(x.shape()) {
-        let checked = wrap_index(&i.cast(DType::I64), n);
+    if indices.is_empty() {
+        return Ok(x.clone());
+    }
+    let (lead, rest) = x.shape().split_at(indices.len());
+    let rows: Shape = std::iter::once(shape::size(lead)).chain(rest.iter().copied()).collect();
+    let of = Indexed { axes: axes.iter().copied().zip(lead.iter().copied()).collect(), origin: Origin::here() };
+    Ok(gather_rows(&x.reshape_to(&rows), &flat_index(&indices, lead).broadcast_shape(&shape), of))
+}
+
+/// One index into several axes seen as one, or what says which of them is out of range.
+fn flat_index(indices: &[Tensor], lengths: &[usize]) -> Tensor {
+    let number = |n: i64| Tensor::number(n);
+    if let [only] = indices {
+        return only.cast(DType::I64);
+    }
+    let (mut flat, mut checks) = (None, Vec::new());
+    for (k, (index, &n)) in indices.iter().zip(lengths).enumerate() {
+        let (index, n) = (index.cast(DType::I64), n as i64);
+        let plain = choose(&index.less(&number(0)), &index + n, &index);
+        let inside = plain.less(&number(n)).logical_and(&plain.greater_equal(&number(0)));
+        // A GPU's integers have 32 bits: there the index itself does not fit beside the axis.
+        let wrong = match index.device().is_cpu() {
+            true => index.maximum(&number(1 - FIELD / 2)).minimum(&number(FIELD / 2 - 1)) + (WRONG + k as i64 * FIELD),
+            false => Tensor::full(&[], i32::MIN as i64, DType::I64),
+        };
+        checks.push((inside, wrong));
         flat = Some(match flat {
-            None => checked,
-            Some(f) => f * n as i64 + checked,
+            None => plain,
+            Some(f) => f * n + plain,
         });
     }
-    let Some(flat) = flat else { return Ok(x.clone()) };
-    let lead = indices.len();
-    let mut rows: Shape = smallvec![shape::size(&x.shape()[..lead])];
-    rows.extend_from_slice(&x.shape()[lead..]);
-    Ok(gather_rows(&x.reshape_to(&rows), &flat.broadcast_shape(&shape)))
+    // The first wrong one is named.
+    let flat = flat.expect("one index at least");
+    checks.into_iter().rev().fold(flat, |rest, (inside, wrong)| choose(&inside, rest, wrong))
 }
 
 /// Where a mask is true: the indices along each axis, in row-major order, as int64. Looks at the values, so it evaluates.
@@ -173,13 +259,4 @@ pub fn nonzero(mask: &Tensor) -> Result<Vec<Tensor>> {
         Tensor::from_slice(&index, &[found.len()])
     };
     mask.shape().iter().zip(&layout).map(along).collect()
-}
-
-/// Negative indices counted from the end; what is out of range becomes an index that no axis has.
-fn wrap_index(index: &Tensor, n: usize) -> Tensor {
-    use super::rules::choose;
-    let number = |x: usize| Tensor::number(x as i64);
-    let plain = choose(&index.less(&number(0)), index + n as i64, index);
-    let inside = plain.less(&number(n)).logical_and(&plain.greater_equal(&number(0)));
-    choose(&inside, plain, i64::MAX / 4)
 }

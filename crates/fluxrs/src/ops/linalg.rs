@@ -10,6 +10,7 @@ use crate::cpu::math::Real;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::graph::Tensor;
+use crate::origin::Origin;
 use crate::per_isa;
 use crate::shape::{self, Shape, show};
 use rayon::prelude::*;
@@ -21,13 +22,19 @@ use std::sync::atomic::AtomicBool;
 struct Solve {
     /// What the user called.
     op: &'static str,
+    origin: Origin,
 }
 
 /// `srcs[0]` (…, n, n) ↦ its inverse.
-struct Inverse;
+struct Inverse {
+    origin: Origin,
+}
 
 /// `srcs[0]` (…, n, n) ↦ (…).
-struct Determinant;
+struct Determinant {
+    /// For its gradient, which needs the inverse.
+    origin: Origin,
+}
 
 /// Multiplications of one elimination step that are worth other threads.
 const PARALLEL: usize = 1 << 17;
@@ -201,9 +208,13 @@ impl Structured for Solve {
         self.op
     }
 
+    fn origin(&self) -> Option<&Origin> {
+        Some(&self.origin)
+    }
+
     /// A·X = B: dB = A⁻ᵀ·g, dA = −dB·Xᵀ.
     fn gradient(&self, i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
-        let db = solve_node(self.op, &transposed(&srcs[0]), g);
+        let db = solve_node(self.op, self.origin.gradient_of(self.op), &transposed(&srcs[0]), g);
         Some(if i == 1 { db } else { -product(&db, &transposed(out)) })
     }
 
@@ -223,6 +234,10 @@ impl Structured for Solve {
 impl Structured for Inverse {
     fn name(&self) -> &'static str {
         "inv"
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        Some(&self.origin)
     }
 
     /// dA = −Xᵀ·g·Xᵀ.
@@ -252,7 +267,7 @@ impl Structured for Determinant {
     /// dA = g · det A · A⁻ᵀ.
     fn gradient(&self, _: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
         let scale = (g * out).expand_dims(&[-2, -1]).expect("two axes of the matrix");
-        Some(scale * transposed(&inverse_node(&srcs[0])))
+        Some(scale * transposed(&inverse_node(&srcs[0], self.origin.gradient_of("det"))))
     }
 
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
@@ -277,12 +292,12 @@ impl Structured for Determinant {
     }
 }
 
-fn solve_node(op: &'static str, a: &Tensor, b: &Tensor) -> Tensor {
-    Tensor::node(Op::Structured(Arc::new(Solve { op })), smallvec![a.clone(), b.clone()], b.shape().into(), b.dtype())
+fn solve_node(op: &'static str, origin: Origin, a: &Tensor, b: &Tensor) -> Tensor {
+    Tensor::node(Op::Structured(Arc::new(Solve { op, origin })), smallvec![a.clone(), b.clone()], b.shape().into(), b.dtype())
 }
 
-fn inverse_node(a: &Tensor) -> Tensor {
-    Tensor::node(Op::Structured(Arc::new(Inverse)), smallvec![a.clone()], a.shape().into(), a.dtype())
+fn inverse_node(a: &Tensor, origin: Origin) -> Tensor {
+    Tensor::node(Op::Structured(Arc::new(Inverse { origin })), smallvec![a.clone()], a.shape().into(), a.dtype())
 }
 
 /// A square matrix, or a stack of them, in a float type.
@@ -306,7 +321,7 @@ fn solve_as(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     }
     let lead = shape::broadcast(op, &a.shape()[..a.ndim() - 2], &columns.shape()[..columns.ndim() - 2])?;
     let full = |r: usize, c: usize| -> Shape { lead.iter().copied().chain([r, c]).collect() };
-    let x = solve_node(op, &a.broadcast_shape(&full(n, n)), &columns.broadcast_shape(&full(n, k)));
+    let x = solve_node(op, Origin::here(), &a.broadcast_shape(&full(n, n)), &columns.broadcast_shape(&full(n, k)));
     let flat: Shape = lead.iter().copied().chain([n]).collect();
     Ok(if vector { x.reshape_to(&flat) } else { x })
 }
@@ -333,7 +348,7 @@ pub fn rdivide(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// The inverse of a square matrix, or of each of a stack. A singular one fails the evaluation.
 pub fn inverse(a: &Tensor) -> Result<Tensor> {
-    Ok(inverse_node(&square("inv", a)?))
+    Ok(inverse_node(&square("inv", a)?, Origin::here()))
 }
 
 /// The determinant of a square matrix, or of each of a stack. Its gradient needs the inverse.
@@ -341,5 +356,5 @@ pub fn det(a: &Tensor) -> Result<Tensor> {
     let a = square("det", a)?;
     let lead = Shape::from(&a.shape()[..a.ndim() - 2]);
     let dtype = a.dtype();
-    Ok(Tensor::node(Op::Structured(Arc::new(Determinant)), smallvec![a], lead, dtype))
+    Ok(Tensor::node(Op::Structured(Arc::new(Determinant { origin: Origin::here() })), smallvec![a], lead, dtype))
 }

@@ -4,7 +4,7 @@ use super::Op;
 use crate::bail;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::graph::Tensor;
+use crate::graph::{Tensor, merge_guards};
 use crate::shape::{self, Shape, show};
 use smallvec::smallvec;
 
@@ -83,7 +83,9 @@ fn product(a: &Tensor, b: &Tensor) -> Tensor {
         shape.push(n);
     }
     if k == 0 {
-        return Tensor::guarded(Op::Fill, smallvec![Tensor::number(0.0)], shape, a.dtype(), a.device(), None);
+        // Nothing is read, but what derives from a loss does so even here.
+        let guards = merge_guards(&[a.clone(), b.clone()]);
+        return Tensor::guarded(Op::Fill, smallvec![Tensor::number(0.0)], shape, a.dtype(), a.device(), guards);
     }
     Tensor::node(Op::Matmul, smallvec![a.clone(), b.clone()], shape, a.dtype())
 }

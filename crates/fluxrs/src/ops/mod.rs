@@ -143,7 +143,7 @@ impl Op {
 
     /// Whether the result is dear enough to keep a forward evaluation's value for the backward pass.
     pub(crate) fn is_expensive(&self) -> bool {
-        matches!(self, Op::Matmul | Op::Reduce(_) | Op::Structured(_))
+        matches!(self, Op::Matmul | Op::Reduce(_) | Op::Structured(_) | Op::Custom(_))
     }
 }
 

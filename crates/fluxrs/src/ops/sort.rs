@@ -1,12 +1,13 @@
 //! Order along an axis: argsort, sort, the place of an extreme, and elements by index along an axis.
 
-use super::index::row;
+use super::index::Indexed;
 use super::structured::{go_on, room};
 use super::{Op, Operand, OperandMut, Structured};
 use crate::bail;
 use crate::dtype::{DType, Element};
 use crate::error::Result;
 use crate::graph::Tensor;
+use crate::origin::Origin;
 use crate::shape::{self, Shape, show};
 use crate::with_element;
 use rayon::prelude::*;
@@ -26,11 +27,14 @@ struct Argextreme {
 }
 
 /// `srcs[0]` (…, n), `srcs[1]` int64 (…, k) ↦ (…, k): elements of the last axis by index.
-struct TakeAlong;
+struct TakeAlong {
+    of: Indexed,
+}
 
 /// `srcs[0]` (…, k), `srcs[1]` int64 (…, k) ↦ (…, n): the sums of the elements of each index.
 struct AddAlong {
     n: usize,
+    of: Indexed,
 }
 
 /// What orders elements as their sort does: an integer, the greatest one for NaN.
@@ -185,22 +189,30 @@ impl Structured for TakeAlong {
         "take_along_axis"
     }
 
+    fn key(&self) -> u64 {
+        self.of.key()
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        Some(&self.of.origin)
+    }
+
     fn gradient(&self, i: usize, srcs: &[Tensor], _: &Tensor, g: &Tensor) -> Option<Tensor> {
-        (i == 0).then(|| add_along(g, &srcs[1], srcs[0].shape()[srcs[0].ndim() - 1]))
+        (i == 0).then(|| add_along(g, &srcs[1], srcs[0].shape()[srcs[0].ndim() - 1], self.of.gradient_of(self.name())))
     }
 
     fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
-        fn take<T: Element>(x: &[T], n: usize, index: &[i64], k: usize, out: &mut [T]) -> Result<()> {
+        fn take<T: Element>(of: &Indexed, x: &[T], n: usize, index: &[i64], k: usize, out: &mut [T]) -> Result<()> {
             for (r, (out, index)) in out.chunks_exact_mut(k).zip(index.chunks_exact(k)).enumerate() {
                 for (o, &i) in out.iter_mut().zip(index) {
-                    *o = x[r * n + row("take_along_axis", i, n)?];
+                    *o = x[r * n + of.row("take_along_axis", i, n)?];
                 }
             }
             Ok(())
         }
         let (x, index) = (srcs[0], srcs[1]);
         let (n, k) = (x.shape[x.shape.len() - 1], index.shape[index.shape.len() - 1].max(1));
-        with_element!(out.dtype, T => take::<T>(x.as_slice(), n, index.as_slice(), k, out.as_mut_slice()))
+        with_element!(out.dtype, T => take::<T>(&self.of, x.as_slice(), n, index.as_slice(), k, out.as_mut_slice()))
     }
 
     fn shader(&self) -> Option<&'static str> {
@@ -214,19 +226,23 @@ impl Structured for AddAlong {
     }
 
     fn key(&self) -> u64 {
-        self.n as u64
+        self.of.key() ^ self.n as u64
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        Some(&self.of.origin)
     }
 
     fn gradient(&self, i: usize, srcs: &[Tensor], _: &Tensor, g: &Tensor) -> Option<Tensor> {
-        (i == 0).then(|| take_along(g, &srcs[1]))
+        (i == 0).then(|| take_along(g, &srcs[1], self.of.gradient_of(self.name())))
     }
 
     fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
-        fn add<T: Element + AddAssign>(x: &[T], index: &[i64], k: usize, n: usize, out: &mut [T]) -> Result<()> {
+        fn add<T: Element + AddAssign>(op: &AddAlong, x: &[T], index: &[i64], k: usize, out: &mut [T]) -> Result<()> {
             out.fill(T::default());
             for (r, (x, index)) in x.chunks_exact(k).zip(index.chunks_exact(k)).enumerate() {
                 for (&x, &i) in x.iter().zip(index) {
-                    out[r * n + row("add_along_axis", i, n)?] += x;
+                    out[r * op.n + op.of.row("add_along_axis", i, op.n)?] += x;
                 }
             }
             Ok(())
@@ -234,8 +250,8 @@ impl Structured for AddAlong {
         let (x, index) = (srcs[0], srcs[1].as_slice());
         let k = x.shape[x.shape.len() - 1].max(1);
         match out.dtype {
-            DType::F32 => add::<f32>(x.as_slice(), index, k, self.n, out.as_mut_slice()),
-            DType::F64 => add::<f64>(x.as_slice(), index, k, self.n, out.as_mut_slice()),
+            DType::F32 => add::<f32>(self, x.as_slice(), index, k, out.as_mut_slice()),
+            DType::F64 => add::<f64>(self, x.as_slice(), index, k, out.as_mut_slice()),
             other => bail!(Type, "add_along_axis: floats are needed, got {other}"),
         }
     }
@@ -245,15 +261,15 @@ impl Structured for AddAlong {
     }
 }
 
-fn take_along(x: &Tensor, index: &Tensor) -> Tensor {
+fn take_along(x: &Tensor, index: &Tensor, of: Indexed) -> Tensor {
     let shape = Shape::from(index.shape());
-    Tensor::node(Op::Structured(Arc::new(TakeAlong)), smallvec![x.clone(), index.clone()], shape, x.dtype())
+    Tensor::node(Op::Structured(Arc::new(TakeAlong { of })), smallvec![x.clone(), index.clone()], shape, x.dtype())
 }
 
-fn add_along(x: &Tensor, index: &Tensor, n: usize) -> Tensor {
+fn add_along(x: &Tensor, index: &Tensor, n: usize, of: Indexed) -> Tensor {
     let mut shape = Shape::from(index.shape());
     *shape.last_mut().expect("made with an axis") = n;
-    Tensor::node(Op::Structured(Arc::new(AddAlong { n })), smallvec![x.clone(), index.clone()], shape, x.dtype())
+    Tensor::node(Op::Structured(Arc::new(AddAlong { n, of })), smallvec![x.clone(), index.clone()], shape, x.dtype())
 }
 
 /// `x[…, index[…, j, …], …]` along one axis: the other axes of the two broadcast. Without an axis both are flat.
@@ -266,7 +282,7 @@ pub fn take_along_axis(x: &Tensor, index: &Tensor, axis: Option<isize>) -> Resul
         if index.ndim() != 1 {
             bail!(Shape, "{OP}: without an axis the indices must have one, got shape {}", show(index.shape()));
         }
-        return Ok(take_along(&x.as_array().reshape_to(&[x.size()]), &index.cast(DType::I64)));
+        return Ok(take_along(&x.as_array().reshape_to(&[x.size()]), &index.cast(DType::I64), Indexed::one(0, x.size())));
     };
     let axis = shape::axis(OP, axis, x.ndim())?;
     if index.ndim() != x.ndim() {
@@ -283,7 +299,7 @@ pub fn take_along_axis(x: &Tensor, index: &Tensor, axis: Option<isize>) -> Resul
     let lead = shape::broadcast(OP, &x.shape()[..last], &index.shape()[..last])?;
     let with = |n: usize| -> Shape { lead.iter().copied().chain([n]).collect() };
     let (n, k) = (x.shape()[last], index.shape()[last]);
-    take_along(&x.broadcast_shape(&with(n)), &index.broadcast_shape(&with(k))).moveaxis(-1, axis as isize)
+    take_along(&x.broadcast_shape(&with(n)), &index.broadcast_shape(&with(k)), Indexed::one(axis, n)).moveaxis(-1, axis as isize)
 }
 
 fn arg_of(op: Argextreme, x: &Tensor, axis: Option<isize>, keepdims: bool) -> Result<Tensor> {

@@ -4,6 +4,7 @@ use crate::bail;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::Tensor;
+use crate::origin::Origin;
 use crate::shape;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -77,6 +78,11 @@ pub trait Structured: Send + Sync {
     /// Roughly how many nanoseconds the kernel takes: long ones are watched for interrupts.
     fn cost(&self, out: &Tensor) -> usize {
         out.size() * 4
+    }
+
+    /// Where it was called, for an op that can fail on values.
+    fn origin(&self) -> Option<&Origin> {
+        None
     }
 
     /// The name of its shader in `shaders/`, for devices that run WGSL.

@@ -122,7 +122,7 @@ impl Program {
         let cost = op.cost(&pending.locals[i].node);
         let label = op.name().into();
         self.kernels.push(Kernel {
-            body: Body::Structured(Call { op: op.clone(), srcs, out, shape, dtype: pending.dtype(i) }),
+            body: Body::Structured(Call { op: op.clone(), local: i as u32, srcs, out, shape, dtype: pending.dtype(i) }),
             label,
             cost,
         });

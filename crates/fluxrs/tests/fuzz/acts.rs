@@ -1,15 +1,15 @@
 //! What a program may do. Each act draws all it needs from a generator of its own, so that leaving some out leaves the others as they are.
 
-use crate::calls;
 use crate::random::Random;
-use crate::world::{Fault, Origin, Param, Var, World, data, elements};
+use crate::world::{Fault, Origin, Param, Var, World, data, elements, is_of_values, is_overwritten};
+use crate::{calls, nested, structured, threads};
 use fluxrs::buffer::faults;
 use fluxrs::evaluate::{self, Handle};
 use fluxrs::leaf::{self, Leaf};
 use fluxrs::ops::Op;
-use fluxrs::reference;
+use fluxrs::reference::{self, Array};
 use fluxrs::tape::{self, Target};
-use fluxrs::{DType, Error, Tensor, no_grad};
+use fluxrs::{DType, Error, Result, Tensor, no_grad};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -75,8 +75,13 @@ fn new_param(w: &mut World, r: &mut Random) {
     });
 }
 
-fn some_param(w: &World, r: &mut Random) -> Option<usize> {
+pub fn some_param(w: &World, r: &mut Random) -> Option<usize> {
     (!w.params.is_empty()).then(|| r.below(w.params.len()))
+}
+
+/// Data in the shape and type of a parameter.
+pub fn vector(r: &mut Random, like: &Array) -> Tensor {
+    data(&elements(r, like.len(), like.dtype, false), &like.shape, like.dtype)
 }
 
 /// A variable that shows a parameter as it is now.
@@ -135,7 +140,7 @@ fn evaluate_some(w: &mut World, r: &mut Random) {
     let roots: Vec<Tensor> = chosen.iter().map(|&i| w.vars[i].tensor().clone()).collect();
     match evaluate::evaluate(&roots) {
         Ok(()) => assert!(roots.iter().all(evaluate::is_ready), "what was asked for is not there"),
-        Err(Error::Index(_)) => {
+        Err(e) if is_of_values(&e) => {
             assert!(chosen.iter().any(|&i| w.vars[i].expected.is_err()), "an error of something not asked for")
         }
         Err(Error::Value(_)) => assert!(chosen.iter().any(|&i| w.vars[i].stale), "an error of something not asked for"),
@@ -186,7 +191,7 @@ fn finite(v: &Var) -> bool {
 }
 
 /// A float variable that something tracked is behind.
-fn some_loss(w: &World, r: &mut Random) -> Option<usize> {
+pub fn some_loss(w: &World, r: &mut Random) -> Option<usize> {
     let float = |v: &Var| v.tensor().is_tracked() && v.tensor().dtype().is_float();
     // A parameter that is not finite is no loss that anybody would be told of.
     let told = |v: &Var| finite(v) || !matches!(v.tensor().base().op(), Op::Data);
@@ -196,6 +201,9 @@ fn some_loss(w: &World, r: &mut Random) -> Option<usize> {
 /// A loss's number and whether it is stale: a version of a leaf that it needs has been overwritten.
 fn lose(w: &mut World, y: usize) -> (usize, bool) {
     let number = w.loss_number(w.vars[y].tensor().id(), finite(&w.vars[y]));
+    if w.vars[y].expected.is_err() {
+        w.broken.insert(number);
+    }
     let stale = w.vars[y].stale || w.vars[y].versions.iter().any(|&(p, version)| w.params[p].version != version);
     (number, stale)
 }
@@ -210,7 +218,14 @@ fn gradient_origin(w: &World, y: usize, loss: usize, stale: bool) -> Origin {
 }
 
 fn gradient(w: &mut World, r: &mut Random) {
-    let Some(y) = some_loss(w, r) else { return };
+    if let Some(y) = some_loss(w, r) {
+        let nest = r.once_in(3);
+        gradient_of(w, r, y, nest);
+    }
+}
+
+/// The gradients of `y` by some of what it depends on, as variables.
+pub fn gradient_of(w: &mut World, r: &mut Random, y: usize, nest: bool) -> Vec<usize> {
     let y_tensor = w.vars[y].tensor().clone();
     let mut targets = Vec::new();
     for p in 0..w.params.len() {
@@ -222,7 +237,6 @@ fn gradient(w: &mut World, r: &mut Random) {
         targets.push(Target::Node(w.vars[i].tensor().clone()));
     }
     let seed = w.find(r, |v| v.tensor().shape() == y_tensor.shape()).filter(|_| r.coin());
-    let nest = r.once_in(3);
     let (loss, stale) = lose(w, y);
     let mut origin = gradient_origin(w, y, loss, stale);
     w.say(format!("  gradient of v{} (loss {loss}, finite: {}), nest: {nest}", w.vars[y].id, w.losses[loss]));
@@ -232,10 +246,16 @@ fn gradient(w: &mut World, r: &mut Random) {
         origin.versions.extend(w.vars[i].versions.clone());
         w.vars[i].tensor().clone()
     });
-    let grads = tape::gradient(&y_tensor, seed.as_ref(), &targets, nest).expect("nothing here has a gradient that can fail");
+    let Some(grads) = taken(w, tape::gradient(&y_tensor, seed.as_ref(), &targets, nest), stale) else { return vec![] };
     drop((y_tensor, targets));
-    for g in grads.into_iter().flatten() {
-        w.add(g, origin.clone());
+    grads.into_iter().flatten().map(|g| w.add(g, origin.clone())).collect()
+}
+
+/// A gradient; none where a checkpoint would have had to run again with a parameter that was updated since.
+fn taken<T>(w: &World, grads: Result<T>, stale: bool) -> Option<T> {
+    match grads {
+        Err(e) if (stale || !w.queue.is_empty()) && is_overwritten(&e) => None,
+        grads => Some(grads.expect("nothing else here has a gradient that can fail")),
     }
 }
 
@@ -246,7 +266,8 @@ fn back(w: &mut World, r: &mut Random) {
     let origin = gradient_origin(w, y, loss, stale);
     w.say(format!("  back of v{} (loss {loss}, finite: {})", w.vars[y].id, w.losses[loss]));
     let targets: Vec<Target> = w.params.iter().map(|p| Target::Leaf(p.leaf.number())).collect();
-    let parts = tape::gradient(&y_tensor, None, &targets, false).expect("nothing here has a gradient that can fail");
+    let parts = tape::gradient(&y_tensor, None, &targets, false);
+    let Some(parts) = taken(w, parts, stale) else { return };
     for (p, part) in parts.into_iter().enumerate() {
         let Some(part) = part else { continue };
         let part = w.meaning(&part);
@@ -276,7 +297,8 @@ fn step(w: &mut World, r: &mut Random) {
     let origin = gradient_origin(w, y, loss, stale);
     w.say(format!("  step by v{} (loss {loss}, finite: {})", w.vars[y].id, w.losses[loss]));
     let targets: Vec<Target> = w.params.iter().map(|p| Target::Leaf(p.leaf.number())).collect();
-    let grads = tape::gradient(&y_tensor, None, &targets, false).expect("nothing here has a gradient that can fail");
+    let grads = tape::gradient(&y_tensor, None, &targets, false);
+    let Some(grads) = taken(w, grads, stale) else { return };
     if r.coin() {
         // What the loop of a user does: the loss is not looked at again.
         drop(y_tensor);
@@ -328,6 +350,17 @@ const ACTS: &[(usize, &str, Act)] = &[
     (14, "reduce", calls::reduce),
     (8, "matmul", calls::matmul),
     (5, "index", calls::index),
+    (4, "order", structured::order),
+    (3, "running", structured::running),
+    (5, "random", structured::random),
+    (3, "equations", structured::equations),
+    (4, "computed index", structured::computed),
+    (2, "custom gradient", nested::custom_gradient),
+    (2, "checkpoint", nested::checkpoint),
+    (2, "second", nested::second),
+    (1, "read elsewhere", threads::read_elsewhere),
+    (1, "update elsewhere", threads::update_elsewhere),
+    (1, "race", threads::race),
     (6, "read", read),
     (2, "evaluate", evaluate_some),
     (6, "update", update),

@@ -25,7 +25,7 @@ fn number(r: &mut Random) -> Number {
 }
 
 /// Makes a call and remembers what it was made of. What an op refuses is no affair of evaluation.
-fn call(w: &mut World, r: &mut Random, of: &[usize], f: impl FnOnce(&[Tensor]) -> Result<Tensor>) -> Option<usize> {
+pub fn call(w: &mut World, r: &mut Random, of: &[usize], f: impl FnOnce(&[Tensor]) -> Result<Tensor>) -> Option<usize> {
     let vars: Vec<_> = of.iter().map(|&i| &w.vars[i]).collect();
     let origin = Origin::of(&vars);
     let tensors: Vec<Tensor> = of.iter().map(|&i| w.vars[i].tensor().clone()).collect();

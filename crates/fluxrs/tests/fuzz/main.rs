@@ -5,7 +5,10 @@
 
 mod acts;
 mod calls;
+mod nested;
 mod random;
+mod structured;
+mod threads;
 mod world;
 
 use random::Random;
@@ -85,7 +88,9 @@ fn search(first: u64, step: u64, time: Duration) -> (Vec<u64>, u64) {
         if std::env::var_os("FLUXRS_FUZZ_TRACE").is_some() {
             eprintln!("program {seed}");
         }
-        if run(&program(seed)).is_err() {
+        if let Err((what, _)) = run(&program(seed)) {
+            // Said at once: it may not fail again.
+            eprintln!("program {seed}: {what}");
             failed.push(seed);
         }
         seed += step;

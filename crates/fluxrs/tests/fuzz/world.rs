@@ -69,6 +69,8 @@ pub struct World {
     pub queue: Vec<Waiting>,
     /// Whether each loss is finite.
     pub losses: Vec<bool>,
+    /// Losses that have no value.
+    pub broken: BTreeSet<usize>,
     loss_of: HashMap<u64, usize>,
     pub reference: Reference,
     pub fault: Fault,
@@ -100,8 +102,13 @@ impl Origin {
     }
 }
 
-fn is_overwritten(e: &Error) -> bool {
+pub fn is_overwritten(e: &Error) -> bool {
     matches!(e, Error::Value(text) if text.contains("overwritten"))
+}
+
+/// An index out of range or a singular matrix.
+pub fn is_of_values(e: &Error) -> bool {
+    matches!(e, Error::Index(_)) || matches!(e, Error::Value(text) if text.contains("singular"))
 }
 
 impl World {
@@ -111,6 +118,7 @@ impl World {
             params: vec![],
             queue: vec![],
             losses: vec![],
+            broken: BTreeSet::new(),
             loss_of: HashMap::new(),
             reference: Reference::default(),
             fault: Fault::None,
@@ -186,7 +194,7 @@ impl World {
             (Ok(want), Ok(got)) => {
                 assert!(want.same(&got), "v{} = {:?} differs from the reference at {}", v.id, v.tensor(), difference(want, &got))
             }
-            (Err(_), Err(Error::Index(_))) => {}
+            (Err(_), Err(e)) if is_of_values(&e) => {}
             (_, Err(e)) if v.stale && is_overwritten(&e) => {}
             (Err(want), Ok(_)) => panic!("v{} = {:?} has a value where an error was expected: {want}", v.id, v.tensor()),
             (want, Err(e)) => panic!("v{} = {:?}: {e} (expected {:?})", v.id, v.tensor(), want.as_ref().map(|a| &a.shape)),
@@ -229,13 +237,13 @@ impl World {
     pub fn settle(&mut self, result: Result<()>) {
         let queue = std::mem::take(&mut self.queue);
         self.say(format!("  flush of {} updates: {result:?}", queue.len()));
-        let broken = queue.iter().any(|w| w.value.is_err());
+        let broken = queue.iter().any(|w| w.value.is_err() || !w.guards.is_disjoint(&self.broken));
         let stale = queue.iter().any(|w| w.stale);
         let bad: BTreeSet<usize> = queue.iter().flat_map(|w| &w.guards).copied().filter(|&l| !self.losses[l]).collect();
         match &result {
             Ok(()) => assert!(queue.is_empty() || !broken && bad.is_empty(), "an update went through that had to fail: {bad:?}"),
             Err(e) if self.excused(e) => {}
-            Err(Error::Index(_)) if broken => {}
+            Err(e) if broken && is_of_values(e) => {}
             Err(Error::BadLoss(_)) if !bad.is_empty() => {}
             Err(e) if stale && is_overwritten(e) => {}
             Err(e) => panic!("an update failed: {e}"),
@@ -304,7 +312,7 @@ impl World {
             match reference::computed(&now) {
                 Ok(now) => assert!(want.same(&now), "the gradient of parameter {i} differs at {}", difference(want, &now)),
                 Err(e) if self.excused(&e) || p.grad_stale && is_overwritten(&e) => {}
-                Err(Error::Index(_)) if p.grad_broken => {}
+                Err(e) if p.grad_broken && is_of_values(&e) => {}
                 Err(e) => panic!("the gradient of parameter {i}: {e}"),
             }
         }

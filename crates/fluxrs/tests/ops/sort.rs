@@ -67,7 +67,7 @@ fn elements_along_an_axis() {
     assert_eq!(values(&take_along_axis(&x, &int64(&[5, 0], &[2]), None).unwrap()), [6.0, 1.0]);
     let bad = take_along_axis(&x, &int64(&[3], &[1, 1]), Some(1)).unwrap();
     let error = fluxrs::evaluate::evaluate(&[bad]).unwrap_err().to_string();
-    assert!(error.contains("index 3 is out of range for an axis of length 3"), "{error}");
+    assert!(error.contains("index 3 is out of range for axis 1 of size 3"), "{error}");
     assert!(take_along_axis(&x, &index.cast(fluxrs::DType::F32), Some(1)).unwrap_err().to_string().contains("astype"));
 }
 

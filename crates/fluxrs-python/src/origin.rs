@@ -1,0 +1,83 @@
+//! The line of the Python program that makes a call: the innermost one outside of this package.
+
+use fluxrs::origin::{Line, set_whereabouts};
+use pyo3::ffi::{PyEval_GetFrame, PyFrame_GetLineNumber, PyFrameObject};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use std::cell::Cell;
+
+thread_local! {
+    /// Whether this thread has let go of the GIL: there is no frame to look at then.
+    static DETACHED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` without the GIL.
+pub fn without_gil<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            DETACHED.set(self.0);
+        }
+    }
+    let _restore = Restore(DETACHED.replace(true));
+    py.detach(f)
+}
+
+/// Runs `f` with the GIL, from inside of what `without_gil` runs.
+pub fn with_gil<T>(f: impl FnOnce(Python<'_>) -> T) -> T {
+    Python::attach(|py| {
+        let was = DETACHED.replace(false);
+        let result = f(py);
+        DETACHED.set(was);
+        result
+    })
+}
+
+/// The running line, if this thread runs Python.
+pub fn here() -> Option<Line> {
+    if DETACHED.get() {
+        return None;
+    }
+    // SAFETY: the thread holds the GIL, since it called into the core and has not let go of it.
+    let py = unsafe { Python::assume_attached() };
+    let line = innermost(py);
+    if line.is_err() {
+        // Whatever went wrong, the call itself did not.
+        drop(PyErr::take(py));
+    }
+    line.ok().flatten()
+}
+
+fn innermost(py: Python<'_>) -> PyResult<Option<Line>> {
+    // SAFETY: the frame that runs is borrowed from the interpreter, and is none where no Python runs.
+    let mut frame = unsafe { Bound::from_borrowed_ptr_or_opt(py, PyEval_GetFrame().cast()) };
+    while let Some(now) = frame {
+        if is_ours(&now)? {
+            let back = now.getattr(intern!(py, "f_back"))?;
+            frame = (!back.is_none()).then_some(back);
+            continue;
+        }
+        // SAFETY: it is a frame.
+        let number = unsafe { PyFrame_GetLineNumber(now.as_ptr().cast::<PyFrameObject>()) };
+        let code = now.getattr(intern!(py, "f_code"))?;
+        let file = code.getattr(intern!(py, "co_filename"))?;
+        let file = file.cast::<PyString>()?.to_cow()?;
+        return Ok(Some(Line { file: file.as_ref().into(), number: number.max(0) as u32 }));
+    }
+    Ok(None)
+}
+
+/// Whether a frame runs code of this package.
+fn is_ours(frame: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = frame.py();
+    let globals = frame.getattr(intern!(py, "f_globals"))?;
+    let Some(name) = globals.cast::<PyDict>()?.get_item(intern!(py, "__name__"))? else { return Ok(false) };
+    let Ok(name) = name.cast::<PyString>() else { return Ok(false) };
+    let name = name.to_cow()?;
+    Ok(name.strip_prefix("fluxrs").is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+}
+
+pub fn install() {
+    set_whereabouts(here);
+}
