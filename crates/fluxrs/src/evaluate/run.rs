@@ -12,11 +12,11 @@ use crate::graph::{self, Graph, Node, Srcs, Tensor, Value};
 use crate::hash::Hasher128;
 use crate::leaf::{self, Queue, Update};
 use crate::ops::Op;
-use crate::plan::{Bindings, Plan};
+use crate::plan::{Bindings, Body, Plan};
 use crate::profile::span;
 use crate::schedule::{Local, LocalKind, schedule};
 use crate::tape;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::smallvec;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -136,11 +136,16 @@ pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
     }
     restart_count();
     let runner = &mut *runner;
+    // Empty, unless an evaluation ended in a fault.
+    runner.gathered.clear();
+    runner.written.clear();
+    runner.outputs.clear();
     let mut wanted = Wanted { roots, updates: &updates, alone: false };
     let mut result = runner.evaluate(g, &wanted);
     if matches!(result, Err(Error::Index(_) | Error::Value(_))) && !runner.gathered.held.is_empty() {
         // What was only computed along with the rest may be what failed: then the rest goes without it, and overwrites nothing.
         runner.gathered.clear();
+        runner.written.clear();
         runner.outputs.clear();
         wanted.alone = true;
         result = runner.evaluate(graph::lock(), &wanted);
@@ -190,7 +195,8 @@ impl Runner {
         let running = span("run", || "run".into());
         let result = execute(&prepared, &mut bindings);
         drop(running);
-        let failed = bindings.failed.map(|local| self.gathered.locals[local as usize].node.op());
+        // What only a written gradient has is not among the locals.
+        let failed = bindings.failed.and_then(|local| self.gathered.locals.get(local as usize)).map(|local| local.node.op());
         let origin = failed.and_then(|op| if let Op::Structured(s) = op { s.origin() } else { None });
         result.map_err(|e| origin.map_or_else(|| e.clone(), |origin| origin.named(e.clone())))?;
 
@@ -244,19 +250,34 @@ impl Runner {
         g = graph::lock();
         // Who shares a buffer decides what may be overwritten: it must not be the first gathering.
         let slots = std::mem::take(&mut self.gathered.slots).len();
-        collect(&mut g, wanted, Some(self.gathered.numbers.len()), &mut self.written)?;
+        let found = collect(&mut g, wanted, Some(self.gathered.numbers.len()), &mut self.written);
         let alike = self.written.slots.len() == slots && self.written.extends(&self.gathered);
-        let made = alike.then(|| (make_plan(&g, &self.written), kind(&g, &self.written)));
+        let made = (found.is_ok() && alike).then(|| (make_plan(&g, &self.written), kind(&g, &self.written)));
         drop(g);
         tape::settle(&promises);
-        if let Some((plan, kind)) = made {
+        found?;
+        if let Some((mut plan, kind)) = made {
+            self.renumber(&mut plan);
             std::mem::swap(&mut self.gathered.slots, &mut self.written.slots);
             return Ok((plan, kind, std::mem::take(&mut self.written.constants)));
         }
         self.gathered.clear();
+        self.written.clear();
         g = graph::lock();
         collect(&mut g, wanted, None, &mut self.gathered)?;
         Ok((make_plan(&g, &self.gathered), kind(&g, &self.gathered), vec![]))
+    }
+
+    /// Lets the calls of a plan that was made of the written graph name the locals of the short one.
+    fn renumber(&self, plan: &mut Plan) {
+        let short: FxHashMap<u64, u32> =
+            self.gathered.locals.iter().enumerate().map(|(i, local)| (local.node.id(), i as u32)).collect();
+        for kernel in &mut plan.kernels {
+            if let Body::Structured(call) = &mut kernel.body {
+                let node = &self.written.locals[call.local as usize].node;
+                call.local = short.get(&node.id()).copied().unwrap_or(u32::MAX);
+            }
+        }
     }
 
     fn explain(&mut self, wanted: &Wanted<'_>) -> Result<String> {
