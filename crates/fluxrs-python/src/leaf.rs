@@ -8,8 +8,10 @@ use fluxrs::{Tensor, no_grad};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// `param(x)`: a parameter, with its own copy of `x`; what `gradient` and `back` differentiate by.
 ///
@@ -108,10 +110,44 @@ pub fn commit(py: Python<'_>, opt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     if leaf::has_queued() {
         detached(py, leaf::flush)?;
     }
-    match (opt, t) {
-        (Some(opt), Some(t)) => opt.setattr("t", t + 1),
-        _ => Ok(()),
+    let (Some(opt), Some(t)) = (opt, t) else { return Ok(()) };
+    opt.setattr("t", t + 1)?;
+    if let Some(undone) = fluxrs::evaluate::late::take_last() {
+        let opt = PyWeakrefReference::new(opt)?.unbind();
+        let mut steps = steps_under_way();
+        // A mark that nobody else holds is of a step that is done.
+        steps.retain(|step| step.undone.load(Ordering::Acquire) || Arc::strong_count(&step.undone) > 1);
+        steps.push(Step { opt, undone });
     }
+    Ok(())
+}
+
+/// A step that an optimiser has counted and a device may still take back.
+struct Step {
+    opt: Py<PyWeakrefReference>,
+    undone: Arc<AtomicBool>,
+}
+
+static STEPS: Mutex<Vec<Step>> = Mutex::new(Vec::new());
+
+fn steps_under_way() -> MutexGuard<'static, Vec<Step>> {
+    STEPS.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Sets back the counters of the steps that came to nothing: called when it is raised why.
+pub fn uncount(py: Python<'_>) -> PyResult<()> {
+    let undone: Vec<Step> = {
+        let mut steps = steps_under_way();
+        let (undone, rest) = steps.drain(..).partition(|step| step.undone.load(Ordering::Acquire));
+        *steps = rest;
+        undone
+    };
+    for step in undone {
+        if let Some(opt) = step.opt.bind(py).upgrade() {
+            opt.setattr("t", opt.getattr("t")?.extract::<u64>()?.saturating_sub(1))?;
+        }
+    }
+    Ok(())
 }
 
 /// How many updates wait on this thread.

@@ -4,7 +4,7 @@ use crate::codegen::{self, Launch, Target};
 use crate::device::{Gpu, Limits};
 use crate::fault::{Fault, Result};
 use crate::pipeline::Kernel;
-use fluxrs::plan::{Body, Buf, Place, Plan};
+use fluxrs::plan::{Body, Buf, Kernel as Planned, Place, Plan};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -99,9 +99,10 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
     let mut launches: Vec<Launch> = Vec::new();
     let mut commit = None;
     let mut fresh_commit = false;
-    let mut indexes = false;
     let dtypes: Vec<_> = plan.buffers.iter().map(|buffer| buffer.dtype).collect();
-    let guarded = !plan.guards.is_empty();
+    let raises = |kernel: &Planned| matches!(&kernel.body, Body::Structured(call) if codegen::raises(call));
+    let indexes = plan.kernels.iter().any(raises);
+    let guarded = indexes || !plan.guards.is_empty();
     for (k, kernel) in plan.kernels.iter().enumerate() {
         if k == plan.commit {
             commit = Some(launches.len());
@@ -122,7 +123,6 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
         let made = codegen::launches(kernel, &targets, &dtypes, late && guarded, limits, &mut temporary);
         launches.extend(made.map_err(|fault| name_kernel(fault, &kernel.label))?);
         scratch.into_iter().for_each(|temp| temporaries.give(temp));
-        indexes |= matches!(kernel.body, Body::Structured(_));
         for buffer in used {
             let target = targets[buffer as usize];
             fresh_commit |= late && matches!(target, Target::Output(_));

@@ -6,6 +6,7 @@
 
 use crate::device::Gpu;
 use crate::fault::{Fault, Result};
+use fluxrs::evaluate::late::Commit;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -20,7 +21,8 @@ const CANARY: usize = 3;
 const INDEX: usize = 4;
 const STEP: usize = 7;
 
-const OPS: [&str; 4] = ["take", "scatter_add", "take_along_axis", "add_along_axis"];
+/// The ops that raise the index flag, each by its number from 1.
+pub(crate) const OPS: [&str; 4] = ["take", "scatter_add", "take_along_axis", "add_along_axis"];
 
 const WAITING: u8 = 0;
 const MAPPED: u8 = 1;
@@ -30,6 +32,8 @@ struct Flight {
     submission: wgpu::SubmissionIndex,
     readback: wgpu::Buffer,
     mapped: Arc<AtomicU8>,
+    /// What the host takes back if the step did not commit.
+    commit: Option<Arc<Commit>>,
 }
 
 /// What the flags said.
@@ -47,6 +51,13 @@ pub(crate) struct Steps {
     idle: Vec<wgpu::Buffer>,
     /// What was seen and not yet told.
     raised: Option<Raised>,
+    /// Commits that did not happen, each with the losses of its own that were bad, by their bits.
+    failed: Vec<(Arc<Commit>, u32)>,
+}
+
+/// Whether the bits of the status name this loss of the plan; those from the last bit on share it.
+pub(crate) fn is_bad(losses: u32, loss: usize) -> bool {
+    losses >> loss.min(31) & 1 == 1
 }
 
 fn buffer(device: &wgpu::Device, usage: wgpu::BufferUsages) -> wgpu::Buffer {
@@ -63,6 +74,7 @@ impl Steps {
             flights: VecDeque::new(),
             idle: Vec::new(),
             raised: None,
+            failed: Vec::new(),
         }
     }
 
@@ -91,6 +103,10 @@ impl Steps {
             if words[CANARY] != flight.step {
                 return Err(Fault::Lost("a step did not run to its end".to_owned()));
             }
+            if words[BAD] | words[INDEX] != 0 {
+                let own = if words[BAD_STEP] == flight.step { words[BAD_LOSSES] } else { 0 };
+                self.failed.extend(flight.commit.map(|commit| (commit, own)));
+            }
             if words[BAD] != 0 {
                 self.raised.get_or_insert(Raised::Loss { step: words[BAD_STEP], losses: words[BAD_LOSSES] });
             } else if words[INDEX] != 0 {
@@ -117,13 +133,22 @@ impl Steps {
         Ok(())
     }
 
-    /// A flag that was raised, lowered again: waits for the steps behind it, which committed nothing.
+    /// A flag that was raised, lowered again: waits for the steps behind it, which committed nothing, and sets back what the
+    /// host took for committed.
     pub fn take_raised(&mut self, gpu: &Gpu) -> Result<Option<Raised>> {
         if self.raised.is_some() {
             self.wait(gpu, 0, None)?;
             gpu.queue.write_buffer(&self.status, 0, &[0; BYTES as usize]);
+            for (commit, losses) in self.failed.drain(..).rev() {
+                commit.set_back(|loss| is_bad(losses, loss));
+            }
         }
         Ok(self.raised.take())
+    }
+
+    /// The number of the step under way, or of the last one.
+    pub fn number(&self) -> u32 {
+        self.step
     }
 
     /// Gives the step its number, before its first kernel.
@@ -133,8 +158,8 @@ impl Steps {
         encoder.copy_buffer_to_buffer(&self.ticket, 0, &self.status, 4 * STEP as u64, 4);
     }
 
-    /// Ends and submits a step.
-    pub fn submit(&mut self, gpu: &Gpu, mut encoder: wgpu::CommandEncoder) -> Result<()> {
+    /// Ends and submits a step, with what is to be taken back if it does not commit.
+    pub fn submit(&mut self, gpu: &Gpu, mut encoder: wgpu::CommandEncoder, commit: Option<Arc<Commit>>) -> Result<()> {
         use wgpu::BufferUsages as Usage;
         let fresh = || buffer(&gpu.device, Usage::MAP_READ | Usage::COPY_DST);
         let readback = self.idle.pop().unwrap_or_else(fresh);
@@ -146,7 +171,7 @@ impl Steps {
         readback.map_async(wgpu::MapMode::Read, .., move |result| {
             seen.store(if result.is_ok() { MAPPED } else { 2 }, Ordering::Release);
         });
-        self.flights.push_back(Flight { step: self.step, submission, readback, mapped });
+        self.flights.push_back(Flight { step: self.step, submission, readback, mapped, commit });
         gpu.check()
     }
 }

@@ -12,6 +12,8 @@ macro_rules! templates {
 templates! {
     /// Products of matrices.
     MATMUL: "matmul.wgsl",
+    /// What the next four share and stand behind.
+    INDEXED: "indexed.wgsl",
     /// Rows by number.
     GATHER: "gather.wgsl",
     /// The adjoint of gather.
@@ -34,9 +36,20 @@ templates! {
     GUARD: "guard.wgsl",
 }
 
-/// Every template with an entry point, each valid as it stands but for the library functions it calls.
+/// Every template with an entry point, with what stands before it; each valid but for the library functions it calls.
 #[cfg(test)]
-pub const ALL: [&str; 10] = [MATMUL, GATHER, SCATTER_ADD, TAKE_ALONG, ADD_ALONG, RANDOM, SCAN, ARGEXTREME, ARGSORT, GUARD];
+pub const ALL: [(&str, &str); 10] = [
+    ("", MATMUL),
+    (INDEXED, GATHER),
+    (INDEXED, SCATTER_ADD),
+    (INDEXED, TAKE_ALONG),
+    (INDEXED, ADD_ALONG),
+    ("", RANDOM),
+    ("", SCAN),
+    ("", ARGEXTREME),
+    ("", ARGSORT),
+    ("", GUARD),
+];
 
 /// `template` with each named part replaced; with `unroll`, marked loops are written out.
 pub(crate) fn fill(template: &str, parts: &[(&str, &str)], unroll: bool) -> String {

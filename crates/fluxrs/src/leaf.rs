@@ -208,6 +208,17 @@ impl Leaf {
         }
     }
 
+    /// Takes back an update that a device did not make after all. The memory is as it was, so that both values are.
+    pub(crate) fn set_back(&self, g: &mut Graph, update: &Update, values: Option<&(Tensor, Tensor)>) {
+        if let Some((old, new)) = values.filter(|(_, new)| self.current.get(g).ptr_eq(new)) {
+            let value = new.0.value.get(g).clone();
+            old.0.value.set(g, value);
+            self.current.set(g, old.clone());
+        }
+        self.grad.set(g, Grad::default());
+        self.restore_grad(g, update);
+    }
+
     /// Takes back everything since the first `back` of one of these losses.
     pub(crate) fn undo_grad(&self, g: &mut Graph, bad: &[Tensor]) {
         let mut grad = self.grad.get(g).clone();
@@ -281,6 +292,11 @@ pub fn flush() -> Result<()> {
     let result = evaluate::commit(&queue);
     let failure = queue.failure.lock().unwrap_or_else(|e| e.into_inner()).take();
     failure.map_or(result, Err)
+}
+
+/// Keeps what went wrong where nobody could be told, for this thread's next `flush`.
+pub(crate) fn fail(error: Error) {
+    QUEUE.with(|queue| *queue.failure.lock().unwrap_or_else(|e| e.into_inner()) = Some(error));
 }
 
 /// Whether this thread has queued something.

@@ -2,6 +2,7 @@
 
 use crate::buffer::Buffer;
 use crate::dtype::{DType, Number};
+use crate::evaluate::late::Commit;
 use crate::ops::reduce::Kind;
 use crate::ops::{Elementwise, Structured};
 use crate::shape::{Map, Shape};
@@ -230,6 +231,8 @@ pub struct Bindings<'a> {
     pub stop: &'a std::sync::atomic::AtomicBool,
     /// Which losses were Inf or NaN, found before the last segment, which then did not run.
     pub bad_losses: Vec<usize>,
+    /// Taken by a device that returns before it knows whether the last segment ran: it sets the commit back if not.
+    pub commit: Option<Arc<Commit>>,
 }
 
 impl Bindings<'_> {

@@ -19,7 +19,7 @@ use fluxrs::dtype::DType;
 use fluxrs::plan::{Body, Kernel, Mode};
 use spill::Targets;
 
-pub(crate) use structured::guard;
+pub(crate) use structured::{guard, raises};
 
 /// The dispatches of one kernel. `temporary` makes a temporary of that many words.
 pub(crate) fn launches(

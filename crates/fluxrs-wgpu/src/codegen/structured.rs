@@ -8,6 +8,7 @@ use crate::device::Limits;
 use crate::fault::{Fault, Result};
 use crate::library;
 use crate::pipeline::Access;
+use crate::steps::OPS;
 use crate::template::{self, fill};
 use fluxrs::dtype::{DType, Number};
 use fluxrs::plan::{Argument, Call, Load, Loop, Mode, Rank, Source, Store};
@@ -61,12 +62,13 @@ impl Op<'_, '_> {
         let groups = self.grid(items, threads);
         let mut args = Args::default();
         let [a, b, c] = sizes;
-        for word in [a, b, c, groups[0] as usize, self.offset(0), self.offset(1)] {
+        let number = 1 + OPS.iter().position(|&op| op == self.call.op.name()).unwrap_or(0);
+        for word in [a, b, c, groups[0] as usize, self.offset(0), self.offset(1), number] {
             args.size(word);
         }
         let (data, index) = (self.operand(0)?, self.operand(1)?);
         let bindings = vec![(data, Access::Read), (index, Access::Read), self.out(), (Target::Status, Access::Write)];
-        Ok(self.launch(text, bindings, args, groups))
+        Ok(self.launch(&(template::INDEXED.to_owned() + text), bindings, args, groups))
     }
 
     fn gather(&self) -> Result<Vec<Launch>> {
@@ -112,12 +114,11 @@ impl Op<'_, '_> {
     }
 
     fn add_along(&self) -> Result<Vec<Launch>> {
-        if self.call.srcs[0].dtype != DType::F32 {
-            return self.unsupported(" of integers");
-        }
         let (n, k) = (self.call.shape[self.call.shape.len() - 1], self.call.srcs[0].shape[self.call.shape.len() - 1]);
         let rows = size(&self.call.shape) / n.max(1);
-        Ok(vec![self.indexed(template::ADD_ALONG, [rows, n, k], rows, 64)?])
+        let alias = format!("alias Scalar = {};\n", super::builder::scalar(self.call.srcs[0].dtype));
+        let text = fill(template::ADD_ALONG, &[("scalar", &alias)], false);
+        Ok(vec![self.indexed(&text, [rows, n, k], rows, 64)?])
     }
 
     fn random(&self, dtype: DType) -> Result<Vec<Launch>> {
@@ -226,6 +227,11 @@ pub(crate) fn launches(call: &Call, targets: &mut Targets, dtype: DType, cost: u
         Some("argsort") => op.argsort(),
         _ => op.unsupported(""),
     }
+}
+
+/// Whether a call may raise the flag for an index out of range.
+pub(crate) fn raises(call: &Call) -> bool {
+    OPS.contains(&call.op.name())
 }
 
 /// The kernel that looks at a loss before the commit.

@@ -1,6 +1,7 @@
 //! One evaluation: plan, memory, run, publication.
 
 use super::gather::{Gathered, Publish, collect};
+use super::late::Commit;
 use super::{COUNTERS, MAX_PLANNED_NODES, MAX_PLANS, base_node, restart_count};
 use crate::bail;
 use crate::buffer::Buffer;
@@ -128,11 +129,18 @@ impl Runner {
         let prepared = self.prepare(&g)?;
         drop(g);
         drop(looking);
+        if let Err(late) = backend(prepared.plan.device).ready() {
+            // Of an earlier evaluation: that this one held more than it was asked for is not why.
+            self.gathered.held.clear();
+            return Err(late);
+        }
         self.allocate(&prepared.plan)?;
 
         let stop = AtomicBool::new(false);
         let (slots, numbers) = (&self.gathered.slots, &self.gathered.numbers);
-        let mut bindings = Bindings { slots, numbers, outputs: &self.outputs, stop: &stop, bad_losses: vec![] };
+        let commit = (!updates.is_empty() && !prepared.plan.device.is_cpu()).then(Arc::<Commit>::default);
+        let outputs = &self.outputs;
+        let mut bindings = Bindings { slots, numbers, outputs, stop: &stop, bad_losses: vec![], commit: commit.clone() };
         COUNTERS.runs.fetch_add(1, Ordering::Relaxed);
         COUNTERS.kernels.fetch_add(prepared.plan.kernels.len() as u64, Ordering::Relaxed);
         let running = span("run", || "run".into());
@@ -140,7 +148,8 @@ impl Runner {
         drop(running);
 
         let bad: Vec<Tensor> = bindings.bad_losses.iter().map(|&i| self.gathered.losses[i].0.clone()).collect();
-        self.publish(&prepared.plan, updates, &bad);
+        let late = commit.filter(|_| bindings.commit.is_none());
+        self.publish(&prepared.plan, updates, &bad, late.as_deref());
         if !bad.is_empty() {
             bail!(
                 BadLoss,
@@ -188,18 +197,23 @@ impl Runner {
     }
 
     /// Hands the results to their nodes and leaves; with a bad loss, to nodes alone.
-    fn publish(&mut self, plan: &Plan, updates: &[Update], bad: &[Tensor]) {
+    fn publish(&mut self, plan: &Plan, updates: &[Update], bad: &[Tensor], late: Option<&Commit>) {
         let mut g = graph::lock();
         let g = &mut *g;
         let gathered = &self.gathered;
+        let undone = !bad.is_empty() || late.is_some_and(Commit::is_undone);
+        let mut made: Vec<_> = updates.iter().filter(|_| late.is_some()).map(|u| (u.clone(), None)).collect();
         for (i, buffer) in self.outputs.drain(..).enumerate() {
             let node = &gathered.locals[gathered.requests[i].local as usize].node.0;
             match gathered.publish[i] {
-                Publish::Leaf(_) if !bad.is_empty() => {}
+                Publish::Leaf(_) if undone => {}
                 Publish::Leaf(u) => {
                     let old = updates[u].leaf.replace(g, buffer);
                     if plan.outputs[i].donor.is_some() {
                         old.0.value.set(g, Value::Overwritten);
+                    }
+                    if late.is_some() {
+                        made[u].1 = Some((old.clone(), updates[u].leaf.current(g).clone()));
                     }
                     self.dropped.push(smallvec![old]);
                 }
@@ -218,7 +232,10 @@ impl Runner {
         if gathered.backward {
             release_kept(g, &gathered.locals);
         }
-        if !bad.is_empty() {
+        if let (Some(late), false) = (late, undone) {
+            late.record(g, made, gathered.losses.iter().map(|(loss, _)| loss.clone()).collect());
+        }
+        if undone {
             for u in updates {
                 u.leaf.restore_grad(g, u);
                 u.leaf.undo_grad(g, bad);
