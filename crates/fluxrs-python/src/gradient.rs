@@ -1,7 +1,7 @@
 //! gradient, forward, withgradient and back.
 
-use crate::convert::{argument, strong};
-use crate::error::{DimensionMismatch, core, detached};
+use crate::convert::{argument, settle, strong};
+use crate::error::{DeviceError, DimensionMismatch, core, detached};
 use crate::params::{Found, PyGrads, PyParams};
 use crate::tensor::{PyTensor, leaf_object, zeros_of};
 use fluxrs::Tensor;
@@ -14,6 +14,7 @@ use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
@@ -214,9 +215,18 @@ fn withgradient<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bo
     Ok((PyTensor::new(if taken.nest { y } else { y.detached() }), shown))
 }
 
-/// A sensitivity in the shape of `y`: a number or a 0-d tensor broadcasts.
+/// A sensitivity in the shape of `y`, and where that lives: a number or a 0-d tensor broadcasts.
 fn sensitivity(op: &str, y: &Tensor, delta: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    let delta = argument(delta)?;
+    let mut both = [Cow::Borrowed(y), argument(delta)?];
+    settle(&[delta, delta], &mut both)?;
+    let [_, delta] = both;
+    if !delta.is_number() && delta.device() != y.device() {
+        return Err(DeviceError::new_err(format!(
+            "{op}: the sensitivity Δ lives on {}, the result on {}; move one with gpu(x) or cpu(x)",
+            delta.device(),
+            y.device()
+        )));
+    }
     if delta.ndim() != 0 && delta.shape() != y.shape() {
         return Err(DimensionMismatch::new_err(format!(
             "{op}: the sensitivity Δ has shape {}, the result {}; they must be equal, or Δ a number",

@@ -4,7 +4,7 @@ use crate::codegen::{self, Launch, Target};
 use crate::device::{Gpu, Limits};
 use crate::fault::{Fault, Result};
 use crate::pipeline::Kernel;
-use fluxrs::plan::{Body, Buf, Kernel as Planned, Place, Plan};
+use fluxrs::plan::{Buf, Place, Plan};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(crate) struct Lowered {
     pub commit: usize,
     pub temporaries: Vec<u64>,
     pub fresh_commit: bool,
-    pub indexes: bool,
+    pub raises: bool,
 }
 
 /// What a plan becomes on the device.
@@ -39,8 +39,8 @@ pub(crate) struct Compiled {
     pub patches: Vec<codegen::args::Patch>,
     /// Whether a result of the commit goes to memory of its own, so that the host must know at once whether it did.
     pub fresh_commit: bool,
-    /// Whether a kernel may raise the index flag.
-    pub indexes: bool,
+    /// Whether a kernel may raise a flag of its own.
+    pub raises: bool,
 }
 
 /// Bytes of an element on the device: a word each.
@@ -100,9 +100,8 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
     let mut commit = None;
     let mut fresh_commit = false;
     let dtypes: Vec<_> = plan.buffers.iter().map(|buffer| buffer.dtype).collect();
-    let raises = |kernel: &Planned| matches!(&kernel.body, Body::Structured(call) if codegen::raises(call));
-    let indexes = plan.kernels.iter().any(raises);
-    let guarded = indexes || !plan.guards.is_empty();
+    let raises = plan.kernels.iter().any(codegen::raises);
+    let guarded = raises || !plan.guards.is_empty();
     for (k, kernel) in plan.kernels.iter().enumerate() {
         if k == plan.commit {
             commit = Some(launches.len());
@@ -135,7 +134,7 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
         }
     }
     let commit = commit.unwrap_or(launches.len());
-    Ok(Lowered { launches, commit, temporaries: temporaries.bytes, fresh_commit: fresh_commit && guarded, indexes })
+    Ok(Lowered { launches, commit, temporaries: temporaries.bytes, fresh_commit: fresh_commit && guarded, raises })
 }
 
 fn name_kernel(fault: Fault, label: &str) -> Fault {
@@ -151,7 +150,7 @@ fn guards(plan: &Plan, targets: &[Target]) -> Vec<Launch> {
 }
 
 pub(crate) fn compile(gpu: &'static Gpu, plan: &Plan) -> Result<Compiled> {
-    let Lowered { launches, commit, temporaries, fresh_commit, indexes } = lower(plan, &gpu.limits)?;
+    let Lowered { launches, commit, temporaries, fresh_commit, raises } = lower(plan, &gpu.limits)?;
     let (mut words, mut patches, mut dispatches) = (Vec::new(), Vec::new(), Vec::new());
     let align = gpu.limits.align as usize / 4;
     for launch in launches {
@@ -170,5 +169,5 @@ pub(crate) fn compile(gpu: &'static Gpu, plan: &Plan) -> Result<Compiled> {
             cost: launch.cost,
         });
     }
-    Ok(Compiled { dispatches, commit, temporaries, words, patches, fresh_commit, indexes })
+    Ok(Compiled { dispatches, commit, temporaries, words, patches, fresh_commit, raises })
 }

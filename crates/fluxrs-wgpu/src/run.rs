@@ -53,18 +53,20 @@ impl GpuPlan {
     }
 
     /// Whether the host must know how a run ended before it goes on: where a commit that did not happen would leave a result
-    /// without a value, and where an index out of range would leave one with a wrong value.
+    /// without a value, and where an index out of range, or the like, would leave one with a wrong value.
     fn is_awaited(&self) -> bool {
-        self.compiled.indexes || self.losses > 0 && self.compiled.fresh_commit
+        self.compiled.raises || self.losses > 0 && self.compiled.fresh_commit
     }
 
-    fn write_args(&self, state: &mut State, bindings: &Bindings<'_>) {
-        let changed = Args::fill(&self.compiled.patches, bindings.numbers, &mut state.words);
-        if (changed || !state.written) && !state.words.is_empty() {
+    fn write_args(&self, state: &mut State, bindings: &Bindings<'_>) -> Result<()> {
+        let written = std::mem::take(&mut state.written);
+        let changed = Args::fill(&self.compiled.patches, bindings.numbers, &mut state.words)?;
+        if (changed || !written) && !state.words.is_empty() {
             let bytes: Vec<u8> = state.words.iter().flat_map(|word| word.to_le_bytes()).collect();
             self.gpu.queue.write_buffer(&self.args, 0, &bytes);
-            state.written = true;
         }
+        state.written = true;
+        Ok(())
     }
 
     /// The bind group of a dispatch for the buffers of this run.
@@ -126,7 +128,7 @@ impl GpuPlan {
             return Ok(());
         }
         let run = Run::new(self, bindings, steps)?;
-        self.write_args(&mut state, bindings);
+        self.write_args(&mut state, bindings)?;
         let mut at = 0;
         loop {
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());

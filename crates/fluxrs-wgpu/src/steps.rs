@@ -12,17 +12,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 const BYTES: u64 = 32;
-/// Words of the status: a loss was bad, in which step, which losses; the canary; an index was out of range (in
+/// Words of the status: a loss was bad, in which step, which losses; the canary; an index was out of range or the like (in
 /// which of `OPS`, from 1), which one, of how many; the number of the running step.
 const BAD: usize = 0;
 const BAD_STEP: usize = 1;
 const BAD_LOSSES: usize = 2;
 const CANARY: usize = 3;
-const INDEX: usize = 4;
+pub(crate) const INDEX: usize = 4;
 const STEP: usize = 7;
 
 /// The ops that raise the index flag, each by its number from 1.
-pub(crate) const OPS: [&str; 4] = ["take", "scatter_add", "take_along_axis", "add_along_axis"];
+pub(crate) const OPS: [&str; 7] = ["take", "scatter_add", "take_along_axis", "add_along_axis", "solve", "rdivide", "inv"];
+
+/// What the index flag said: the number of an op, or the one behind them.
+fn raised(words: &[u32]) -> Raised {
+    match OPS.get(words[0] as usize - 1) {
+        Some(&op @ ("solve" | "rdivide" | "inv")) => Raised::Singular { op, column: words[1], matrix: words[2] },
+        Some(&op) => Raised::Index { op, index: words[1] as i32, rows: words[2] },
+        None => Raised::Overflow,
+    }
+}
 
 const WAITING: u8 = 0;
 const MAPPED: u8 = 1;
@@ -41,6 +50,10 @@ struct Flight {
 pub enum Raised {
     Loss { step: u32, losses: u32 },
     Index { op: &'static str, index: i32, rows: u32 },
+    /// The matrix of the batch, or `u32::MAX` where there is but one.
+    Singular { op: &'static str, column: u32, matrix: u32 },
+    /// A result of int64 that does not fit 32 bits.
+    Overflow,
 }
 
 pub(crate) struct Steps {
@@ -110,8 +123,7 @@ impl Steps {
             if words[BAD] != 0 {
                 self.raised.get_or_insert(Raised::Loss { step: words[BAD_STEP], losses: words[BAD_LOSSES] });
             } else if words[INDEX] != 0 {
-                let op = OPS[(words[INDEX] as usize - 1).min(OPS.len() - 1)];
-                self.raised.get_or_insert(Raised::Index { op, index: words[INDEX + 1] as i32, rows: words[INDEX + 2] });
+                self.raised.get_or_insert_with(|| raised(&words[INDEX..]));
             }
         }
         Ok(())

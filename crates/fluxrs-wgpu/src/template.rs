@@ -30,15 +30,21 @@ templates! {
     SCAN: "scan.wgsl",
     /// Places of largest and smallest elements.
     ARGEXTREME: "argextreme.wgsl",
-    /// Indices that sort.
+    /// Elements as unsigned integers, for what sorts and stands behind it: short rows, and long ones.
+    KEY: "key.wgsl",
     ARGSORT: "argsort.wgsl",
+    BITONIC: "bitonic.wgsl",
+    /// Numbers at equal distances.
+    IOTA: "iota.wgsl",
+    /// Systems of equations, inverses, determinants.
+    LU: "lu.wgsl",
     /// The look at a loss before the commit.
     GUARD: "guard.wgsl",
 }
 
 /// Every template with an entry point, with what stands before it; each valid but for the library functions it calls.
 #[cfg(test)]
-pub const ALL: [(&str, &str); 10] = [
+pub const ALL: [(&str, &str); 13] = [
     ("", MATMUL),
     (INDEXED, GATHER),
     (INDEXED, SCATTER_ADD),
@@ -47,7 +53,10 @@ pub const ALL: [(&str, &str); 10] = [
     ("", RANDOM),
     ("", SCAN),
     ("", ARGEXTREME),
-    ("", ARGSORT),
+    (KEY, ARGSORT),
+    (KEY, BITONIC),
+    ("", IOTA),
+    ("", LU),
     ("", GUARD),
 ];
 

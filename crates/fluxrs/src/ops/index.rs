@@ -144,16 +144,19 @@ pub fn take_at(x: &Tensor, indices: &[Tensor]) -> Result<Tensor> {
     for i in &indices {
         shape = shape::broadcast("indexing", &shape, i.shape())?;
     }
-    // One index into the leading axes seen as one; each part is brought into range by itself first.
-    let mut flat: Option<Tensor> = None;
+    // One index into the leading axes seen as one; if any part is out of range it is an index that no axis has.
+    let mut flat: Option<(Tensor, Tensor)> = None;
     for (i, &n) in indices.iter().zip(x.shape()) {
-        let checked = wrap_index(&i.cast(DType::I64), n);
+        let (plain, inside) = wrap_index(&i.cast(DType::I64), n);
         flat = Some(match flat {
-            None => checked,
-            Some(f) => f * n as i64 + checked,
+            None => (plain, inside),
+            Some((f, before)) => (f * n as i64 + plain, before.logical_and(&inside)),
         });
     }
-    let Some(flat) = flat else { return Ok(x.clone()) };
+    let Some((flat, inside)) = flat else { return Ok(x.clone()) };
+    // Other devices have 32 bits for it.
+    let outside = if x.device().is_cpu() { i64::MAX / 4 } else { i64::from(i32::MAX) };
+    let flat = super::rules::choose(&inside, flat, outside);
     let lead = indices.len();
     let mut rows: Shape = smallvec![shape::size(&x.shape()[..lead])];
     rows.extend_from_slice(&x.shape()[lead..]);
@@ -175,11 +178,12 @@ pub fn nonzero(mask: &Tensor) -> Result<Vec<Tensor>> {
     mask.shape().iter().zip(&layout).map(along).collect()
 }
 
-/// Negative indices counted from the end; what is out of range becomes an index that no axis has.
-fn wrap_index(index: &Tensor, n: usize) -> Tensor {
+/// Negative indices counted from the end, 0 for what is out of range; and what is not.
+fn wrap_index(index: &Tensor, n: usize) -> (Tensor, Tensor) {
     use super::rules::choose;
-    let number = |x: usize| Tensor::number(x as i64);
-    let plain = choose(&index.less(&number(0)), index + n as i64, index);
-    let inside = plain.less(&number(n)).logical_and(&plain.greater_equal(&number(0)));
-    choose(&inside, plain, i64::MAX / 4)
+    let number = |x: i64| Tensor::number(x);
+    let n = n as i64;
+    let inside = index.less(&number(n)).logical_and(&index.greater_equal(&number(-n)));
+    let within = choose(&inside, index, 0i64);
+    (choose(&within.less(&number(0)), &within + n, &within), inside)
 }

@@ -218,6 +218,10 @@ impl Structured for Solve {
     fn cost(&self, out: &Tensor) -> usize {
         effort(out, out.shape()[out.ndim() - 2])
     }
+
+    fn shader(&self) -> Option<&'static str> {
+        Some("lu")
+    }
 }
 
 impl Structured for Inverse {
@@ -241,6 +245,10 @@ impl Structured for Inverse {
 
     fn cost(&self, out: &Tensor) -> usize {
         effort(out, out.shape()[out.ndim() - 1])
+    }
+
+    fn shader(&self) -> Option<&'static str> {
+        Some("lu")
     }
 }
 
@@ -274,6 +282,10 @@ impl Structured for Determinant {
             DType::F32 => run::<f32>(a.as_slice(), n, out),
             _ => run::<f64>(a.as_slice(), n, out),
         }
+    }
+
+    fn shader(&self) -> Option<&'static str> {
+        Some("lu")
     }
 }
 
