@@ -1,6 +1,6 @@
 //! gradient, forward, withgradient and back.
 
-use crate::convert::{argument, settle, strong};
+use crate::convert::{argument, beside, strong};
 use crate::error::{DeviceError, DimensionMismatch, core, detached};
 use crate::params::{Found, PyGrads, PyParams};
 use crate::tensor::{PyTensor, leaf_object, zeros_of};
@@ -14,7 +14,6 @@ use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
-use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
@@ -217,9 +216,8 @@ fn withgradient<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bo
 
 /// A sensitivity in the shape of `y`, and where that lives: a number or a 0-d tensor broadcasts.
 fn sensitivity(op: &str, y: &Tensor, delta: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    let mut both = [Cow::Borrowed(y), argument(delta)?];
-    settle(&[delta, delta], &mut both)?;
-    let [_, delta] = both;
+    let (object, mut delta) = (delta, argument(delta)?);
+    beside(object, &mut delta, y.device())?;
     if !delta.is_number() && delta.device() != y.device() {
         return Err(DeviceError::new_err(format!(
             "{op}: the sensitivity Δ lives on {}, the result on {}; move one with gpu(x) or cpu(x)",

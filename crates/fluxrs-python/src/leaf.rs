@@ -1,9 +1,10 @@
 //! Parameters and state: made by `param`, changed by `update` and through `.data`.
 
-use crate::convert::{argument, from_numpy, strong, unsupported};
+use crate::convert::{argument, beside, from_numpy, strong, unsupported};
 use crate::error::{core, detached};
 use crate::tensor::{Inner, PyTensor, data_object, grad_object, leaf_object};
 use fluxrs::leaf::{self, Leaf};
+use fluxrs::transfer::to_device;
 use fluxrs::{Tensor, no_grad};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
@@ -65,7 +66,8 @@ pub fn update<'py>(
     if crate::custom::replaying() {
         return Ok(p);
     }
-    let delta = argument(delta)?;
+    let (object, mut delta) = (delta, argument(delta)?);
+    beside(object, &mut delta, leaf.peek().device())?;
     // An update that waits for this leaf, perhaps of another thread, is committed first: that may run a plan.
     detached(py, || leaf::update(leaf, &delta))?;
     Ok(p)
@@ -215,23 +217,21 @@ pub fn check_writable(target: &PyTensor, what: &str) -> PyResult<()> {
 pub fn write(target: &PyTensor, py: Python<'_>, value: &Tensor) -> PyResult<()> {
     match &target.inner {
         Inner::Grad(leaf) => {
-            let now = leaf.peek();
-            let new = fit(&now, value, "grad")?;
+            let new = fit(py, &leaf.peek(), value, "grad")?;
             core(|| leaf.set_grad(Some(new)))
         }
         Inner::Data(_) if crate::custom::replaying() => Ok(()),
         Inner::Data(leaf) => {
-            let now = leaf.peek();
-            let new = fit(&now, value, "data")?;
+            let new = fit(py, &leaf.peek(), value, "data")?;
             detached(py, || leaf::assign(leaf, &new))
         }
         _ => check_writable(target, "assignment"),
     }
 }
 
-/// A value in the shape and type of a leaf; only numbers broadcast.
-fn fit(now: &Tensor, value: &Tensor, what: &str) -> PyResult<Tensor> {
-    no_grad(|| {
+/// A value in the shape and type of a leaf, and where that lives; only numbers broadcast.
+fn fit(py: Python<'_>, now: &Tensor, value: &Tensor, what: &str) -> PyResult<Tensor> {
+    let fitted = no_grad(|| {
         let value = value.detached();
         if value.shape() != now.shape() && value.size() != 1 {
             let (want, got) = (fluxrs::shape::show(now.shape()), fluxrs::shape::show(value.shape()));
@@ -241,7 +241,8 @@ fn fit(now: &Tensor, value: &Tensor, what: &str) -> PyResult<Tensor> {
         }
         let value = value.cast(now.dtype());
         if value.shape() == now.shape() { Ok(value) } else { core(|| value.reshape(&[])?.broadcast_to(now.shape())) }
-    })
+    })?;
+    detached(py, || to_device(&fitted, now.device()))
 }
 
 #[pymethods]

@@ -100,6 +100,11 @@ pub(crate) fn step(model: &Model, divisor: f64) -> Result<(), Error> {
     leaf::flush()
 }
 
+/// As `step`, waiting for how it ended.
+fn settled(model: &Model, divisor: f64, device: Device) -> Result<(), Error> {
+    step(model, divisor).and_then(|()| fluxrs::device::backend(device).synchronize())
+}
+
 #[test]
 fn a_bad_loss_changes_nothing() {
     let Some(session) = registered() else { return };
@@ -107,9 +112,9 @@ fn a_bad_loss_changes_nothing() {
     let model = Model::new(device);
     step(&model, 1.0).unwrap();
     let before = model.values();
-    assert!(matches!(step(&model, 0.0), Err(Error::BadLoss(_))));
+    assert!(matches!(settled(&model, 0.0, device), Err(Error::BadLoss(_))));
     assert_eq!(model.values(), before);
-    step(&model, 1.0).unwrap();
+    settled(&model, 1.0, device).unwrap();
     assert_ne!(model.values(), before);
 }
 

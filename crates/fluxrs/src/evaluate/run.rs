@@ -99,18 +99,41 @@ pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
     }
     restart_count();
     let runner = &mut *runner;
-    let mut result = runner.evaluate(g, roots, &updates, false);
+    let mut all = updates.iter().map(|u| &u.value).chain(roots).map(Tensor::device);
+    let first = all.next();
+    if all.all(|device| Some(device) == first) {
+        return run_on_one(runner, g, roots, &updates);
+    }
+    // A plan is of one device. Where one fails the others go on: they hang together by nothing.
+    drop(g);
+    let mut devices: Vec<Device> = updates.iter().map(|u| &u.value).chain(roots).map(Tensor::device).collect();
+    devices.sort_unstable_by_key(|device| device.0);
+    devices.dedup();
+    let part = |device: Device| {
+        let updates: Vec<Update> = updates.iter().filter(|u| u.value.device() == device).cloned().collect();
+        let roots: Vec<Tensor> = roots.iter().filter(|t| t.device() == device).cloned().collect();
+        (roots, updates)
+    };
+    let mut run = |device| {
+        let (roots, updates) = part(device);
+        run_on_one(runner, graph::lock(), &roots, &updates)
+    };
+    devices.into_iter().map(&mut run).fold(Ok(()), Result::and)
+}
+
+fn run_on_one(runner: &mut Runner, g: MutexGuard<'static, Graph>, roots: &[Tensor], updates: &[Update]) -> Result<()> {
+    let mut result = runner.evaluate(g, roots, updates, false);
     if matches!(result, Err(Error::Index(_) | Error::Value(_))) && !runner.gathered.held.is_empty() {
         // What was only computed along with the rest may be what failed: then the rest goes without it, and overwrites nothing.
         runner.gathered.clear();
         runner.outputs.clear();
-        result = runner.evaluate(graph::lock(), roots, &updates, true);
+        result = runner.evaluate(graph::lock(), roots, updates, true);
     }
     let mut g = graph::lock();
     if matches!(&result, Err(e) if !matches!(e, Error::BadLoss(_))) {
         updates.iter().for_each(|u| u.leaf.restore_grad(&mut g, u));
     }
-    leaf::release(&mut g, &updates);
+    leaf::release(&mut g, updates);
     drop(g);
     // Buffers and nodes go after the graph lock: dropping a large graph takes time.
     runner.gathered.clear();
