@@ -4,7 +4,7 @@ use crate::codegen::{self, Launch, Target};
 use crate::device::{Gpu, Limits};
 use crate::fault::{Fault, Result};
 use crate::pipeline::Kernel;
-use fluxrs::plan::{Buf, Place, Plan};
+use fluxrs::plan::{Body, Buf, Place, Plan};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -122,9 +122,9 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
         let made = codegen::launches(kernel, &targets, &dtypes, late && guarded, limits, &mut temporary);
         launches.extend(made.map_err(|fault| name_kernel(fault, &kernel.label))?);
         scratch.into_iter().for_each(|temp| temporaries.give(temp));
+        fresh_commit |= late && written(&kernel.body).any(|buffer| matches!(targets[buffer as usize], Target::Output(_)));
         for buffer in used {
             let target = targets[buffer as usize];
-            fresh_commit |= late && matches!(target, Target::Output(_));
             if let (Target::Temp(temp), Some(&last)) = (target, last_use.get(&buffer))
                 && last == k
             {
@@ -135,6 +135,16 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
     }
     let commit = commit.unwrap_or(launches.len());
     Ok(Lowered { launches, commit, temporaries: temporaries.bytes, fresh_commit: fresh_commit && guarded, raises })
+}
+
+/// The buffers that a kernel writes.
+fn written(body: &Body) -> impl Iterator<Item = Buf> {
+    let (stores, own) = match body {
+        Body::Loop(body) => (Some(&body.stores), None),
+        Body::Matmul(m) => (m.epilogue.as_ref().map(|body| &body.stores), Some(m.c).filter(|_| m.keeps_c || m.epilogue.is_none())),
+        Body::Structured(call) => (None, Some(call.out)),
+    };
+    stores.into_iter().flatten().map(|store| store.buffer).chain(own)
 }
 
 fn name_kernel(fault: Fault, label: &str) -> Fault {

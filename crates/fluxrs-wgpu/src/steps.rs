@@ -91,9 +91,11 @@ impl Steps {
         }
     }
 
-    /// Looks at what has come back, without waiting.
-    fn collect(&mut self, gpu: &Gpu) -> Result<()> {
-        while let Some(flight) = self.flights.front() {
+    /// Looks at what has come back, without waiting, until at most `most` steps are in flight. No further: what a step holds
+    /// is let go after as many steps each time, so that a loop is given the same buffers again.
+    fn collect(&mut self, gpu: &Gpu, most: usize) -> Result<()> {
+        while self.flights.len() > most {
+            let flight = &self.flights[0];
             match flight.mapped.load(Ordering::Acquire) {
                 WAITING => return Ok(()),
                 MAPPED => (),
@@ -132,7 +134,7 @@ impl Steps {
     /// Waits until at most `most` steps are in flight.
     pub fn wait(&mut self, gpu: &Gpu, most: usize, stop: Option<&AtomicBool>) -> Result<()> {
         let _ = gpu.device.poll(wgpu::PollType::Poll);
-        self.collect(gpu)?;
+        self.collect(gpu, most)?;
         while self.flights.len() > most {
             let flight = &self.flights[0];
             gpu.wait(&flight.submission, stop)?;
@@ -140,7 +142,7 @@ impl Steps {
                 let _ = gpu.device.poll(wgpu::PollType::Poll);
                 gpu.check()?;
             }
-            self.collect(gpu)?;
+            self.collect(gpu, most)?;
         }
         Ok(())
     }
