@@ -66,7 +66,12 @@ def devices_in(**variables):
     """What `devices()` says in a process of its own, where `gpu` must give back its input."""
     environment = {k: v for k, v in os.environ.items() if k != "FLUXRS_GPU"} | variables
     result = subprocess.run(
-        [sys.executable, "-c", WITHOUT], env=environment, check=True, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", WITHOUT],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     return result.stdout.splitlines()
 
@@ -78,7 +83,9 @@ def test_without_a_driver():
     assert devices_in(**nowhere, FLUXRS_GPU="cpu") == ["cpu"]
 
 
-@pytest.mark.skipif(not HAS_GPU or ", cpu, " not in fluxrs.devices()[1], reason="no software driver alone")
+@pytest.mark.skipif(
+    not HAS_GPU or ", cpu, " not in fluxrs.devices()[1], reason="no software driver alone"
+)
 def test_a_software_driver_is_refused_unless_asked_for():
     first, refused = devices_in()
     assert first == "cpu"

@@ -6,10 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from gpu_cases import close
 
 import fluxrs
 from fluxrs import cpu, gpu
+from gpu_cases import close
 
 TABLE = fluxrs._core.op_table()
 pytestmark = pytest.mark.skipif(not fluxrs._core.has_gpu(), reason="no GPU")
@@ -99,7 +99,13 @@ def test_what_is_not_there_yet_says_so():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.parametrize(
     "use",
-    ["float((x * 3).sum())", "np.asarray(x)", "fluxrs.gpu(fluxrs.ones(2))", "opt([x])", "fluxrs.evaluate(x + 1)"],
+    [
+        "float((x * 3).sum())",
+        "np.asarray(x)",
+        "fluxrs.gpu(fluxrs.ones(2))",
+        "opt([x])",
+        "fluxrs.evaluate(x + 1)",
+    ],
 )
 def test_a_forked_child_is_told_and_does_not_hang(use):
     code = f"""

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from gpu_cases import agree, slopes
 
 import fluxrs as fx
 from fluxrs import gpu
+from gpu_cases import agree, slopes
 
 pytestmark = pytest.mark.skipif(not fx._core.has_gpu(), reason="no GPU")
 
@@ -89,7 +89,9 @@ def test_gradients_agree(name):
     agree(slopes(f), *xs, tolerance=1e-4)
 
 
-@pytest.mark.parametrize("name", ["matmul", "inv", "det", "solve", "cumprod", "logsumexp", "sort", "norm"])
+@pytest.mark.parametrize(
+    "name", ["matmul", "inv", "det", "solve", "cumprod", "logsumexp", "sort", "norm"]
+)
 def test_second_gradients_agree(name):
     f, *xs = SMOOTH[name]
     agree(slopes(lambda *ys: slopes(f)(*ys)[0]), *xs, tolerance=1e-3)

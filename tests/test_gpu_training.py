@@ -5,11 +5,11 @@ import pickle
 
 import numpy as np
 import pytest
-from gpu_cases import close
 
 import fluxrs
 from fluxrs import BatchNorm, Chain, Dense, Diagonal, Dropout, LayerNorm, cpu, gpu, params
 from fluxrs.optimise.optimisers import Optimiser
+from gpu_cases import close
 
 pytestmark = pytest.mark.skipif(not fluxrs._core.has_gpu(), reason="no GPU")
 
@@ -53,7 +53,9 @@ def test_a_net_of_every_layer_trains_as_on_the_cpu(rule):
         for _ in range(5):
             loss = step(m, opt, x, y)
         fluxrs.testmode(m)
-        results.append([*state(m, opt), np.asarray(fluxrs.data(m(x))), np.asarray(fluxrs.data(loss))])
+        results.append(
+            [*state(m, opt), np.asarray(fluxrs.data(m(x))), np.asarray(fluxrs.data(loss))]
+        )
     for got, want in zip(*results, strict=True):
         np.testing.assert_allclose(got, want, rtol=2e-3, atol=2e-3)
 
@@ -147,6 +149,30 @@ def test_what_waits_when_a_bad_step_is_told_goes_with_it():
     W.data = np.full(3, 7.0, "float32")
     np.testing.assert_array_equal(W, np.full(3, 7.0))
     assert opt.t == 0
+
+
+@pytest.mark.parametrize("move", [cpu, gpu])
+def test_a_clipped_gradient_of_a_bad_loss_goes_with_it(move):
+    W = move(fluxrs.param(np.ones(3)))
+    opt = fluxrs.SGD([W], 0.1)
+    fluxrs.back((W * np.inf).sum())
+    fluxrs.clipnorm([W], 1.0)
+    with pytest.raises(FloatingPointError):
+        opt()
+        np.asarray(W)
+    np.testing.assert_array_equal(W.grad, np.zeros(3))
+    fluxrs.back((W * 2).sum())
+    opt()
+    np.testing.assert_allclose(W, np.full(3, 0.8), rtol=1e-6)
+
+
+def test_train_tells_of_its_last_step():
+    m, x, y = gpu((net(), X, Y))
+    opt = fluxrs.ADAM(params(m))
+    data = [(x, y)] * 3 + [(x * np.inf, y)]
+    with pytest.raises(FloatingPointError):
+        fluxrs.train(lambda x, y: fluxrs.logitcrossentropy(m(x), y), data, opt)
+    assert opt.t == 3
 
 
 def page():

@@ -148,7 +148,8 @@ def tensor_of(x: Any, beside: Tensor | None = None) -> Tensor:
     made = x.dense() if isinstance(x, OneHot) else tensor(x)
     if beside is None or beside.device == "cpu":
         return made
-    return made.to(beside.device)
+    moved: Tensor = made.to(beside.device)
+    return moved
 
 
 _missing: Any = object()

@@ -141,7 +141,9 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
 fn written(body: &Body) -> impl Iterator<Item = Buf> {
     let (stores, own) = match body {
         Body::Loop(body) => (Some(&body.stores), None),
-        Body::Matmul(m) => (m.epilogue.as_ref().map(|body| &body.stores), Some(m.c).filter(|_| m.keeps_c || m.epilogue.is_none())),
+        Body::Matmul(m) => {
+            (m.epilogue.as_ref().map(|body| &body.stores), Some(m.c).filter(|_| m.keeps_c || m.epilogue.is_none()))
+        }
         Body::Structured(call) => (None, Some(call.out)),
     };
     stores.into_iter().flatten().map(|store| store.buffer).chain(own)

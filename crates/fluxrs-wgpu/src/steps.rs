@@ -48,10 +48,21 @@ struct Flight {
 /// What the flags said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Raised {
-    Loss { step: u32, losses: u32 },
-    Index { op: &'static str, index: i32, rows: u32 },
+    Loss {
+        step: u32,
+        losses: u32,
+    },
+    Index {
+        op: &'static str,
+        index: i32,
+        rows: u32,
+    },
     /// The matrix of the batch, or `u32::MAX` where there is but one.
-    Singular { op: &'static str, column: u32, matrix: u32 },
+    Singular {
+        op: &'static str,
+        column: u32,
+        matrix: u32,
+    },
     /// A result of int64 that does not fit 32 bits.
     Overflow,
 }

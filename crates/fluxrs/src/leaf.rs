@@ -219,13 +219,16 @@ impl Leaf {
         self.restore_grad(g, update);
     }
 
-    /// Takes back everything since the first `back` of one of these losses.
+    /// Takes back everything since the first `back` of one of these losses; all, where somebody has written a gradient made of it.
     pub(crate) fn undo_grad(&self, g: &mut Graph, bad: &[Tensor]) {
         let mut grad = self.grad.get(g).clone();
-        if let Some(first) = grad.before.iter().position(|(loss, _)| bad.iter().any(|b| b.ptr_eq(loss))) {
+        let is_bad = |loss: &Tensor| bad.iter().any(|b| b.ptr_eq(loss));
+        if let Some(first) = grad.before.iter().position(|(loss, _)| is_bad(loss)) {
             grad.total = grad.before[first].1.clone().map(Handle::new);
             grad.before.truncate(first);
             self.grad.set(g, grad);
+        } else if grad.total.as_ref().and_then(|t| t.tensor().0.guards.as_ref()).is_some_and(|made| made.0.iter().any(is_bad)) {
+            self.grad.set(g, Grad::default());
         }
     }
 

@@ -32,9 +32,9 @@ pub(crate) fn element(number: Number, dtype: DType) -> Result<u32> {
     match dtype {
         DType::Bool => Ok(u32::from(number.as_f64() != 0.0)),
         DType::I32 => Ok(number.as_i64() as u32),
-        DType::I64 => i32::try_from(number.as_i64()).map(|word| word as u32).map_err(|_| {
-            Fault::Unsupported(format!("integers beyond 32 bits ({} beside an int64 tensor)", number.as_i64()))
-        }),
+        DType::I64 => i32::try_from(number.as_i64())
+            .map(|word| word as u32)
+            .map_err(|_| Fault::Unsupported(format!("integers beyond 32 bits ({} beside an int64 tensor)", number.as_i64()))),
         DType::F32 | DType::F64 => Ok((number.as_f64() as f32).to_bits()),
     }
 }

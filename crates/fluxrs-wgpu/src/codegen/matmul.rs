@@ -99,7 +99,9 @@ pub(crate) fn launches(m: &Matmul, targets: &mut Targets, guarded: bool, cost: u
     }
     let parts = parts(m, batches, limits.groups as usize);
     // An epilogue over more tensors than one kernel may bind runs by itself.
-    let bound = m.epilogue.as_ref().map_or(0, |l| spill::bindings(l, &targets.all)) + 3 + usize::from(guarded || m.epilogue.as_ref().is_some_and(any_overflows));
+    let bound = m.epilogue.as_ref().map_or(0, |l| spill::bindings(l, &targets.all))
+        + 3
+        + usize::from(guarded || m.epilogue.as_ref().is_some_and(any_overflows));
     let fused = bound <= limits.storage;
     let cost = cost / parts.len();
     let mut all = Vec::new();

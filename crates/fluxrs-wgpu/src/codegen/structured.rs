@@ -159,7 +159,6 @@ impl Op<'_, '_> {
         let bindings = vec![(self.operand(0)?, Access::Read), (self.operand(other)?, Access::Read), self.out()];
         Ok(vec![self.launch(&fill(template::SCAN, &[("step", &step)], false), bindings, args, groups)])
     }
-
 }
 
 pub(crate) fn launches(call: &Call, targets: &mut Targets, dtype: DType, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
