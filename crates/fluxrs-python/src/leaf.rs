@@ -108,12 +108,16 @@ fn update_array(p: &Bound<'_, PyAny>, delta: &Bound<'_, PyAny>) -> PyResult<()> 
 #[pyfunction]
 #[pyo3(signature = (opt=None))]
 pub fn commit(py: Python<'_>, opt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    let t = opt.map(|opt| opt.getattr("t")?.extract::<u64>()).transpose()?;
+    if let Some(opt) = opt {
+        // A counter that is none is refused before anything has happened.
+        count(opt)?;
+    }
     if leaf::has_queued() {
         detached(py, leaf::flush)?;
     }
-    let (Some(opt), Some(t)) = (opt, t) else { return Ok(()) };
-    opt.setattr("t", t + 1)?;
+    let Some(opt) = opt else { return Ok(()) };
+    // Read again: another thread may have heard meanwhile that an earlier step came to nothing.
+    opt.setattr("t", count(opt)? + 1)?;
     if let Some(undone) = fluxrs::evaluate::late::take_last() {
         let opt = PyWeakrefReference::new(opt)?.unbind();
         let mut steps = steps_under_way();
@@ -122,6 +126,10 @@ pub fn commit(py: Python<'_>, opt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         steps.push(Step { opt, undone });
     }
     Ok(())
+}
+
+fn count(opt: &Bound<'_, PyAny>) -> PyResult<u64> {
+    opt.getattr("t")?.extract()
 }
 
 /// A step that an optimiser has counted and a device may still take back.
@@ -146,7 +154,7 @@ pub fn uncount(py: Python<'_>) -> PyResult<()> {
     };
     for step in undone {
         if let Some(opt) = step.opt.bind(py).upgrade() {
-            opt.setattr("t", opt.getattr("t")?.extract::<u64>()?.saturating_sub(1))?;
+            opt.setattr("t", count(&opt)?.saturating_sub(1))?;
         }
     }
     Ok(())

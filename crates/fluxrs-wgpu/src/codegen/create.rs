@@ -3,7 +3,7 @@
 use super::args::Args;
 use super::builder::{Launch, check_dtype, scalar};
 use super::structured::Op;
-use crate::fault::Result;
+use crate::fault::{Fault, Result};
 use crate::template::{self, fill};
 use fluxrs::dtype::DType;
 use fluxrs::plan::Source;
@@ -15,7 +15,7 @@ impl Op<'_, '_> {
             "rand" => "",
             "randn" => template::RANDOM_NORMAL,
             "randint" => template::RANDOM_INTEGER,
-            _ => return self.unsupported(" (64-bit integers)"),
+            _ => return Err(Fault::Unsupported("randint over more than 32 bits".to_owned())),
         };
         check_dtype(dtype)?;
         let elements = size(&self.call.shape);

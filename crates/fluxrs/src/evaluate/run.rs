@@ -152,7 +152,9 @@ impl Runner {
         let prepared = self.prepare(&g)?;
         drop(g);
         drop(looking);
-        if let Err(late) = backend(prepared.plan.device).ready() {
+        if !prepared.plan.device.is_cpu()
+            && let Err(late) = backend(prepared.plan.device).ready()
+        {
             // Of an earlier evaluation: that this one held more than it was asked for is not why.
             self.gathered.held.clear();
             return Err(late);
