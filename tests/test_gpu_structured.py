@@ -242,6 +242,18 @@ def test_int64_fits_32_bits_or_raises(f):
         np.asarray(f(x))
 
 
+def test_an_update_that_does_not_fit_changes_nothing():
+    p, q, whole = gpu((fx.param(np.ones(3)), fx.param(np.ones(3)), WIDE))
+    fx.update(q, 1)
+    fx.update(p, (whole * 3).astype("float32"))
+    with pytest.raises(fx.DeviceError, match="int64"):
+        fx.evaluate(p)
+    np.testing.assert_array_equal(p, np.ones(3))
+    np.testing.assert_array_equal(q, np.ones(3))
+    fx.update(p, (gpu(np.array([1, 2, 3])) * 3).astype("float32"))
+    np.testing.assert_array_equal(p, [4, 7, 10])
+
+
 def test_int64_within_32_bits_is_right():
     x = np.array([2**31 - 1, -(2**31), 40_000, -7])
     agree(lambda x: x // 2 + x % 7 - 1, x)

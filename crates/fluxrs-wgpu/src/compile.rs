@@ -3,14 +3,15 @@
 use crate::codegen::{self, Launch, Target};
 use crate::device::{Gpu, Limits};
 use crate::fault::{Fault, Result};
-use crate::pipeline::Kernel;
-use fluxrs::plan::{Body, Buf, Place, Plan};
+use crate::pipeline;
+use fluxrs::dtype::DType;
+use fluxrs::plan::{Body, Buf, Kernel, Place, Plan};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// One dispatch.
 pub(crate) struct Dispatch {
-    pub kernel: Arc<Kernel>,
+    pub kernel: Arc<pipeline::Kernel>,
     pub targets: Vec<Target>,
     pub groups: [u32; 3],
     /// Where its arguments begin in the uniform, and how long they are, in bytes.
@@ -99,11 +100,17 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
     let mut launches: Vec<Launch> = Vec::new();
     let mut commit = None;
     let mut fresh_commit = false;
-    let dtypes: Vec<_> = plan.buffers.iter().map(|buffer| buffer.dtype).collect();
+    let dtypes = dtypes(plan);
     let raises = plan.kernels.iter().any(codegen::raises);
     let guarded = raises || !plan.guards.is_empty();
     for (k, kernel) in plan.kernels.iter().enumerate() {
         if k == plan.commit {
+            for kernel in &plan.kernels[k..] {
+                let known = |buffer: &Buf| placed[*buffer as usize] || written(&kernel.body).any(|own| own == *buffer);
+                if codegen::raises(kernel) && kernel.body.buffers().iter().all(known) {
+                    launches.extend(rehearsal(kernel, plan, &targets, limits, &mut temporaries)?);
+                }
+            }
             commit = Some(launches.len());
             launches.extend(guards(plan, &targets));
         }
@@ -147,6 +154,34 @@ fn written(body: &Body) -> impl Iterator<Item = Buf> {
         Body::Structured(call) => (None, Some(call.out)),
     };
     stores.into_iter().flatten().map(|store| store.buffer).chain(own)
+}
+
+/// A kernel that commits and may raise a flag of its own runs to scratch before anything is committed: by then the flag must
+/// be up.
+fn rehearsal(
+    kernel: &Kernel,
+    plan: &Plan,
+    targets: &[Target],
+    limits: &Limits,
+    temporaries: &mut Temporaries,
+) -> Result<Vec<Launch>> {
+    let mut targets = targets.to_vec();
+    let mut scratch = Vec::new();
+    let mut temporary = |len| {
+        scratch.push(temporaries.take(len));
+        scratch[scratch.len() - 1]
+    };
+    for buffer in written(&kernel.body) {
+        targets[buffer as usize] = Target::Temp(temporary(plan.buffers[buffer as usize].len));
+    }
+    let made = codegen::launches(kernel, &targets, &dtypes(plan), false, limits, &mut temporary);
+    let made = made.map_err(|fault| name_kernel(fault, &kernel.label));
+    scratch.into_iter().for_each(|temp| temporaries.give(temp));
+    made
+}
+
+fn dtypes(plan: &Plan) -> Vec<DType> {
+    plan.buffers.iter().map(|buffer| buffer.dtype).collect()
 }
 
 fn name_kernel(fault: Fault, label: &str) -> Fault {

@@ -9,7 +9,7 @@ use crate::template;
 use fluxrs::shape::size;
 
 /// Multiplications of one workgroup at most: a tenth of a second on a slow GPU, far from any watchdog.
-const WORK: usize = 1 << 27;
+const WORK: usize = 1 << 26;
 
 impl Op<'_, '_> {
     pub(super) fn lu(&mut self) -> Result<Vec<Launch>> {
