@@ -5,7 +5,6 @@
 @group(0) @binding(1) var<storage, read> source: array<u32>;
 @group(0) @binding(3) var<storage, read_write> out: array<atomic<u32>>;
 
-//<add
 fn add(at: u32, word: u32) {
     var old = atomicLoad(&out[at]);
     loop {
@@ -17,7 +16,6 @@ fn add(at: u32, word: u32) {
         old = swapped.old_value;
     }
 }
-//>
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {

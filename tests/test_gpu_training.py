@@ -188,6 +188,24 @@ def page():
     return step
 
 
+def test_the_page_s_step_is_guarded_too():
+    W, b = gpu((fluxrs.param(np.ones((3, 6))), fluxrs.param(np.zeros(3))))
+    x, y = gpu((X, Y))
+
+    def step(scale):
+        grads = fluxrs.gradient(lambda: fluxrs.mse(x * scale @ W.T + b, y), fluxrs.Params([W, b]))
+        for p in (W, b):
+            fluxrs.update(p, -0.1 * grads[p])
+
+    step(1)
+    before = np.array(W), np.array(b)
+    with pytest.raises(FloatingPointError):
+        for scale in (np.nan, 1, 1, 1):
+            step(scale)
+    for p, want in zip((W, b), before, strict=True):
+        np.testing.assert_array_equal(p, want)
+
+
 def trained(*layers, read=False):
     m, x, y = gpu((Chain(*layers), X, Y))
     opt = fluxrs.ADAM(params(m))

@@ -86,19 +86,22 @@ impl Op<'_, '_> {
 
     /// Zeros first, then the sums.
     fn scatter_add(&mut self) -> Result<Vec<Launch>> {
-        let (dtype, elements) = (self.call.srcs[0].dtype, size(&self.call.srcs[0].shape));
-        if dtype == DType::I64 {
-            return self.unsupported(" of int64 (int32 can be added)");
-        }
-        let mut all = self.zeros(dtype)?;
+        self.check_float()?;
+        let elements = size(&self.call.srcs[0].shape);
+        let mut all = self.zeros(DType::F32)?;
         if elements > 0 {
-            let add = "fn add(at: u32, word: u32) {\n    atomicAdd(&out[at], word);\n}\n";
-            let parts: &[_] = if dtype == DType::F32 { &[] } else { &[("add", add)] };
-            let text = fill(template::SCATTER_ADD, parts, false);
             let sizes = [elements, size(&self.call.shape[1..]), self.call.shape[0]];
-            all.push(self.indexed(&text, sizes, elements, 256)?);
+            all.push(self.indexed(template::SCATTER_ADD, sizes, elements, 256)?);
         }
         Ok(all)
+    }
+
+    /// The adjoints of what takes elements by number are gradients, which are floats.
+    fn check_float(&self) -> Result<()> {
+        match self.call.srcs[0].dtype {
+            DType::F32 => Ok(()),
+            other => self.unsupported(&format!(" of {other}")),
+        }
     }
 
     fn zeros(&mut self, dtype: DType) -> Result<Vec<Launch>> {
@@ -124,11 +127,10 @@ impl Op<'_, '_> {
     }
 
     fn add_along(&self) -> Result<Vec<Launch>> {
+        self.check_float()?;
         let (n, k) = (self.call.shape[self.call.shape.len() - 1], self.call.srcs[0].shape[self.call.shape.len() - 1]);
         let rows = size(&self.call.shape) / n.max(1);
-        let alias = format!("alias Scalar = {};\n", builder::scalar(self.call.srcs[0].dtype));
-        let text = fill(template::ADD_ALONG, &[("scalar", &alias)], false);
-        Ok(vec![self.indexed(&text, [rows, n, k], rows, 64)?])
+        Ok(vec![self.indexed(template::ADD_ALONG, [rows, n, k], rows, 64)?])
     }
 
     fn scan(&self) -> Result<Vec<Launch>> {
