@@ -3,6 +3,7 @@
 use crate::convert::{argument, beside, from_numpy, strong, unsupported};
 use crate::error::{core, detached};
 use crate::tensor::{Inner, PyTensor, data_object, grad_object, leaf_object};
+use fluxrs::evaluate::late;
 use fluxrs::leaf::{self, Leaf};
 use fluxrs::transfer::to_device;
 use fluxrs::{Tensor, no_grad};
@@ -112,13 +113,14 @@ pub fn commit(py: Python<'_>, opt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         // A counter that is none is refused before anything has happened.
         count(opt)?;
     }
+    late::take_last();
     if leaf::has_queued() {
         detached(py, leaf::flush)?;
     }
     let Some(opt) = opt else { return Ok(()) };
     // Read again: another thread may have heard meanwhile that an earlier step came to nothing.
     opt.setattr("t", count(opt)? + 1)?;
-    if let Some(undone) = fluxrs::evaluate::late::take_last() {
+    if let Some(undone) = late::take_last() {
         let opt = PyWeakrefReference::new(opt)?.unbind();
         let mut steps = steps_under_way();
         // A mark that nobody else holds is of a step that is done.

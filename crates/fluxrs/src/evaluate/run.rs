@@ -174,7 +174,7 @@ impl Runner {
 
         let bad: Vec<Tensor> = bindings.bad_losses.iter().map(|&i| self.gathered.losses[i].0.clone()).collect();
         let late = commit.filter(|_| bindings.commit.is_none());
-        self.publish(&prepared.plan, updates, &bad, late.as_deref());
+        let bad = self.publish(&prepared.plan, updates, bad, late.as_deref());
         if !bad.is_empty() {
             bail!(
                 BadLoss,
@@ -221,12 +221,16 @@ impl Runner {
         Ok(())
     }
 
-    /// Hands the results to their nodes and leaves; with a bad loss, to nodes alone.
-    fn publish(&mut self, plan: &Plan, updates: &[Update], bad: &[Tensor], late: Option<&Commit>) {
+    /// Hands the results to their nodes and leaves; with a bad loss, to nodes alone. Gives the losses that are bad as known by then.
+    fn publish(&mut self, plan: &Plan, updates: &[Update], mut bad: Vec<Tensor>, late: Option<&Commit>) -> Vec<Tensor> {
         let mut g = graph::lock();
         let g = &mut *g;
         let gathered = &self.gathered;
-        let undone = !bad.is_empty() || late.is_some_and(Commit::is_undone);
+        if late.is_some_and(Commit::is_undone) {
+            // Another thread has heard meanwhile: of which loss is no matter here, where everything goes.
+            bad = gathered.losses.iter().map(|(loss, _)| loss.clone()).collect();
+        }
+        let undone = !bad.is_empty();
         let mut made: Vec<_> = updates.iter().filter(|_| late.is_some()).map(|u| (u.clone(), None)).collect();
         for (i, buffer) in self.outputs.drain(..).enumerate() {
             let node = &gathered.locals[gathered.requests[i].local as usize].node.0;
@@ -263,9 +267,10 @@ impl Runner {
         if undone {
             for u in updates {
                 u.leaf.restore_grad(g, u);
-                u.leaf.undo_grad(g, bad);
+                u.leaf.undo_grad(g, &bad);
             }
         }
+        bad
     }
 }
 
