@@ -1,23 +1,10 @@
 // The indices that sort each row; equal elements keep their order, NaN is last. An element counts those before it, which
-// is quadratic in the length of a row, and short rows are what this is for.
+// is quadratic in the length of a row, and short rows are what this is for. Behind key.wgsl.
 // args[0] = elements, length, offset, workgroups in a row of the grid.
 
 @group(0) @binding(0) var<uniform> args: array<vec4<u32>, 1>;
 @group(0) @binding(1) var<storage, read> x: array<u32>;
 @group(0) @binding(2) var<storage, read_write> out: array<u32>;
-
-//<key
-// Floats in the order of unsigned integers, both zeros alike.
-fn key(word: u32) -> u32 {
-    if (fx_isnan(bitcast<f32>(word))) {
-        return 0xffffffffu;
-    }
-    if ((word & 0x7fffffffu) == 0u) {
-        return 0x80000000u;
-    }
-    return select(word | 0x80000000u, ~word, (word >> 31u) == 1u);
-}
-//>
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {

@@ -1,14 +1,10 @@
-// The adjoint of gather: adds rows to the rows they came from. The result was zeroed before.
+// The adjoint of gather: adds rows to the rows they came from. The result was zeroed before. Behind indexed.wgsl.
 // Floats are added by compare-and-swap, since not every backend has float atomics; the order of the sums is not fixed.
-// args[0] = elements, width of a row, rows, workgroups in a row of the grid; args[1] = offsets of source and index.
+// args[0] = elements, width of a row, rows, workgroups in a row of the grid.
 
-@group(0) @binding(0) var<uniform> args: array<vec4<u32>, 2>;
 @group(0) @binding(1) var<storage, read> source: array<u32>;
-@group(0) @binding(2) var<storage, read> index: array<i32>;
 @group(0) @binding(3) var<storage, read_write> out: array<atomic<u32>>;
-@group(0) @binding(4) var<storage, read_write> status: array<atomic<u32>>;
 
-//<add
 fn add(at: u32, word: u32) {
     var old = atomicLoad(&out[at]);
     loop {
@@ -20,7 +16,6 @@ fn add(at: u32, word: u32) {
         old = swapped.old_value;
     }
 }
-//>
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -28,15 +23,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (i >= args[0].x) {
         return;
     }
-    let asked = index[args[1].y + i / args[0].y];
-    let rows = i32(args[0].z);
-    let at = select(asked, asked + rows, asked < 0);
-    if (at < 0 || at >= rows) {
-        if (atomicExchange(&status[4], 2u) == 0u) {
-            atomicStore(&status[5], bitcast<u32>(asked));
-            atomicStore(&status[6], args[0].z);
-        }
-        return;
+    let at = place(i / args[0].y, args[0].z);
+    if (at >= 0) {
+        add(u32(at) * args[0].y + i % args[0].y, source[args[1].x + i]);
     }
-    add(u32(at) * args[0].y + i % args[0].y, source[args[1].x + i]);
 }

@@ -1,4 +1,8 @@
-"""gpu and cpu on tensors, models, optimisers and nests of them."""
+"""gpu and cpu on tensors, models, optimisers and nests of them; machines without a GPU."""
+
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -39,6 +43,54 @@ def test_without_a_gpu_everything_stays_itself():
     m, opt = parts()
     assert gpu(m) is m
     assert gpu((m, opt))[1] is opt
+
+
+WITHOUT = """
+import fluxrs
+from fluxrs import ADAM, Dense, gpu, params
+x, m = fluxrs.ones(3), Dense(3, 2)
+opt = ADAM(params(m))
+assert gpu(x) is x
+assert all(a is b for a, b in zip(gpu((m, opt)), (m, opt)))
+try:
+    x.to("gpu")
+except fluxrs.DeviceError as e:
+    assert "no GPU: " in str(e), e
+else:
+    raise AssertionError("a GPU was found")
+print(*fluxrs.devices(), sep="\\n")
+"""
+
+
+def devices_in(**variables):
+    """What `devices()` says in a process of its own, where `gpu` must give back its input."""
+    environment = {k: v for k, v in os.environ.items() if k != "FLUXRS_GPU"} | variables
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return result.stdout.splitlines()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the Vulkan loader is told so on Linux alone")
+def test_without_a_driver():
+    nowhere = {"VK_DRIVER_FILES": "/nowhere", "VK_ICD_FILENAMES": "/nowhere"}
+    assert devices_in(**nowhere) == ["cpu"]
+    assert devices_in(**nowhere, FLUXRS_GPU="cpu") == ["cpu"]
+
+
+@pytest.mark.skipif(
+    not HAS_GPU or ", cpu, " not in fluxrs.devices()[1], reason="no software driver alone"
+)
+def test_a_software_driver_is_refused_unless_asked_for():
+    first, refused = devices_in()
+    assert first == "cpu"
+    assert refused.startswith("not used: ")
+    assert "FLUXRS_GPU=cpu" in refused
 
 
 def test_cpu_keeps_values_and_what_is_shared():

@@ -9,6 +9,7 @@ import pytest
 
 import fluxrs
 from fluxrs import cpu, gpu
+from gpu_cases import close
 
 TABLE = fluxrs._core.op_table()
 pytestmark = pytest.mark.skipif(not fluxrs._core.has_gpu(), reason="no GPU")
@@ -19,14 +20,6 @@ def operands(op, shape=(5, 7), seed=0):
     xs = [rng.uniform(*domain, size=shape).astype("float32") for domain in op["domain"]]
     logic = {"logic": len(xs), "select": 1}.get(op["class"], 0)
     return [x > 0 if i < logic else x for i, x in enumerate(xs)]
-
-
-def close(got, want, tolerance=2e-5):
-    got, want = np.asarray(got), np.asarray(want)
-    assert got.dtype == want.dtype
-    assert got.shape == want.shape
-    scale = max(1.0, float(np.abs(want[np.isfinite(want)]).max(initial=0.0)))
-    np.testing.assert_allclose(got / scale, want / scale, atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("op", TABLE, ids=lambda op: op["name"])
@@ -95,23 +88,41 @@ def test_float64_becomes_float32_and_operands_must_be_together():
 
 
 def test_what_is_not_there_yet_says_so():
-    with pytest.raises(fluxrs.DeviceError, match="inv"):
-        np.asarray(fluxrs.inv(gpu(fluxrs.eye(3))))
+    x = gpu(np.arange(4).reshape(2, 2))
+    with pytest.raises(fluxrs.DeviceError, match=r"matmul of int64.*cpu\(x\)"):
+        np.asarray(x @ x)
+    with pytest.raises(fluxrs.DeviceError, match=r"solve of matrices of order 600.*cpu\(x\)"):
+        np.asarray(fluxrs.solve(gpu(fluxrs.eye(600)), gpu(fluxrs.ones(600))))
+    np.testing.assert_array_equal(x.astype("int32") @ x.astype("int32"), [[2, 3], [6, 11]])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_forked_child_is_told_and_does_not_hang():
-    code = """
+@pytest.mark.parametrize(
+    "use",
+    [
+        "float((x * 3).sum())",
+        "np.asarray(x)",
+        "fluxrs.gpu(fluxrs.ones(2))",
+        "opt([x])",
+        "fluxrs.evaluate(x + 1)",
+    ],
+)
+def test_a_forked_child_is_told_and_does_not_hang(use):
+    code = f"""
 import os, fluxrs
+import numpy as np
 x = fluxrs.gpu(fluxrs.ones(3))
-float((x * 2).sum())
+opt = fluxrs.ADAM([fluxrs.gpu(fluxrs.param(x))])
+opt([x])
 child = os.fork()
 if child == 0:
     try:
-        float((x * 3).sum())
+        {use}
     except fluxrs.DeviceError as e:
-        os._exit(0 if "fork" in str(e) else 2)
+        assert float(fluxrs.ones(3).sum()) == 3
+        os._exit(0 if "fork" in str(e) and "spawn" in str(e) else 2)
     os._exit(1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert float((x * 2).sum()) == 6
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -141,11 +141,15 @@ def _check_product(n: int, W: Any, axis: int) -> None:
         raise DimensionMismatch(f"a product of one-hot rows of {n} with an array of shape {shape}")
 
 
-def tensor_of(x: Any) -> Tensor:
-    """`x` as a tensor; a one-hot array as its booleans."""
+def tensor_of(x: Any, beside: Tensor | None = None) -> Tensor:
+    """`x` as a tensor; a one-hot array as its booleans. What is no tensor goes where `beside` is."""
     if isinstance(x, Tensor):
         return x
-    return x.dense() if isinstance(x, OneHot) else tensor(x)
+    made = x.dense() if isinstance(x, OneHot) else tensor(x)
+    if beside is None or beside.device == "cpu":
+        return made
+    moved: Tensor = made.to(beside.device)
+    return moved
 
 
 _missing: Any = object()

@@ -151,15 +151,18 @@ pub fn arguments<'a, const N: usize>(objs: [&'a Bound<'_, PyAny>; N]) -> PyResul
 #[cold]
 pub fn settle(objs: &[&Bound<'_, PyAny>], xs: &mut [Value<'_>]) -> PyResult<()> {
     let Some(device) = xs.iter().map(|x| x.device()).find(|d| !d.is_cpu()) else { return Ok(()) };
-    for (obj, x) in objs.iter().zip(xs) {
-        if x.is_number() || !x.device().is_cpu() {
-            continue;
-        }
-        if let Some(made) = made_on(x, device) {
-            *x = Value::Owned(made);
-        } else if !obj.is_instance_of::<PyTensor>() {
-            *x = Value::Owned(crate::error::detached(obj.py(), || to_device(x, device))?);
-        }
+    objs.iter().zip(xs).try_for_each(|(obj, x)| beside(obj, x, device))
+}
+
+/// As `settle`, for one argument beside a tensor on this device.
+pub fn beside(obj: &Bound<'_, PyAny>, x: &mut Value<'_>, device: Device) -> PyResult<()> {
+    if device.is_cpu() || x.is_number() || !x.device().is_cpu() {
+        return Ok(());
+    }
+    if let Some(made) = made_on(x, device) {
+        *x = Value::Owned(made);
+    } else if !obj.is_instance_of::<PyTensor>() {
+        *x = Value::Owned(crate::error::detached(obj.py(), || to_device(x, device))?);
     }
     Ok(())
 }

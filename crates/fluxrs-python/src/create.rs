@@ -2,6 +2,7 @@
 
 use crate::convert::{Dt, shape, strong};
 use crate::tensor::{PyTensor, made};
+use fluxrs::ops::create;
 use fluxrs::{DType, Number, Tensor};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -97,21 +98,17 @@ fn from_values(values: Vec<f64>, shape: &[usize], dtype: DType) -> PyResult<PyTe
 #[pyo3(signature = (start, stop=None, step=1.0, *, dtype=None))]
 fn arange(start: f64, stop: Option<f64>, step: f64, dtype: Option<Dt>) -> PyResult<PyTensor> {
     let (start, stop) = stop.map_or((0.0, start), |stop| (start, stop));
-    let n = ((stop - start) / step).ceil().max(0.0);
-    if step == 0.0 || !n.is_finite() {
-        return Err(PyValueError::new_err(format!("arange: no finite number of steps of {step} leads from {start} to {stop}")));
-    }
-    let values = (0..n as usize).map(|i| start + i as f64 * step).collect();
-    from_values(values, &[n as usize], dtype.map_or(DType::F32, |d| d.0))
+    let dtype = dtype.map_or(DType::F32, |d| d.0);
+    let whole = |x: f64| x.fract() == 0.0 && x.abs() < (1u64 << 53) as f64;
+    let number = |x: f64| if dtype.is_int() && whole(start) && whole(step) { Number::Int(x as i64) } else { Number::Float(x) };
+    made(|| create::arange(number(start), Number::Float(stop), number(step), dtype))
 }
 
 /// `linspace(start, stop, num=50)`: `num` numbers at equal distances, both ends among them.
 #[pyfunction]
 #[pyo3(signature = (start, stop, num=50, *, dtype=None))]
 fn linspace(start: f64, stop: f64, num: usize, dtype: Option<Dt>) -> PyResult<PyTensor> {
-    let last = num.saturating_sub(1).max(1) as f64;
-    let value = |i: usize| if i + 1 == num && num > 1 { stop } else { start + (stop - start) * (i as f64 / last) };
-    from_values((0..num).map(value).collect(), &[num], dtype.map_or(DType::F32, |d| d.0))
+    made(|| Ok(create::linspace(start, stop, num, true, dtype.map_or(DType::F32, |d| d.0))))
 }
 
 /// `eye(n, m=None, k=0)`: ones on the k-th diagonal of n × m zeros.

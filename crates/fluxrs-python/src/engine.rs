@@ -28,13 +28,17 @@ pub fn tensors_in(x: &Bound<'_, PyAny>) -> PyResult<Vec<Tensor>> {
     Ok(out)
 }
 
-/// What evaluation has done since the process began.
+/// What evaluation has done since the process began, and what was made and done on the GPU.
 #[pyfunction]
 fn counters<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
     out.set_item("runs", COUNTERS.runs.load(Ordering::Relaxed))?;
     out.set_item("plans", COUNTERS.plans_made.load(Ordering::Relaxed))?;
     out.set_item("kernels", COUNTERS.kernels.load(Ordering::Relaxed))?;
+    #[cfg(feature = "gpu")]
+    for (name, count) in fluxrs_wgpu::counts() {
+        out.set_item(name, count)?;
+    }
     Ok(out)
 }
 

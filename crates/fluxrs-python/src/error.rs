@@ -32,7 +32,10 @@ pub fn to_python(error: Error) -> PyErr {
         Error::Value(m) => PyValueError::new_err(m),
         Error::Memory(m) => PyMemoryError::new_err(m),
         Error::Device(m) => DeviceError::new_err(m),
-        Error::BadLoss(m) => PyFloatingPointError::new_err(m),
+        Error::BadLoss(m) => {
+            // It may be of steps that had been counted.
+            Python::attach(crate::leaf::uncount).err().unwrap_or_else(|| PyFloatingPointError::new_err(m))
+        }
         Error::Interrupted => RAISED.take().unwrap_or_else(|| PyKeyboardInterrupt::new_err(())),
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::convert::Dt;
 use crate::error::detached;
-use crate::tensor::{Inner, PyTensor, numpy_dtype};
+use crate::tensor::{Inner, PyTensor, leaf_object, numpy_dtype};
 use fluxrs::buffer::{Buffer, HostBuffer};
 use fluxrs::shape::{Map, show};
-use fluxrs::{DType, Tensor, evaluate, transfer};
+use fluxrs::{DType, Leaf, Tensor, evaluate, transfer};
 use numpy::npyffi::{self, PY_ARRAY_API};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -188,6 +188,21 @@ impl PyTensor {
     fn astype(&self, py: Python<'_>, dtype: Dt) -> PyResult<PyTensor> {
         let x = self.value(py)?;
         Ok(PyTensor::new(x.cast(dtype.0)))
+    }
+
+    fn __copy__(&self, py: Python<'_>) -> PyResult<Py<PyTensor>> {
+        match &self.inner {
+            Inner::Leaf(leaf) => {
+                let value = self.value(py)?;
+                let copy = detached(py, || Leaf::of(&value.detached(), leaf.is_tracked()))?;
+                leaf_object(py, &copy)
+            }
+            _ => Py::new(py, PyTensor::new(self.value(py)?.detached())),
+        }
+    }
+
+    fn __deepcopy__(&self, py: Python<'_>, _memo: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
+        self.__copy__(py)
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Rebuilt<'py>> {

@@ -1,7 +1,7 @@
 //! gradient, forward, withgradient and back.
 
-use crate::convert::{argument, strong};
-use crate::error::{DimensionMismatch, core, detached};
+use crate::convert::{argument, beside, strong};
+use crate::error::{DeviceError, DimensionMismatch, core, detached};
 use crate::params::{Found, PyGrads, PyParams};
 use crate::tensor::{PyTensor, leaf_object, zeros_of};
 use fluxrs::Tensor;
@@ -213,9 +213,17 @@ fn withgradient<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bo
     Ok((PyTensor::new(if taken.nest { y } else { y.detached() }), shown))
 }
 
-/// A sensitivity in the shape of `y`: a number or a 0-d tensor broadcasts.
+/// A sensitivity in the shape of `y`, and where that lives: a number or a 0-d tensor broadcasts.
 fn sensitivity(op: &str, y: &Tensor, delta: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    let delta = argument(delta)?;
+    let (object, mut delta) = (delta, argument(delta)?);
+    beside(object, &mut delta, y.device())?;
+    if !delta.is_number() && delta.device() != y.device() {
+        return Err(DeviceError::new_err(format!(
+            "{op}: the sensitivity Δ lives on {}, the result on {}; move one with gpu(x) or cpu(x)",
+            delta.device(),
+            y.device()
+        )));
+    }
     if delta.ndim() != 0 && delta.shape() != y.shape() {
         return Err(DimensionMismatch::new_err(format!(
             "{op}: the sensitivity Δ has shape {}, the result {}; they must be equal, or Δ a number",

@@ -1,15 +1,19 @@
 //! Parameters and state: made by `param`, changed by `update` and through `.data`.
 
-use crate::convert::{argument, from_numpy, strong, unsupported};
+use crate::convert::{argument, beside, from_numpy, strong, unsupported};
 use crate::error::{core, detached, unheard};
 use crate::origin::without_gil;
 use crate::tensor::{Inner, PyTensor, Value, data_object, grad_object, leaf_object};
+use fluxrs::evaluate::late;
 use fluxrs::leaf::{self, Leaf};
+use fluxrs::transfer::to_device;
 use fluxrs::{Tensor, no_grad};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// `param(x)`: a parameter, with its own copy of `x`; what `gradient` and `back` differentiate by.
 ///
@@ -63,7 +67,8 @@ pub fn update<'py>(
     if crate::custom::replaying() {
         return Ok(p);
     }
-    let delta = argument(delta)?;
+    let (object, mut delta) = (delta, argument(delta)?);
+    beside(object, &mut delta, leaf.device())?;
     // An update that waits for this leaf, perhaps of another thread, is committed first: that runs a plan.
     if !core(|| leaf::try_update(leaf, &delta))? {
         detached(py, || leaf::update(leaf, &delta))?;
@@ -106,14 +111,57 @@ fn update_array(p: &Bound<'_, PyAny>, delta: &Bound<'_, PyAny>) -> PyResult<()> 
 #[pyfunction]
 #[pyo3(signature = (opt=None))]
 pub fn commit(py: Python<'_>, opt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    let t = opt.map(|opt| opt.getattr("t")?.extract::<u64>()).transpose()?;
+    if let Some(opt) = opt {
+        // A counter that is none is refused before anything has happened.
+        count(opt)?;
+    }
+    late::take_last();
     if leaf::has_queued() {
         core(|| without_gil(py, leaf::flush))?;
     }
-    if let (Some(opt), Some(t)) = (opt, t) {
-        opt.setattr("t", t + 1)?;
+    let Some(opt) = opt else { return unheard() };
+    // Read again: another thread may have heard meanwhile that an earlier step came to nothing.
+    opt.setattr("t", count(opt)? + 1)?;
+    if let Some(undone) = late::take_last() {
+        let opt = PyWeakrefReference::new(opt)?.unbind();
+        let mut steps = steps_under_way();
+        // A mark that nobody else holds is of a step that is done.
+        steps.retain(|step| step.undone.load(Ordering::Acquire) || Arc::strong_count(&step.undone) > 1);
+        steps.push(Step { opt, undone });
     }
     unheard()
+}
+
+fn count(opt: &Bound<'_, PyAny>) -> PyResult<u64> {
+    opt.getattr("t")?.extract()
+}
+
+/// A step that an optimiser has counted and a device may still take back.
+struct Step {
+    opt: Py<PyWeakrefReference>,
+    undone: Arc<AtomicBool>,
+}
+
+static STEPS: Mutex<Vec<Step>> = Mutex::new(Vec::new());
+
+fn steps_under_way() -> MutexGuard<'static, Vec<Step>> {
+    STEPS.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Sets back the counters of the steps that came to nothing: called when it is raised why.
+pub fn uncount(py: Python<'_>) -> PyResult<()> {
+    let undone: Vec<Step> = {
+        let mut steps = steps_under_way();
+        let (undone, rest) = steps.drain(..).partition(|step| step.undone.load(Ordering::Acquire));
+        *steps = rest;
+        undone
+    };
+    for step in undone {
+        if let Some(opt) = step.opt.bind(py).upgrade() {
+            opt.setattr("t", count(&opt)?.saturating_sub(1))?;
+        }
+    }
+    Ok(())
 }
 
 /// How many updates wait on this thread.
@@ -181,23 +229,21 @@ pub fn check_writable(target: &PyTensor, what: &str) -> PyResult<()> {
 pub fn write(target: &PyTensor, py: Python<'_>, value: &Tensor) -> PyResult<()> {
     match &target.inner {
         Inner::Grad(leaf) => {
-            let now = leaf.peek();
-            let new = fit(&now, value, "grad")?;
+            let new = fit(py, &leaf.peek(), value, "grad")?;
             core(|| leaf.set_grad(Some(new)))
         }
         Inner::Data(_) if crate::custom::replaying() => Ok(()),
         Inner::Data(leaf) => {
-            let now = leaf.peek();
-            let new = fit(&now, value, "data")?;
+            let new = fit(py, &leaf.peek(), value, "data")?;
             detached(py, || leaf::assign(leaf, &new))
         }
         _ => check_writable(target, "assignment"),
     }
 }
 
-/// A value in the shape and type of a leaf; only numbers broadcast.
-fn fit(now: &Tensor, value: &Tensor, what: &str) -> PyResult<Tensor> {
-    no_grad(|| {
+/// A value in the shape and type of a leaf, and where that lives; only numbers broadcast.
+fn fit(py: Python<'_>, now: &Tensor, value: &Tensor, what: &str) -> PyResult<Tensor> {
+    let fitted = no_grad(|| {
         let value = value.detached();
         if value.shape() != now.shape() && value.size() != 1 {
             let (want, got) = (fluxrs::shape::show(now.shape()), fluxrs::shape::show(value.shape()));
@@ -207,7 +253,8 @@ fn fit(now: &Tensor, value: &Tensor, what: &str) -> PyResult<Tensor> {
         }
         let value = value.cast(now.dtype());
         if value.shape() == now.shape() { Ok(value) } else { core(|| value.reshape(&[])?.broadcast_to(now.shape())) }
-    })
+    })?;
+    detached(py, || to_device(&fitted, now.device()))
 }
 
 #[pymethods]

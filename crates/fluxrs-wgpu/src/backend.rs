@@ -40,6 +40,7 @@ impl From<Fault> for Error {
             Fault::Memory(_) => Error::Memory(fault.to_string()),
             Fault::Raised(Raised::Loss { .. }) => Error::BadLoss(fault.to_string()),
             Fault::Raised(Raised::Index { .. }) => Error::Index(fault.to_string()),
+            Fault::Raised(Raised::Singular { .. }) => Error::Value(fault.to_string()),
             other => Error::Device(other.to_string()),
         }
     }
@@ -105,13 +106,14 @@ impl GpuBackend {
             gpu.download(storage(buffer)?, &mut words)?;
         }
         narrow(&words, dtype, out);
-        self.settle()
+        self.settle(0)
     }
 
-    /// Waits for every step, and raises the first flag among them.
-    fn settle(&self) -> Result<()> {
+    /// Waits until at most `most` steps are on their way, and raises the first flag among those that have ended.
+    fn settle(&self, most: usize) -> Result<()> {
+        self.gpu.check()?;
         let mut steps = lock(&self.gpu.steps);
-        steps.wait(self.gpu, 0, Some(&AtomicBool::new(false)))?;
+        steps.wait(self.gpu, most, Some(&AtomicBool::new(false)))?;
         match steps.take_raised(self.gpu)? {
             Some(raised) => Err(Fault::Raised(raised)),
             None => Ok(()),
@@ -150,7 +152,11 @@ impl Backend for GpuBackend {
         Ok(Box::new(GpuPlan::new(self.gpu, plan)?))
     }
 
+    fn ready(&self) -> fluxrs::error::Result<()> {
+        Ok(self.settle(self.gpu.limits.flights - 1)?)
+    }
+
     fn synchronize(&self) -> fluxrs::error::Result<()> {
-        Ok(self.settle()?)
+        Ok(self.settle(0)?)
     }
 }

@@ -3,14 +3,15 @@
 use crate::codegen::{self, Launch, Target};
 use crate::device::{Gpu, Limits};
 use crate::fault::{Fault, Result};
-use crate::pipeline::Kernel;
-use fluxrs::plan::{Body, Buf, Place, Plan};
+use crate::pipeline;
+use fluxrs::dtype::DType;
+use fluxrs::plan::{Body, Buf, Kernel, Place, Plan};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// One dispatch.
 pub(crate) struct Dispatch {
-    pub kernel: Arc<Kernel>,
+    pub kernel: Arc<pipeline::Kernel>,
     pub targets: Vec<Target>,
     pub groups: [u32; 3],
     /// Where its arguments begin in the uniform, and how long they are, in bytes.
@@ -24,7 +25,7 @@ pub(crate) struct Lowered {
     pub commit: usize,
     pub temporaries: Vec<u64>,
     pub fresh_commit: bool,
-    pub indexes: bool,
+    pub raises: bool,
 }
 
 /// What a plan becomes on the device.
@@ -39,8 +40,8 @@ pub(crate) struct Compiled {
     pub patches: Vec<codegen::args::Patch>,
     /// Whether a result of the commit goes to memory of its own, so that the host must know at once whether it did.
     pub fresh_commit: bool,
-    /// Whether a kernel may raise the index flag.
-    pub indexes: bool,
+    /// Whether a kernel may raise a flag of its own.
+    pub raises: bool,
 }
 
 /// Bytes of an element on the device: a word each.
@@ -99,11 +100,17 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
     let mut launches: Vec<Launch> = Vec::new();
     let mut commit = None;
     let mut fresh_commit = false;
-    let mut indexes = false;
-    let dtypes: Vec<_> = plan.buffers.iter().map(|buffer| buffer.dtype).collect();
-    let guarded = !plan.guards.is_empty();
+    let dtypes = dtypes(plan);
+    let raises = plan.kernels.iter().any(codegen::raises);
+    let guarded = raises || !plan.guards.is_empty();
     for (k, kernel) in plan.kernels.iter().enumerate() {
         if k == plan.commit {
+            for kernel in &plan.kernels[k..] {
+                let known = |buffer: &Buf| placed[*buffer as usize] || written(&kernel.body).any(|own| own == *buffer);
+                if codegen::raises(kernel) && kernel.body.buffers().iter().all(known) {
+                    launches.extend(rehearsal(kernel, plan, &targets, limits, &mut temporaries)?);
+                }
+            }
             commit = Some(launches.len());
             launches.extend(guards(plan, &targets));
         }
@@ -122,10 +129,9 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
         let made = codegen::launches(kernel, &targets, &dtypes, late && guarded, limits, &mut temporary);
         launches.extend(made.map_err(|fault| name_kernel(fault, &kernel.label))?);
         scratch.into_iter().for_each(|temp| temporaries.give(temp));
-        indexes |= matches!(kernel.body, Body::Structured(_));
+        fresh_commit |= late && written(&kernel.body).any(|buffer| matches!(targets[buffer as usize], Target::Output(_)));
         for buffer in used {
             let target = targets[buffer as usize];
-            fresh_commit |= late && matches!(target, Target::Output(_));
             if let (Target::Temp(temp), Some(&last)) = (target, last_use.get(&buffer))
                 && last == k
             {
@@ -135,7 +141,47 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
         }
     }
     let commit = commit.unwrap_or(launches.len());
-    Ok(Lowered { launches, commit, temporaries: temporaries.bytes, fresh_commit: fresh_commit && guarded, indexes })
+    Ok(Lowered { launches, commit, temporaries: temporaries.bytes, fresh_commit: fresh_commit && guarded, raises })
+}
+
+/// The buffers that a kernel writes.
+fn written(body: &Body) -> impl Iterator<Item = Buf> {
+    let (stores, own) = match body {
+        Body::Loop(body) => (Some(&body.stores), None),
+        Body::Matmul(m) => {
+            (m.epilogue.as_ref().map(|body| &body.stores), Some(m.c).filter(|_| m.keeps_c || m.epilogue.is_none()))
+        }
+        Body::Structured(call) => (None, Some(call.out)),
+    };
+    stores.into_iter().flatten().map(|store| store.buffer).chain(own)
+}
+
+/// A kernel that commits and may raise a flag of its own runs to scratch before anything is committed: by then the flag must
+/// be up.
+fn rehearsal(
+    kernel: &Kernel,
+    plan: &Plan,
+    targets: &[Target],
+    limits: &Limits,
+    temporaries: &mut Temporaries,
+) -> Result<Vec<Launch>> {
+    let mut targets = targets.to_vec();
+    let mut scratch = Vec::new();
+    let mut temporary = |len| {
+        scratch.push(temporaries.take(len));
+        scratch[scratch.len() - 1]
+    };
+    for buffer in written(&kernel.body) {
+        targets[buffer as usize] = Target::Temp(temporary(plan.buffers[buffer as usize].len));
+    }
+    let made = codegen::launches(kernel, &targets, &dtypes(plan), false, limits, &mut temporary);
+    let made = made.map_err(|fault| name_kernel(fault, &kernel.label));
+    scratch.into_iter().for_each(|temp| temporaries.give(temp));
+    made
+}
+
+fn dtypes(plan: &Plan) -> Vec<DType> {
+    plan.buffers.iter().map(|buffer| buffer.dtype).collect()
 }
 
 fn name_kernel(fault: Fault, label: &str) -> Fault {
@@ -151,7 +197,7 @@ fn guards(plan: &Plan, targets: &[Target]) -> Vec<Launch> {
 }
 
 pub(crate) fn compile(gpu: &'static Gpu, plan: &Plan) -> Result<Compiled> {
-    let Lowered { launches, commit, temporaries, fresh_commit, indexes } = lower(plan, &gpu.limits)?;
+    let Lowered { launches, commit, temporaries, fresh_commit, raises } = lower(plan, &gpu.limits)?;
     let (mut words, mut patches, mut dispatches) = (Vec::new(), Vec::new(), Vec::new());
     let align = gpu.limits.align as usize / 4;
     for launch in launches {
@@ -170,5 +216,5 @@ pub(crate) fn compile(gpu: &'static Gpu, plan: &Plan) -> Result<Compiled> {
             cost: launch.cost,
         });
     }
-    Ok(Compiled { dispatches, commit, temporaries, words, patches, fresh_commit, indexes })
+    Ok(Compiled { dispatches, commit, temporaries, words, patches, fresh_commit, raises })
 }

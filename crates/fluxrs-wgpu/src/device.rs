@@ -5,7 +5,7 @@ use crate::fault::{Fault, Result};
 use crate::pipeline::Pipelines;
 use crate::pool::Pool;
 use crate::steps::Steps;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What the driver reported since it was last asked.
@@ -147,10 +147,21 @@ impl Gpu {
     }
 }
 
+// Never dropped: dropping a busy device waits without limit, and in a forked child for ever.
+static GPU: OnceLock<Result<Gpu>> = OnceLock::new();
+
+/// What the device of the process has made and done, by name; nothing before it was opened.
+pub fn counts() -> Vec<(&'static str, u64)> {
+    let Some(Ok(gpu)) = GPU.get() else { return Vec::new() };
+    let [groups, dispatches, submits] =
+        [&gpu.counters.bind_groups, &gpu.counters.dispatches, &gpu.counters.submits].map(|n| n.load(Ordering::Relaxed));
+    let (pipelines, buffers) = (gpu.compiled(), gpu.memory().1);
+    let made = [("bind_groups", groups), ("pipelines", pipelines), ("buffers", buffers)];
+    [made.as_slice(), &[("dispatches", dispatches), ("submits", submits)]].concat()
+}
+
 /// The device of the process, opened at the first call. A failure to open is remembered, as is success.
 pub fn gpu() -> Result<&'static Gpu> {
-    // Never dropped: dropping a busy device waits without limit, and in a forked child for ever.
-    static GPU: OnceLock<Result<Gpu>> = OnceLock::new();
     match GPU.get_or_init(Gpu::open) {
         Ok(gpu) if gpu.pid != std::process::id() => Err(Fault::Forked),
         Ok(gpu) => Ok(gpu),

@@ -48,6 +48,13 @@ impl fmt::Display for Fault {
             Fault::Raised(Raised::Index { op, index, rows }) => {
                 write!(f, "{op}: index {index} is out of range for an axis of length {rows}")
             }
+            Fault::Raised(Raised::Singular { op, column, matrix }) => {
+                let which = if *matrix == u32::MAX { "the matrix".to_owned() } else { format!("matrix {matrix} of the batch") };
+                write!(f, "{op}: {which} is singular: its column {column} is a combination of those before it")
+            }
+            Fault::Raised(Raised::Overflow) => f.write_str(
+                "a result of int64 does not fit the 32 bits that the GPU has for integers; move the tensor with cpu(x)",
+            ),
             Fault::Interrupted => f.write_str("interrupted while waiting for the GPU"),
         }
     }

@@ -21,7 +21,7 @@ mod transfer;
 
 pub use adapter::{Adapter, VARIABLE, devices};
 pub use backend::GpuBackend;
-pub use device::{Counters, Gpu, Limits, gpu};
+pub use device::{Counters, Gpu, Limits, counts, gpu};
 pub use fault::{Fault, Result};
 pub use pool::Storage;
 pub use steps::Raised;

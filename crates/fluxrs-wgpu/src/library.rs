@@ -4,12 +4,16 @@ use rustc_hash::FxHashMap;
 use std::sync::OnceLock;
 
 /// The sources that functions are cut from, in the order in which they are defined.
-pub const SOURCES: [&str; 4] = [
+pub const SOURCES: [&str; 5] = [
     include_str!("../../../shaders/math.wgsl"),
     include_str!("../../../shaders/explog.wgsl"),
     include_str!("../../../shaders/trig.wgsl"),
     include_str!("../../../shaders/philox.wgsl"),
+    include_str!("../../../shaders/wide.wgsl"),
 ];
+
+/// The one variable of the library: that a result of int64 did not fit.
+pub(crate) const OVERFLOW: &str = "fx_overflow";
 
 struct Function {
     name: &'static str,
@@ -57,7 +61,8 @@ pub fn used_by(code: &str) -> String {
         }
     }
     let chosen = all.iter().zip(wanted).filter(|(_, wanted)| *wanted);
-    chosen.map(|(function, _)| function.text).collect::<Vec<_>>().join("\n")
+    let text = chosen.map(|(function, _)| function.text).collect::<Vec<_>>().join("\n");
+    if text.contains(OVERFLOW) { format!("var<private> {OVERFLOW}: bool = false;\n{text}") } else { text }
 }
 
 /// Whether the library has a function of this name.

@@ -3,6 +3,7 @@
 use crate::device::{Gpu, lock};
 use crate::fault::{Fault, Result};
 use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,8 @@ const USAGE: wgpu::BufferUsages =
 
 #[derive(Default)]
 struct Free {
-    by_class: FxHashMap<u64, Vec<(u64, wgpu::Buffer)>>,
+    /// By their numbers: the least is taken first, so that a step that comes again is given the buffers it had.
+    by_class: FxHashMap<u64, BTreeMap<u64, wgpu::Buffer>>,
     bytes: u64,
 }
 
@@ -55,7 +57,7 @@ impl Pool {
 
     fn take(&self, class: u64) -> Option<(u64, wgpu::Buffer)> {
         let mut free = lock(&self.free);
-        let buffer = free.by_class.get_mut(&class)?.pop()?;
+        let buffer = free.by_class.get_mut(&class)?.pop_first()?;
         free.bytes -= class;
         Some(buffer)
     }
@@ -68,7 +70,7 @@ impl Pool {
         let mut free = lock(&self.free);
         if free.bytes + class <= IDLE {
             free.bytes += class;
-            free.by_class.entry(class).or_default().push(buffer);
+            free.by_class.entry(class).or_default().insert(buffer.0, buffer.1);
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::compile::{Compiled, Dispatch, WORD, compile};
 use crate::device::{Gpu, lock};
 use crate::fault::{Fault, Result};
 use crate::pool::Storage;
-use crate::steps::{Raised, Steps};
+use crate::steps::{Raised, Steps, is_bad};
 use fluxrs::device::Executable;
 use fluxrs::plan::{Bindings, Plan};
 use std::sync::Mutex;
@@ -52,20 +52,21 @@ impl GpuPlan {
         Ok(GpuPlan { gpu, compiled, losses: plan.guards.len(), args, state: Mutex::new(state) })
     }
 
-    /// Whether the host must know how a run ended before it goes on: on a software device always where something can go
-    /// wrong, elsewhere where a commit that did not happen would leave a result without a value.
+    /// Whether the host must know how a run ended before it goes on: where a commit that did not happen would leave a result
+    /// without a value, and where an index out of range, or the like, would leave one with a wrong value.
     fn is_awaited(&self) -> bool {
-        let flags = self.losses > 0 || self.compiled.indexes;
-        if self.gpu.limits.software { flags } else { self.losses > 0 && self.compiled.fresh_commit }
+        self.compiled.raises || self.losses > 0 && self.compiled.fresh_commit
     }
 
-    fn write_args(&self, state: &mut State, bindings: &Bindings<'_>) {
-        let changed = Args::fill(&self.compiled.patches, bindings.numbers, &mut state.words);
-        if (changed || !state.written) && !state.words.is_empty() {
+    fn write_args(&self, state: &mut State, bindings: &Bindings<'_>) -> Result<()> {
+        let written = std::mem::take(&mut state.written);
+        let changed = Args::fill(&self.compiled.patches, bindings.numbers, &mut state.words)?;
+        if (changed || !written) && !state.words.is_empty() {
             let bytes: Vec<u8> = state.words.iter().flat_map(|word| word.to_le_bytes()).collect();
             self.gpu.queue.write_buffer(&self.args, 0, &bytes);
-            state.written = true;
         }
+        state.written = true;
+        Ok(())
     }
 
     /// The bind group of a dispatch for the buffers of this run.
@@ -123,24 +124,21 @@ impl GpuPlan {
         gpu.check()?;
         let mut state = lock(&self.state);
         let steps = &mut *lock(&gpu.steps);
-        steps.wait(gpu, gpu.limits.flights - 1, Some(bindings.stop))?;
-        // What an earlier step raised is told now, before anything of this one has happened.
-        if let Some(raised) = steps.take_raised(gpu)? {
-            return Err(Fault::Raised(raised));
-        }
         if self.compiled.dispatches.is_empty() {
             return Ok(());
         }
         let run = Run::new(self, bindings, steps)?;
-        self.write_args(&mut state, bindings);
+        self.write_args(&mut state, bindings)?;
         let mut at = 0;
         loop {
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             steps.begin(gpu, &mut encoder);
             at = self.encode(&mut state, at, &run, &mut encoder)?;
-            steps.submit(gpu, encoder)?;
+            let is_last = at == self.compiled.dispatches.len();
+            let commit = if is_last && self.losses > 0 && !self.is_awaited() { bindings.commit.take() } else { None };
+            steps.submit(gpu, encoder, commit)?;
             gpu.counters.submits.fetch_add(1, Ordering::Relaxed);
-            if at == self.compiled.dispatches.len() {
+            if is_last {
                 break;
             }
             // A plan in pieces may be stopped between them.
@@ -150,8 +148,8 @@ impl GpuPlan {
             // The commit is under way: it is awaited to its end, whatever the stop flag says.
             steps.wait(gpu, 0, None)?;
             match steps.take_raised(gpu)? {
-                Some(Raised::Loss { losses, .. }) => {
-                    bindings.bad_losses = (0..self.losses).filter(|&i| losses >> i.min(31) & 1 == 1).collect();
+                Some(Raised::Loss { step, losses }) if step == steps.number() => {
+                    bindings.bad_losses = (0..self.losses).filter(|&i| is_bad(losses, i)).collect();
                 }
                 Some(raised) => return Err(Fault::Raised(raised)),
                 None => (),

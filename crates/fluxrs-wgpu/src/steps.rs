@@ -6,21 +6,32 @@
 
 use crate::device::Gpu;
 use crate::fault::{Fault, Result};
+use fluxrs::evaluate::late::Commit;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 const BYTES: u64 = 32;
-/// Words of the status: a loss was bad, in which step, which losses; the canary; an index was out of range (in
+/// Words of the status: a loss was bad, in which step, which losses; the canary; an index was out of range or the like (in
 /// which of `OPS`, from 1), which one, of how many; the number of the running step.
 const BAD: usize = 0;
 const BAD_STEP: usize = 1;
 const BAD_LOSSES: usize = 2;
 const CANARY: usize = 3;
-const INDEX: usize = 4;
+pub(crate) const INDEX: usize = 4;
 const STEP: usize = 7;
 
-const OPS: [&str; 4] = ["take", "scatter_add", "take_along_axis", "add_along_axis"];
+/// The ops that raise the index flag, each by its number from 1.
+pub(crate) const OPS: [&str; 7] = ["take", "scatter_add", "take_along_axis", "add_along_axis", "solve", "rdivide", "inv"];
+
+/// What the index flag said: the number of an op, or the one behind them.
+fn raised(words: &[u32]) -> Raised {
+    match OPS.get(words[0] as usize - 1) {
+        Some(&op @ ("solve" | "rdivide" | "inv")) => Raised::Singular { op, column: words[1], matrix: words[2] },
+        Some(&op) => Raised::Index { op, index: words[1] as i32, rows: words[2] },
+        None => Raised::Overflow,
+    }
+}
 
 const WAITING: u8 = 0;
 const MAPPED: u8 = 1;
@@ -30,13 +41,30 @@ struct Flight {
     submission: wgpu::SubmissionIndex,
     readback: wgpu::Buffer,
     mapped: Arc<AtomicU8>,
+    /// What the host takes back if the step did not commit.
+    commit: Option<Arc<Commit>>,
 }
 
 /// What the flags said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Raised {
-    Loss { step: u32, losses: u32 },
-    Index { op: &'static str, index: i32, rows: u32 },
+    Loss {
+        step: u32,
+        losses: u32,
+    },
+    Index {
+        op: &'static str,
+        index: i32,
+        rows: u32,
+    },
+    /// The matrix of the batch, or `u32::MAX` where there is but one.
+    Singular {
+        op: &'static str,
+        column: u32,
+        matrix: u32,
+    },
+    /// A result of int64 that does not fit 32 bits.
+    Overflow,
 }
 
 pub(crate) struct Steps {
@@ -47,6 +75,13 @@ pub(crate) struct Steps {
     idle: Vec<wgpu::Buffer>,
     /// What was seen and not yet told.
     raised: Option<Raised>,
+    /// Commits that did not happen, each with the losses of its own that were bad, by their bits.
+    failed: Vec<(Arc<Commit>, u32)>,
+}
+
+/// Whether the bits of the status name this loss of the plan; those from the last bit on share it.
+pub(crate) fn is_bad(losses: u32, loss: usize) -> bool {
+    losses >> loss.min(31) & 1 == 1
 }
 
 fn buffer(device: &wgpu::Device, usage: wgpu::BufferUsages) -> wgpu::Buffer {
@@ -63,12 +98,15 @@ impl Steps {
             flights: VecDeque::new(),
             idle: Vec::new(),
             raised: None,
+            failed: Vec::new(),
         }
     }
 
-    /// Looks at what has come back, without waiting.
-    fn collect(&mut self, gpu: &Gpu) -> Result<()> {
-        while let Some(flight) = self.flights.front() {
+    /// Looks at what has come back, without waiting, until at most `most` steps are in flight. No further: what a step holds
+    /// is let go after as many steps each time, so that a loop is given the same buffers again.
+    fn collect(&mut self, gpu: &Gpu, most: usize) -> Result<()> {
+        while self.flights.len() > most {
+            let flight = &self.flights[0];
             match flight.mapped.load(Ordering::Acquire) {
                 WAITING => return Ok(()),
                 MAPPED => (),
@@ -91,11 +129,14 @@ impl Steps {
             if words[CANARY] != flight.step {
                 return Err(Fault::Lost("a step did not run to its end".to_owned()));
             }
+            if words[BAD] | words[INDEX] != 0 {
+                let own = if words[BAD_STEP] == flight.step { words[BAD_LOSSES] } else { 0 };
+                self.failed.extend(flight.commit.map(|commit| (commit, own)));
+            }
             if words[BAD] != 0 {
                 self.raised.get_or_insert(Raised::Loss { step: words[BAD_STEP], losses: words[BAD_LOSSES] });
             } else if words[INDEX] != 0 {
-                let op = OPS[(words[INDEX] as usize - 1).min(OPS.len() - 1)];
-                self.raised.get_or_insert(Raised::Index { op, index: words[INDEX + 1] as i32, rows: words[INDEX + 2] });
+                self.raised.get_or_insert_with(|| raised(&words[INDEX..]));
             }
         }
         Ok(())
@@ -104,7 +145,7 @@ impl Steps {
     /// Waits until at most `most` steps are in flight.
     pub fn wait(&mut self, gpu: &Gpu, most: usize, stop: Option<&AtomicBool>) -> Result<()> {
         let _ = gpu.device.poll(wgpu::PollType::Poll);
-        self.collect(gpu)?;
+        self.collect(gpu, most)?;
         while self.flights.len() > most {
             let flight = &self.flights[0];
             gpu.wait(&flight.submission, stop)?;
@@ -112,18 +153,27 @@ impl Steps {
                 let _ = gpu.device.poll(wgpu::PollType::Poll);
                 gpu.check()?;
             }
-            self.collect(gpu)?;
+            self.collect(gpu, most)?;
         }
         Ok(())
     }
 
-    /// A flag that was raised, lowered again: waits for the steps behind it, which committed nothing.
+    /// A flag that was raised, lowered again: waits for the steps behind it, which committed nothing, and sets back what the
+    /// host took for committed.
     pub fn take_raised(&mut self, gpu: &Gpu) -> Result<Option<Raised>> {
         if self.raised.is_some() {
             self.wait(gpu, 0, None)?;
             gpu.queue.write_buffer(&self.status, 0, &[0; BYTES as usize]);
+            for (commit, losses) in self.failed.drain(..).rev() {
+                commit.set_back(|loss| is_bad(losses, loss));
+            }
         }
         Ok(self.raised.take())
+    }
+
+    /// The number of the step under way, or of the last one.
+    pub fn number(&self) -> u32 {
+        self.step
     }
 
     /// Gives the step its number, before its first kernel.
@@ -133,8 +183,8 @@ impl Steps {
         encoder.copy_buffer_to_buffer(&self.ticket, 0, &self.status, 4 * STEP as u64, 4);
     }
 
-    /// Ends and submits a step.
-    pub fn submit(&mut self, gpu: &Gpu, mut encoder: wgpu::CommandEncoder) -> Result<()> {
+    /// Ends and submits a step, with what is to be taken back if it does not commit.
+    pub fn submit(&mut self, gpu: &Gpu, mut encoder: wgpu::CommandEncoder, commit: Option<Arc<Commit>>) -> Result<()> {
         use wgpu::BufferUsages as Usage;
         let fresh = || buffer(&gpu.device, Usage::MAP_READ | Usage::COPY_DST);
         let readback = self.idle.pop().unwrap_or_else(fresh);
@@ -146,7 +196,7 @@ impl Steps {
         readback.map_async(wgpu::MapMode::Read, .., move |result| {
             seen.store(if result.is_ok() { MAPPED } else { 2 }, Ordering::Release);
         });
-        self.flights.push_back(Flight { step: self.step, submission, readback, mapped });
+        self.flights.push_back(Flight { step: self.step, submission, readback, mapped, commit });
         gpu.check()
     }
 }

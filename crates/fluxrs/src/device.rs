@@ -42,6 +42,10 @@ pub trait Backend: Send + Sync {
     /// Copies the first elements back, as many as fill `out`, waiting for what is under way.
     fn download(&self, buffer: &Buffer, dtype: DType, out: &mut [u8]) -> Result<()>;
     fn compile(&self, plan: &Arc<Plan>) -> Result<Box<dyn Executable>>;
+    /// Waits until there is room for another run, and raises what went wrong in an earlier one that had returned by then.
+    fn ready(&self) -> Result<()> {
+        Ok(())
+    }
     /// Waits until all that was submitted is done, and raises what went wrong there.
     fn synchronize(&self) -> Result<()>;
 }

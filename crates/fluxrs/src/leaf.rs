@@ -154,6 +154,10 @@ impl Leaf {
         }
     }
 
+    pub fn device(&self) -> Device {
+        self.current.get(&graph::lock()).device()
+    }
+
     /// Whether an update of it waits: reading its value runs a plan then.
     pub fn is_queued(&self) -> bool {
         self.queued.load(Ordering::Acquire)
@@ -272,11 +276,29 @@ impl Leaf {
         }
     }
 
-    /// Takes back everything since the first `back` of one of these losses; what that leaves is to be dropped after the lock.
+    /// Takes back an update that a device did not make after all; what that leaves is to be dropped after the lock. The memory is as
+    /// it was, so that both values are.
+    pub(crate) fn set_back(&self, g: &mut Graph, update: &Update, values: Option<&(Tensor, Tensor)>) -> Grad {
+        if let Some((old, new)) = values.filter(|(_, new)| self.current.get(g).ptr_eq(new)) {
+            let value = new.0.value.get(g).clone();
+            old.0.value.set(g, value);
+            self.current.set(g, old.clone());
+        }
+        let gone = self.grad.set(g, Grad::default());
+        self.restore_grad(g, update);
+        gone
+    }
+
+    /// Takes back everything since the first `back` of one of these losses; all, where somebody has written a gradient made of it.
+    /// What that leaves is to be dropped after the lock.
     pub(crate) fn undo_grad(&self, g: &mut Graph, bad: &[Tensor]) -> Option<Grad> {
-        let Grad { before, .. } = self.grad.get(g);
-        let first = before.iter().position(|(loss, _)| bad.iter().any(|b| b.ptr_eq(loss)))?;
-        let kept = Grad { total: before[first].1.clone().map(Handle::new), before: before[..first].to_vec(), calls: first };
+        let Grad { total, before, .. } = self.grad.get(g);
+        let is_bad = |loss: &Tensor| bad.iter().any(|b| b.ptr_eq(loss));
+        let kept = match before.iter().position(|(loss, _)| is_bad(loss)) {
+            Some(first) => Grad { total: before[first].1.clone().map(Handle::new), before: before[..first].to_vec(), calls: first },
+            None if total.as_ref()?.tensor().0.guards.as_ref()?.0.iter().any(is_bad) => Grad::default(),
+            None => return None,
+        };
         Some(self.grad.set(g, kept))
     }
 
@@ -375,6 +397,11 @@ pub fn flush() -> Result<()> {
     let result = evaluate::commit(&queue);
     let failure = queue.failure.lock().unwrap_or_else(|e| e.into_inner()).take();
     failure.map_or(result, Err)
+}
+
+/// Keeps what went wrong where nobody could be told, for this thread's next `flush`.
+pub(crate) fn fail(error: Error) {
+    QUEUE.with(|queue| *queue.failure.lock().unwrap_or_else(|e| e.into_inner()) = Some(error));
 }
 
 /// Whether this thread has queued something.

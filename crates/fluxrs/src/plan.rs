@@ -2,6 +2,7 @@
 
 use crate::buffer::Buffer;
 use crate::dtype::{DType, Number};
+use crate::evaluate::late::Commit;
 use crate::ops::reduce::Kind;
 use crate::ops::{Elementwise, Structured};
 use crate::shape::{Map, Shape};
@@ -234,6 +235,8 @@ pub struct Bindings<'a> {
     pub bad_losses: Vec<usize>,
     /// The call that failed.
     pub failed: Option<u32>,
+    /// Taken by a device that returns before it knows whether the last segment ran: it sets the commit back if not.
+    pub commit: Option<Arc<Commit>>,
 }
 
 impl Bindings<'_> {

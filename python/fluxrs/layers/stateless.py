@@ -105,7 +105,8 @@ def _samples(y: Tensor) -> int:
 
 
 def _pair(loss: str, ŷ: Any, y: Any) -> tuple[Tensor, Tensor]:
-    a, b = tensor_of(ŷ), tensor_of(y)
+    a = tensor_of(ŷ)
+    b = tensor_of(y, a)
     if a.shape != b.shape:
         labels = b.ndim == a.ndim - 1 and loss.endswith("crossentropy")
         hint = "; for labels, onehotbatch(y, labels) gives what it takes" if labels else ""

@@ -120,4 +120,8 @@ def _given(opt: Optimiser, grads: Any) -> list[Any]:
         raise DimensionMismatch(
             f"opt(grads): gradients of shapes {shapes} for parameters of {wanted}"
         )
-    return δs
+    # Arrays go where the parameters are.
+    return [
+        δ if isinstance(δ, Tensor) else tensor(δ).to(p.device)
+        for p, δ in zip(opt.params, δs, strict=True)
+    ]

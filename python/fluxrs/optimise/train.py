@@ -58,6 +58,8 @@ def train(
                 f()
     except StopException:
         pass
+    # A GPU may not have told yet how the last steps ended.
+    _core.evaluate(*(f.params for f in opts if isinstance(f, Optimiser)))
     _run_trailing()
 
 

@@ -1,5 +1,6 @@
 //! The arguments of a kernel: sizes, strides, offsets and numbers, in one uniform, so that its text depends on none.
 
+use crate::fault::{Fault, Result};
 use fluxrs::dtype::{DType, Number};
 
 /// How a Python number stands in the argument words.
@@ -26,17 +27,15 @@ pub(crate) struct Args {
     pub patches: Vec<Patch>,
 }
 
-/// Integers are kept in 32 bits on the device; what does not fit is as far out as can be.
-fn narrow(x: i64) -> i32 {
-    x.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
-}
-
-/// A number as a word of the device.
-pub(crate) fn element(number: Number, dtype: DType) -> u32 {
+/// A number as a word of the device, where int64 has 32 bits.
+pub(crate) fn element(number: Number, dtype: DType) -> Result<u32> {
     match dtype {
-        DType::Bool => u32::from(number.as_f64() != 0.0),
-        DType::I32 | DType::I64 => narrow(number.as_i64()) as u32,
-        DType::F32 | DType::F64 => (number.as_f64() as f32).to_bits(),
+        DType::Bool => Ok(u32::from(number.as_f64() != 0.0)),
+        DType::I32 => Ok(number.as_i64() as u32),
+        DType::I64 => i32::try_from(number.as_i64())
+            .map(|word| word as u32)
+            .map_err(|_| Fault::Unsupported(format!("integers beyond 32 bits ({} beside an int64 tensor)", number.as_i64()))),
+        DType::F32 | DType::F64 => Ok((number.as_f64() as f32).to_bits()),
     }
 }
 
@@ -82,7 +81,7 @@ impl Args {
     }
 
     /// Writes this run's numbers into a copy of the words; says whether anything changed.
-    pub fn fill(patches: &[Patch], numbers: &[Number], words: &mut [u32]) -> bool {
+    pub fn fill(patches: &[Patch], numbers: &[Number], words: &mut [u32]) -> Result<bool> {
         let mut changed = false;
         let mut set = |word: usize, value: u32| {
             changed |= words[word] != value;
@@ -91,7 +90,7 @@ impl Args {
         for patch in patches {
             let number = numbers[patch.number as usize];
             match patch.form {
-                Form::Element(dtype) => set(patch.word, element(number, dtype)),
+                Form::Element(dtype) => set(patch.word, element(number, dtype)?),
                 Form::Wide => {
                     let wide = number.as_i64() as u64;
                     set(patch.word, wide as u32);
@@ -99,6 +98,6 @@ impl Args {
                 }
             }
         }
-        changed
+        Ok(changed)
     }
 }

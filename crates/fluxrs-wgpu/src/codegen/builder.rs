@@ -4,6 +4,7 @@ use super::args::Args;
 use crate::fault::{Fault, Result};
 use crate::library;
 use crate::pipeline::Access;
+use crate::steps::{INDEX as FLAG, OPS};
 use fluxrs::dtype::DType;
 use fluxrs::plan::{Buf, Source};
 
@@ -62,6 +63,19 @@ pub(crate) fn encode(dtype: DType, value: &str) -> String {
     }
 }
 
+/// What the functions for int64 begin with.
+const WIDE: &str = "fx_wide_";
+
+/// Where a result of int64 may not fit, `main`, the last of the text, raises the flag at its end. Says whether it does.
+pub(crate) fn flag_overflow(text: &mut String, status: &str) -> bool {
+    let wide = text.contains(WIDE);
+    if wide {
+        text.truncate(text.trim_end().len() - 1);
+        *text += &format!("if ({}) {{ {status}[{FLAG}] = {}u; }}\n}}\n", library::OVERFLOW, OPS.len() + 1);
+    }
+    wide
+}
+
 /// Refuses what the device has no type for.
 pub(crate) fn check_dtype(dtype: DType) -> Result<()> {
     match dtype {
@@ -112,7 +126,7 @@ impl<'a> Builder<'a> {
                 decode(dtype, &word)
             }
             Source::Constant(number) => {
-                let word = self.args.word(super::args::element(*number, dtype));
+                let word = self.args.word(super::args::element(*number, dtype)?);
                 decode(dtype, &word)
             }
         })
@@ -129,14 +143,20 @@ impl<'a> Builder<'a> {
     pub const LIVE: &'static str = "(b0[0] | b0[4]) == 0u";
 
     /// Puts declarations, library functions and text together.
-    pub fn finish(self, text: &str, groups: [u32; 3], cost: usize) -> Launch {
+    /// `main` comes last in the text; where a result of int64 may not fit, it raises the flag at its end.
+    pub fn finish(mut self, text: &str, groups: [u32; 3], cost: usize) -> Launch {
+        let mut text = text.to_owned();
+        if text.contains(WIDE) {
+            let status = self.bind(Target::Status, Access::Write);
+            flag_overflow(&mut text, &status);
+        }
         let mut source = self.args.declaration();
         for (i, (_, access)) in self.bindings.iter().enumerate() {
             let mode = if *access == Access::Read { "read" } else { "read_write" };
             source += &format!("@group(0) @binding({}) var<storage, {mode}> b{i}: array<u32>;\n", i + 1);
         }
-        source += &library::used_by(text);
-        source += text;
+        source += &library::used_by(&text);
+        source += &text;
         Launch { source, bindings: self.bindings, args: self.args, groups, cost }
     }
 }

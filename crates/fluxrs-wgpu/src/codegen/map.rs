@@ -2,6 +2,7 @@
 
 use super::builder::{Builder, Launch, Target, grid};
 use super::index::Segment;
+use super::ops::any_overflows;
 use super::program::{Program, name, place};
 use super::spill::{self, Targets};
 use crate::device::Limits;
@@ -108,7 +109,7 @@ pub(crate) fn launches(body: &Loop, targets: &mut Targets, guarded: bool, cost: 
     if body.dims.contains(&0) {
         return Ok(Vec::new());
     }
-    let room = limits.storage - usize::from(guarded);
+    let room = limits.storage - usize::from(guarded || any_overflows(body));
     // Whatever a later dispatch overwrites in place is read by the parts that were cut off before any of them runs.
     let (mut first, mut then) = (Vec::new(), Vec::new());
     for stores in dispatches(&program, &targets.all, room) {

@@ -3,12 +3,14 @@
 use super::builder::{Builder, Launch, Target, decode, encode, scalar};
 use super::index::Segment;
 use super::map;
+use super::ops::any_overflows;
 use super::program::{Program, place};
 use super::spill::{self, Targets};
 use crate::device::Limits;
-use crate::fault::Result;
+use crate::fault::{Fault, Result};
 use crate::pipeline::Access;
 use crate::template;
+use fluxrs::dtype::DType;
 use fluxrs::plan::{Buf, Matmul};
 use fluxrs::shape::Map;
 
@@ -88,13 +90,18 @@ fn launch(m: &Matmul, part: Part, fused: bool, targets: &[Target], guarded: bool
 
 pub(crate) fn launches(m: &Matmul, targets: &mut Targets, guarded: bool, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
     super::builder::check_dtype(m.dtype)?;
+    if m.dtype == DType::I64 {
+        return Err(Fault::Unsupported("matmul of int64 (int32 and float32 can be multiplied)".to_owned()));
+    }
     let batches: usize = m.batch.iter().product();
     if batches * m.m * m.n == 0 {
         return Ok(Vec::new());
     }
     let parts = parts(m, batches, limits.groups as usize);
     // An epilogue over more tensors than one kernel may bind runs by itself.
-    let bound = m.epilogue.as_ref().map_or(0, |l| spill::bindings(l, &targets.all)) + 3 + usize::from(guarded);
+    let bound = m.epilogue.as_ref().map_or(0, |l| spill::bindings(l, &targets.all))
+        + 3
+        + usize::from(guarded || m.epilogue.as_ref().is_some_and(any_overflows));
     let fused = bound <= limits.storage;
     let cost = cost / parts.len();
     let mut all = Vec::new();

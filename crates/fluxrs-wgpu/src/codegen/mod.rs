@@ -2,12 +2,15 @@
 
 pub(crate) mod args;
 pub(crate) mod builder;
+mod create;
 mod index;
+mod linalg;
 mod map;
 mod matmul;
 mod ops;
 mod program;
 mod reduce;
+mod sort;
 mod spill;
 mod structured;
 
@@ -20,6 +23,15 @@ use fluxrs::plan::{Body, Kernel, Mode};
 use spill::Targets;
 
 pub(crate) use structured::guard;
+
+/// Whether a kernel may raise a flag: for an index out of range, a singular matrix, an int64 that does not fit.
+pub(crate) fn raises(kernel: &Kernel) -> bool {
+    match &kernel.body {
+        Body::Loop(body) => ops::any_overflows(body),
+        Body::Matmul(m) => m.epilogue.as_ref().is_some_and(ops::any_overflows),
+        Body::Structured(call) => structured::raises(call),
+    }
+}
 
 /// The dispatches of one kernel. `temporary` makes a temporary of that many words.
 pub(crate) fn launches(

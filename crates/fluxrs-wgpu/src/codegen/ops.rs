@@ -6,7 +6,7 @@ use crate::library;
 use fluxrs::dtype::DType;
 use fluxrs::ops::reduce::Kind;
 use fluxrs::ops::{Class, Elementwise};
-use fluxrs::plan::{Code, Inst};
+use fluxrs::plan::{Code, Inst, Loop};
 
 /// The type of an instruction's result.
 pub(crate) fn result(inst: &Inst) -> DType {
@@ -20,9 +20,46 @@ pub(crate) fn result(inst: &Inst) -> DType {
     }
 }
 
+/// The function for an op of int64, which is kept in 32 bits, where the result may not fit.
+fn wide(op: Elementwise) -> Option<&'static str> {
+    Some(match op.record().name {
+        "add" => "fx_wide_add",
+        "subtract" | "negative" => "fx_wide_sub",
+        "multiply" | "square" => "fx_wide_mul",
+        "abs" => "fx_wide_abs",
+        "floor_divide" => "fx_wide_floordiv",
+        "power" => "fx_wide_pow",
+        _ => return None,
+    })
+}
+
+/// Whether an instruction may give an int64 that does not fit the device's 32 bits.
+fn may_overflow(inst: &Inst) -> bool {
+    match inst.code {
+        Code::Map(op) => inst.dtype == DType::I64 && wide(op).is_some(),
+        Code::Cast(to) => to == DType::I64 && inst.dtype.is_float(),
+        Code::Fold(kind) => inst.dtype == DType::I64 && matches!(kind, Kind::Sum | Kind::Prod),
+        Code::Spread => false,
+    }
+}
+
+/// Whether any instruction of a program may.
+pub(crate) fn any_overflows(body: &Loop) -> bool {
+    body.code.iter().any(may_overflow)
+}
+
 /// An expression of the op table with registers for operands, and integer functions where the operands are integers.
 fn apply(op: Elementwise, dtype: DType, operands: &[String]) -> Result<String> {
     let record = op.record();
+    if dtype == DType::I64
+        && let Some(function) = wide(op)
+    {
+        return Ok(match operands {
+            [x] if op == Elementwise::negative => format!("fx_wide_sub(0, {x})"),
+            [x] if op == Elementwise::square => format!("fx_wide_mul({x}, {x})"),
+            _ => format!("{function}({})", operands.join(", ")),
+        });
+    }
     let whole = matches!(dtype, DType::I32 | DType::I64);
     let mut text = String::new();
     let mut rest = record.wgsl;
@@ -55,6 +92,7 @@ fn cast(from: DType, to: DType, x: &str) -> String {
         (DType::F32, DType::Bool) => format!("fx_ne({x}, 0.0)"),
         (_, DType::Bool) => format!("{x} != 0"),
         (_, DType::F32 | DType::F64) => format!("f32({x})"),
+        (DType::F32, DType::I64) => format!("fx_wide_int({x})"),
         (DType::F32, _) => format!("fx_to_int({x})"),
         _ => format!("i32({x})"),
     }
@@ -96,6 +134,8 @@ pub(crate) fn identity(kind: Kind, dtype: DType) -> &'static str {
 pub(crate) fn combine(kind: Kind, dtype: DType, a: &str, b: &str) -> String {
     let float = dtype.is_float();
     match kind {
+        Kind::Sum if dtype == DType::I64 => format!("fx_wide_add({a}, {b})"),
+        Kind::Prod if dtype == DType::I64 => format!("fx_wide_mul({a}, {b})"),
         Kind::Sum => format!("{a} + {b}"),
         Kind::Prod => format!("{a} * {b}"),
         Kind::Any => format!("{a} || {b}"),

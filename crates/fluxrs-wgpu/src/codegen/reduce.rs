@@ -4,7 +4,7 @@
 use super::builder::{Builder, Launch, Target, decode, encode, grid, scalar};
 use super::index::Segment;
 use super::map;
-use super::ops::{combine, identity};
+use super::ops::{any_overflows, combine, identity};
 use super::program::{Program, name, place};
 use super::spill::{self, Targets};
 use crate::device::Limits;
@@ -276,7 +276,7 @@ fn shape_of(mode: Mode, rows: usize, length: usize, one_round: bool) -> (Walk, u
 
 /// The kernels of a loop that folds.
 pub(crate) fn launches(body: &Loop, targets: &mut Targets, guarded: bool, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
-    let room = limits.storage - usize::from(guarded);
+    let room = limits.storage - usize::from(guarded || any_overflows(body));
     let everything: Vec<&Store> = body.stores.iter().collect();
     // One binding is left for the results of chunks.
     let (parts, body) = spill::cut(spill::part(body, &everything), targets, room - 1)?;

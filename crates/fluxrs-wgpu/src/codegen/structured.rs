@@ -1,35 +1,33 @@
 //! Structured ops, by the name of their shader. Each template says what its argument words are.
 
 use super::args::Args;
-use super::builder::{Launch, Target, check_dtype, grid};
+use super::builder::{self, Launch, Target, check_dtype, grid};
 use super::map;
 use super::spill::Targets;
 use crate::device::Limits;
 use crate::fault::{Fault, Result};
 use crate::library;
 use crate::pipeline::Access;
+use crate::steps::OPS;
 use crate::template::{self, fill};
 use fluxrs::dtype::{DType, Number};
 use fluxrs::plan::{Argument, Call, Load, Loop, Mode, Rank, Source, Store};
 use fluxrs::shape::{Map, size};
 
-/// Rows longer than this are not sorted by counting.
-const SORTED: usize = 1 << 14;
-
 /// One call on its way to a kernel.
-struct Op<'a, 'b> {
-    call: &'a Call,
-    targets: &'a mut Targets<'b>,
-    limits: &'a Limits,
-    cost: usize,
+pub(super) struct Op<'a, 'b> {
+    pub call: &'a Call,
+    pub targets: &'a mut Targets<'b>,
+    pub limits: &'a Limits,
+    pub cost: usize,
 }
 
 impl Op<'_, '_> {
-    fn unsupported<T>(&self, what: &str) -> Result<T> {
+    pub(super) fn unsupported<T>(&self, what: &str) -> Result<T> {
         Err(Fault::Unsupported(format!("{}{what}", self.call.op.name())))
     }
 
-    fn operand(&self, i: usize) -> Result<Target> {
+    pub(super) fn operand(&self, i: usize) -> Result<Target> {
         let argument: &Argument = &self.call.srcs[i];
         check_dtype(argument.dtype)?;
         match argument.source {
@@ -38,22 +36,32 @@ impl Op<'_, '_> {
         }
     }
 
-    fn offset(&self, i: usize) -> usize {
+    pub(super) fn offset(&self, i: usize) -> usize {
         self.call.srcs[i].offset
     }
 
-    fn out(&self) -> (Target, Access) {
+    pub(super) fn out(&self) -> (Target, Access) {
         (self.targets.all[self.call.out as usize], Access::Write)
     }
 
-    fn grid(&self, items: usize, threads: usize) -> [u32; 3] {
+    pub(super) fn grid(&self, items: usize, threads: usize) -> [u32; 3] {
         let [x, y] = grid(items.div_ceil(threads), self.limits.groups);
         [x, y, 1]
     }
 
-    fn launch(&self, text: &str, bindings: Vec<(Target, Access)>, args: Args, groups: [u32; 3]) -> Launch {
-        let source = library::used_by(text) + text;
-        Launch { source, bindings, args, groups, cost: self.cost }
+    pub(super) fn launch(&self, text: &str, mut bindings: Vec<(Target, Access)>, args: Args, groups: [u32; 3]) -> Launch {
+        let mut text = text.to_owned();
+        if builder::flag_overflow(&mut text, "status") {
+            bindings.push((Target::Status, Access::Write));
+            let at = bindings.len();
+            text = format!("@group(0) @binding({at}) var<storage, read_write> status: array<u32>;\n{text}");
+        }
+        Launch { source: library::used_by(&text) + &text, bindings, args, groups, cost: self.cost }
+    }
+
+    /// The number of the op with the flag that it raises.
+    pub(super) fn number(&self) -> usize {
+        1 + OPS.iter().position(|&op| op == self.call.op.name()).unwrap_or(OPS.len())
     }
 
     /// Data and row numbers to a result, with the flag for numbers out of range.
@@ -61,12 +69,13 @@ impl Op<'_, '_> {
         let groups = self.grid(items, threads);
         let mut args = Args::default();
         let [a, b, c] = sizes;
-        for word in [a, b, c, groups[0] as usize, self.offset(0), self.offset(1)] {
+        let number = self.number();
+        for word in [a, b, c, groups[0] as usize, self.offset(0), self.offset(1), number] {
             args.size(word);
         }
         let (data, index) = (self.operand(0)?, self.operand(1)?);
         let bindings = vec![(data, Access::Read), (index, Access::Read), self.out(), (Target::Status, Access::Write)];
-        Ok(self.launch(text, bindings, args, groups))
+        Ok(self.launch(&(template::INDEXED.to_owned() + text), bindings, args, groups))
     }
 
     fn gather(&self) -> Result<Vec<Launch>> {
@@ -77,16 +86,22 @@ impl Op<'_, '_> {
 
     /// Zeros first, then the sums.
     fn scatter_add(&mut self) -> Result<Vec<Launch>> {
-        let (dtype, elements) = (self.call.srcs[0].dtype, size(&self.call.srcs[0].shape));
-        let mut all = self.zeros(dtype)?;
+        self.check_float()?;
+        let elements = size(&self.call.srcs[0].shape);
+        let mut all = self.zeros(DType::F32)?;
         if elements > 0 {
-            let add = "fn add(at: u32, word: u32) {\n    atomicAdd(&out[at], word);\n}\n";
-            let parts: &[_] = if dtype == DType::F32 { &[] } else { &[("add", add)] };
-            let text = fill(template::SCATTER_ADD, parts, false);
             let sizes = [elements, size(&self.call.shape[1..]), self.call.shape[0]];
-            all.push(self.indexed(&text, sizes, elements, 256)?);
+            all.push(self.indexed(template::SCATTER_ADD, sizes, elements, 256)?);
         }
         Ok(all)
+    }
+
+    /// The adjoints of what takes elements by number are gradients, which are floats.
+    fn check_float(&self) -> Result<()> {
+        match self.call.srcs[0].dtype {
+            DType::F32 => Ok(()),
+            other => self.unsupported(&format!(" of {other}")),
+        }
     }
 
     fn zeros(&mut self, dtype: DType) -> Result<Vec<Launch>> {
@@ -112,34 +127,10 @@ impl Op<'_, '_> {
     }
 
     fn add_along(&self) -> Result<Vec<Launch>> {
-        if self.call.srcs[0].dtype != DType::F32 {
-            return self.unsupported(" of integers");
-        }
+        self.check_float()?;
         let (n, k) = (self.call.shape[self.call.shape.len() - 1], self.call.srcs[0].shape[self.call.shape.len() - 1]);
         let rows = size(&self.call.shape) / n.max(1);
         Ok(vec![self.indexed(template::ADD_ALONG, [rows, n, k], rows, 64)?])
-    }
-
-    fn random(&self, dtype: DType) -> Result<Vec<Launch>> {
-        let part = match self.call.op.name() {
-            "rand" => "",
-            "randn" => template::RANDOM_NORMAL,
-            "randint" => template::RANDOM_INTEGER,
-            _ => return self.unsupported(" (64-bit integers)"),
-        };
-        check_dtype(dtype)?;
-        let elements = size(&self.call.shape);
-        let groups = self.grid(elements.div_ceil(4), 64);
-        let mut args = Args::default();
-        args.size(elements);
-        args.word(groups[0]);
-        for argument in &self.call.srcs {
-            let Source::Number(number) = argument.source else { return self.unsupported(" with a computed seed") };
-            args.wide(number);
-        }
-        args.words.resize(12, 0);
-        let parts: &[_] = if part.is_empty() { &[] } else { &[("make", part)] };
-        Ok(vec![self.launch(&fill(template::RANDOM, parts, false), vec![self.out()], args, groups)])
     }
 
     fn scan(&self) -> Result<Vec<Launch>> {
@@ -156,57 +147,19 @@ impl Op<'_, '_> {
             args.size(word);
         }
         let rule = match self.call.op.name() {
+            "cumsum" if dtype == DType::I64 => "fx_wide_add(last, x)",
+            "cumprod" if dtype == DType::I64 => "fx_wide_mul(last, x)",
             "cumsum" => "last + x",
             "cumprod" => "last * x",
             "recurrence" => "x * last + b",
             _ => return self.unsupported(""),
         };
-        let scalar = super::builder::scalar(dtype);
+        let scalar = builder::scalar(dtype);
         let step = format!(
             "alias Scalar = {scalar};\n\nfn step(last: Scalar, x: Scalar, b: Scalar) -> Scalar {{\n    return {rule};\n}}\n"
         );
         let bindings = vec![(self.operand(0)?, Access::Read), (self.operand(other)?, Access::Read), self.out()];
         Ok(vec![self.launch(&fill(template::SCAN, &[("step", &step)], false), bindings, args, groups)])
-    }
-
-    /// A kernel over rows of the one operand: their number, length and start.
-    fn by_row(&self, text: &str, items: usize, threads: usize) -> Result<Vec<Launch>> {
-        let length = self.call.srcs[0].shape.last().copied().unwrap_or(1);
-        let groups = self.grid(items, threads);
-        let mut args = Args::default();
-        for word in [items, length, self.offset(0), groups[0] as usize] {
-            args.size(word);
-        }
-        Ok(vec![self.launch(text, vec![(self.operand(0)?, Access::Read), self.out()], args, groups)])
-    }
-
-    fn argextreme(&self) -> Result<Vec<Launch>> {
-        let sign = if self.call.op.name() == "argmax" { ">" } else { "<" };
-        let dtype = self.call.srcs[0].dtype;
-        let (scalar, nan) = match dtype {
-            DType::F32 => ("f32", "fx_isnan(bitcast<f32>(word))"),
-            DType::Bool => ("u32", "false"),
-            _ => ("i32", "false"),
-        };
-        let better = format!(
-            "alias Scalar = {scalar};\n\nfn better(x: Scalar, best: Scalar) -> bool {{\n    return x {sign} best;\n}}\n\n\
-             fn is_nan(word: u32) -> bool {{\n    return {nan};\n}}\n"
-        );
-        self.by_row(&fill(template::ARGEXTREME, &[("better", &better)], false), size(&self.call.shape), 64)
-    }
-
-    fn argsort(&self) -> Result<Vec<Launch>> {
-        let source = &self.call.srcs[0];
-        if source.shape.last().is_some_and(|&n| n > SORTED) {
-            return self.unsupported(&format!(" of rows longer than {SORTED}"));
-        }
-        let whole = match source.dtype {
-            DType::F32 => "",
-            DType::Bool => "fn key(word: u32) -> u32 {\n    return word;\n}\n",
-            _ => "fn key(word: u32) -> u32 {\n    return word ^ 0x80000000u;\n}\n",
-        };
-        let parts: &[_] = if whole.is_empty() { &[] } else { &[("key", whole)] };
-        self.by_row(&fill(template::ARGSORT, parts, false), size(&self.call.shape), 256)
     }
 }
 
@@ -224,8 +177,15 @@ pub(crate) fn launches(call: &Call, targets: &mut Targets, dtype: DType, cost: u
         Some("scan") => op.scan(),
         Some("argextreme") => op.argextreme(),
         Some("argsort") => op.argsort(),
+        Some("iota") => op.iota(dtype),
+        Some("lu") => op.lu(),
         _ => op.unsupported(""),
     }
+}
+
+/// Whether a call may raise a flag: for an index out of range, a singular matrix, an int64 that does not fit.
+pub(crate) fn raises(call: &Call) -> bool {
+    OPS.contains(&call.op.name()) || call.dtype == DType::I64 && matches!(call.op.shader(), Some("scan" | "iota"))
 }
 
 /// The kernel that looks at a loss before the commit.

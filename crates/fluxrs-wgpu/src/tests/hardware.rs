@@ -3,34 +3,39 @@
 
 use super::parity::{Session, registered, values};
 use super::programs::{map, random};
-use super::steps::{Model, step};
+use super::steps::{Model, a_replayed_step_makes_nothing_new, state, step};
 use crate::backend::GpuBackend;
 use crate::device::Gpu;
 use fluxrs::device::{Device, backend, register};
 use fluxrs::error::Error;
+use fluxrs::evaluate::late;
 use fluxrs::graph::Tensor;
+use fluxrs::leaf;
 use fluxrs::ops::matmul::matmul;
+use fluxrs::optim::{Hyper, RULES};
 use fluxrs::transfer::to_device;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 /// A device that passes for the least of hardware, beside the session that keeps other tests away.
-fn hardware() -> Option<(Session, Device)> {
-    static DEVICE: OnceLock<Device> = OnceLock::new();
+fn hardware() -> Option<(Session, Device, &'static Gpu)> {
+    static DEVICE: OnceLock<(Device, &'static Gpu)> = OnceLock::new();
     let session = registered()?;
     let open = || {
         let gpu = Gpu::open_with(|limits| {
             (limits.software, limits.flights) = (false, 2);
             limits.storage = limits.storage.min(8);
         });
-        register(Arc::new(GpuBackend::over(Box::leak(Box::new(gpu.unwrap())))))
+        let gpu: &Gpu = Box::leak(Box::new(gpu.unwrap()));
+        (register(Arc::new(GpuBackend::over(gpu))), gpu)
     };
-    let device = *DEVICE.get_or_init(open);
-    Some((session, device))
+    let (device, gpu) = *DEVICE.get_or_init(open);
+    Some((session, device, gpu))
 }
 
 #[test]
 fn a_program_over_many_tensors_is_cut() {
-    let Some((_session, device)) = hardware() else { return };
+    let Some((_session, device, _)) = hardware() else { return };
     let xs: Vec<Tensor> = (0..12).map(|i| random(&[6, 7], i)).collect();
     let program = |xs: &[Tensor]| {
         let product = matmul(&xs[0], &xs[1].transpose(None).unwrap()).unwrap();
@@ -47,7 +52,7 @@ fn a_program_over_many_tensors_is_cut() {
 
 #[test]
 fn a_bad_loss_is_raised_late_and_still_changes_nothing() {
-    let Some((_session, device)) = hardware() else { return };
+    let Some((_session, device, _)) = hardware() else { return };
     let model = Model::new(device);
     step(&model, 1.0).unwrap();
     let before = model.values();
@@ -65,4 +70,57 @@ fn a_bad_loss_is_raised_late_and_still_changes_nothing() {
     for (g, w) in model.values().iter().zip(cpu.values()) {
         assert!((g - w).abs() < 1e-5, "{g} instead of {w}");
     }
+}
+
+#[test]
+fn two_steps_in_flight_make_nothing_new_either() {
+    let Some((_session, device, gpu)) = hardware() else { return };
+    a_replayed_step_makes_nothing_new(device, gpu);
+}
+
+#[test]
+fn what_a_step_seen_late_to_be_bad_had_touched_is_as_before() {
+    let Some((_session, device, _)) = hardware() else { return };
+    let model = Model::new(device);
+    let rule = RULES.iter().find(|rule| rule.name == "ADAM").unwrap();
+    let state = state(&model, rule.slots.len(), device);
+    let grads = || -> Vec<_> { model.params.iter().map(|p| p.grad()).collect() };
+    let step = |t: f64| {
+        let h = Hyper { η: 0.01, ρ: 0.9, β1: 0.9, β2: 0.999, ε: 1e-8, decay: 0.0, couple: false, t };
+        rule.step(&h, &model.params, &grads(), &state).unwrap();
+        leaf::flush()
+    };
+    let all = || -> Vec<f64> {
+        let leaves = state.iter().flatten().flat_map(|s| values(&s.value().unwrap()));
+        model.values().into_iter().chain(leaves).collect()
+    };
+    for t in 1..4 {
+        leaf::back(&model.loss(), None).unwrap();
+        step(f64::from(t)).unwrap();
+    }
+    let before = all();
+    // A good gradient, then that of a bad loss: the first is there again, though the step took both.
+    leaf::back(&model.loss(), None).unwrap();
+    let good: Vec<Tensor> = grads().into_iter().flatten().collect();
+    leaf::back(&(model.loss() / 0.0), None).unwrap();
+    late::take_last();
+    step(4.0).unwrap();
+    let mut marks = vec![late::take_last().expect("the step was under way when it returned")];
+    let raised = (0..4).find_map(|_| {
+        leaf::back(&model.loss(), None).unwrap();
+        let result = step(5.0);
+        marks.extend(late::take_last());
+        result.err()
+    });
+    assert!(matches!(raised, Some(Error::BadLoss(_))), "{raised:?}");
+    assert!(marks.iter().all(|mark| mark.load(Ordering::Acquire)));
+    assert_eq!(all(), before);
+    for (p, good) in model.params.iter().zip(&good) {
+        assert_eq!(values(&p.grad().unwrap()), values(good));
+    }
+    step(4.0).unwrap();
+    backend(device).synchronize().unwrap();
+    assert_ne!(all(), before);
+    let mark = late::take_last().unwrap();
+    assert!(!mark.load(Ordering::Acquire) && Arc::strong_count(&mark) == 1, "a step that is done is held by nobody");
 }

@@ -8,6 +8,7 @@ mod programs;
 mod recorder;
 mod shaders;
 mod steps;
+mod structured;
 mod uniform;
 
 use crate::device::{Gpu, gpu};

@@ -1,7 +1,7 @@
 //! Training steps on the device: every optimiser, bad losses, indices out of range, counts.
 
 use super::parity::{registered, tensor, uniform, values};
-use crate::device::gpu;
+use crate::device::{Gpu, gpu};
 use fluxrs::device::Device;
 use fluxrs::error::Error;
 use fluxrs::evaluate::{Handle, evaluate};
@@ -26,7 +26,7 @@ fn param(shape: &[usize], seed: u64, device: Device) -> Arc<Leaf> {
 }
 
 pub(crate) struct Model {
-    params: Vec<Arc<Leaf>>,
+    pub params: Vec<Arc<Leaf>>,
     x: Tensor,
     y: Tensor,
 }
@@ -41,7 +41,7 @@ impl Model {
         Model { params, x, y }
     }
 
-    fn loss(&self) -> Tensor {
+    pub(crate) fn loss(&self) -> Tensor {
         let p: Vec<Tensor> = self.params.iter().map(|p| p.value().unwrap()).collect();
         let dense = |x: &Tensor, w: &Tensor, b: &Tensor| matmul(x, &w.transpose(None).unwrap()).unwrap() + b;
         let hidden = Elementwise::tanh.apply(&[&dense(&self.x, &p[0], &p[1])]).unwrap();
@@ -59,7 +59,7 @@ impl Model {
     }
 }
 
-fn state(model: &Model, slots: usize, device: Device) -> Vec<Vec<Arc<Leaf>>> {
+pub(crate) fn state(model: &Model, slots: usize, device: Device) -> Vec<Vec<Arc<Leaf>>> {
     let zeros = |p: &Arc<Leaf>| {
         let shape = p.value().unwrap().shape().to_vec();
         let zero = tensor(&vec![0f32; shape.iter().product()], &shape);
@@ -100,6 +100,11 @@ pub(crate) fn step(model: &Model, divisor: f64) -> Result<(), Error> {
     leaf::flush()
 }
 
+/// As `step`, waiting for how it ended.
+fn settled(model: &Model, divisor: f64, device: Device) -> Result<(), Error> {
+    step(model, divisor).and_then(|()| fluxrs::device::backend(device).synchronize())
+}
+
 #[test]
 fn a_bad_loss_changes_nothing() {
     let Some(session) = registered() else { return };
@@ -107,9 +112,9 @@ fn a_bad_loss_changes_nothing() {
     let model = Model::new(device);
     step(&model, 1.0).unwrap();
     let before = model.values();
-    assert!(matches!(step(&model, 0.0), Err(Error::BadLoss(_))));
+    assert!(matches!(settled(&model, 0.0, device), Err(Error::BadLoss(_))));
     assert_eq!(model.values(), before);
-    step(&model, 1.0).unwrap();
+    settled(&model, 1.0, device).unwrap();
     assert_ne!(model.values(), before);
 }
 
@@ -138,8 +143,10 @@ fn an_index_out_of_range_raises_and_changes_nothing() {
 #[test]
 fn a_step_is_one_submit_and_makes_nothing_new() {
     let Some(session) = registered() else { return };
-    let device = session.device;
-    let gpu = gpu().unwrap();
+    a_replayed_step_makes_nothing_new(session.device, gpu().unwrap());
+}
+
+pub(crate) fn a_replayed_step_makes_nothing_new(device: Device, gpu: &Gpu) {
     let model = Model::new(device);
     let rule = RULES.iter().find(|rule| rule.name == "ADAM").unwrap();
     let state = state(&model, rule.slots.len(), device);
@@ -151,8 +158,7 @@ fn a_step_is_one_submit_and_makes_nothing_new() {
         rule.step(&h, &model.params, &model.grads(loss.tensor()), &state).unwrap();
         leaf::flush().unwrap();
     };
-    step();
-    step();
+    (0..10).for_each(|_| step());
     let count = || {
         let counters = &gpu.counters;
         [&counters.submits, &counters.dispatches, &counters.bind_groups].map(|counter| counter.load(Ordering::Relaxed))
@@ -160,8 +166,7 @@ fn a_step_is_one_submit_and_makes_nothing_new() {
     let (kernels, (_, buffers), before) = (gpu.compiled(), gpu.memory(), count());
     (0..10).for_each(|_| step());
     let [submits, dispatches, groups] = std::array::from_fn(|i| count()[i] - before[i]);
-    println!("{} dispatches a step, {groups} bind groups in ten", dispatches / 10);
+    println!("{} dispatches a step", dispatches / 10);
     assert_eq!((gpu.compiled(), gpu.memory().1), (kernels, buffers));
-    assert_eq!(submits, 10);
-    assert!(groups <= dispatches / 2, "{groups} bind groups for {dispatches} dispatches");
+    assert_eq!((submits, groups), (10, 0));
 }

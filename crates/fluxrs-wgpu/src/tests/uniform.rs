@@ -88,7 +88,8 @@ impl Walk<'_> {
                 let leaves = leaves(accept) || leaves(reject);
                 leaves && !self.is_uniform(*condition) || self.leaves_divergently(accept) || self.leaves_divergently(reject)
             }
-            Statement::Loop { body, .. } => self.leaves_divergently(body),
+            // A break or a continue in there leaves the loop inside alone.
+            Statement::Loop { body, continuing, .. } => returns(body) || returns(continuing),
             Statement::Switch { selector, cases } => {
                 cases.iter().any(|case| leaves(&case.body) && !self.is_uniform(*selector) || self.leaves_divergently(&case.body))
             }
@@ -132,6 +133,18 @@ fn leaves(block: &Block) -> bool {
         Statement::Return { .. } | Statement::Break | Statement::Continue | Statement::Kill => true,
         Statement::Block(inner) => leaves(inner),
         Statement::If { accept, reject, .. } => leaves(accept) || leaves(reject),
+        _ => false,
+    })
+}
+
+/// Whether a block contains a way out of the whole function.
+fn returns(block: &Block) -> bool {
+    block.iter().any(|statement| match statement {
+        Statement::Return { .. } | Statement::Kill => true,
+        Statement::Block(inner) => returns(inner),
+        Statement::If { accept, reject, .. } => returns(accept) || returns(reject),
+        Statement::Switch { cases, .. } => cases.iter().any(|case| returns(&case.body)),
+        Statement::Loop { body, continuing, .. } => returns(body) || returns(continuing),
         _ => false,
     })
 }

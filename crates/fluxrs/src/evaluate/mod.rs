@@ -1,6 +1,7 @@
 //! Evaluation: gathers what is pending, finds or makes its plan, binds memory, runs, and publishes the results.
 
 mod gather;
+pub mod late;
 mod run;
 
 use crate::buffer::Buffer;
@@ -8,7 +9,7 @@ use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{self, Graph, Node, Tensor, Value};
-use crate::leaf::Queue;
+use crate::leaf::{self, Queue};
 use crate::ops::Op;
 use crate::shape::Map;
 use std::cell::Cell;
@@ -172,10 +173,15 @@ pub(crate) fn unbounded<R>(f: impl FnOnce() -> R) -> R {
 #[cold]
 pub(crate) fn evaluate_at_bound() {
     restart_count();
-    // What fails here fails again, with its message, where the value is read.
+    // What fails here fails again, with its message, where the value is read; but not what an earlier step came to.
+    let mut evaluate = || {
+        if let Err(late @ Error::BadLoss(_)) = evaluate_pending() {
+            leaf::fail(late);
+        }
+    };
     match bystander() {
-        Some(run) => run(&mut || drop(evaluate_pending())),
-        None => drop(evaluate_pending()),
+        Some(run) => run(&mut evaluate),
+        None => evaluate(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One evaluation: plan, memory, run, publication.
 
 use super::gather::{Gathered, Publish, Wanted, collect};
+use super::late::Commit;
 use super::{COUNTERS, MAX_PLANNED_NODES, MAX_PLANS, base_node, restart_count};
 use crate::bail;
 use crate::buffer::Buffer;
@@ -140,7 +141,30 @@ pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
     runner.gathered.clear();
     runner.written.clear();
     runner.outputs.clear();
-    let mut wanted = Wanted { roots, updates: &updates, alone: false };
+    let mut all = updates.iter().map(|u| &u.value).chain(roots).map(Tensor::device);
+    let first = all.next();
+    if all.all(|device| Some(device) == first) {
+        return run_on_one(runner, g, Wanted { roots, updates: &updates, alone: false });
+    }
+    // A plan is of one device. Where one fails the others go on: they hang together by nothing.
+    drop(g);
+    let mut devices: Vec<Device> = updates.iter().map(|u| &u.value).chain(roots).map(Tensor::device).collect();
+    devices.sort_unstable_by_key(|device| device.0);
+    devices.dedup();
+    let part = |device: Device| {
+        let updates: Vec<Update> = updates.iter().filter(|u| u.value.device() == device).cloned().collect();
+        let roots: Vec<Tensor> = roots.iter().filter(|t| t.device() == device).cloned().collect();
+        (roots, updates)
+    };
+    let mut run = |device| {
+        let (roots, updates) = part(device);
+        run_on_one(runner, graph::lock(), Wanted { roots: &roots, updates: &updates, alone: false })
+    };
+    devices.into_iter().map(&mut run).fold(Ok(()), Result::and)
+}
+
+fn run_on_one(runner: &mut Runner, g: MutexGuard<'static, Graph>, mut wanted: Wanted<'_>) -> Result<()> {
+    let updates = wanted.updates;
     let mut result = runner.evaluate(g, &wanted);
     if matches!(result, Err(Error::Index(_) | Error::Value(_))) && !runner.gathered.held.is_empty() {
         // What was only computed along with the rest may be what failed: then the rest goes without it, and overwrites nothing.
@@ -154,7 +178,7 @@ pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
     if matches!(&result, Err(e) if !matches!(e, Error::BadLoss(_))) {
         updates.iter().for_each(|u| u.leaf.restore_grad(&mut g, u));
     }
-    leaf::release(&mut g, &updates);
+    leaf::release(&mut g, updates);
     drop(g);
     // Buffers and nodes go after the graph lock: dropping a large graph takes time.
     runner.gathered.clear();
@@ -184,12 +208,22 @@ impl Runner {
             None => self.prepare(g, wanted)?,
         };
         drop(looking);
+        if !prepared.plan.device.is_cpu()
+            && let Err(late) = backend(prepared.plan.device).ready()
+        {
+            // Of an earlier evaluation: that this one held more than it was asked for is not why.
+            self.gathered.held.clear();
+            return Err(late);
+        }
         self.allocate(&prepared.plan)?;
         self.gathered.numbers.extend_from_slice(&prepared.constants);
 
         let stop = AtomicBool::new(false);
         let (slots, numbers) = (&self.gathered.slots, &self.gathered.numbers);
-        let mut bindings = Bindings { slots, numbers, outputs: &self.outputs, stop: &stop, bad_losses: vec![], failed: None };
+        let commit = (!updates.is_empty() && !prepared.plan.device.is_cpu()).then(Arc::<Commit>::default);
+        let outputs = &self.outputs;
+        let mut bindings =
+            Bindings { slots, numbers, outputs, stop: &stop, bad_losses: vec![], failed: None, commit: commit.clone() };
         COUNTERS.runs.fetch_add(1, Ordering::Relaxed);
         COUNTERS.kernels.fetch_add(prepared.plan.kernels.len() as u64, Ordering::Relaxed);
         let running = span("run", || "run".into());
@@ -201,7 +235,8 @@ impl Runner {
         result.map_err(|e| origin.map_or_else(|| e.clone(), |origin| origin.named(e.clone())))?;
 
         let bad: Vec<Tensor> = bindings.bad_losses.iter().map(|&i| self.gathered.losses[i].0.clone()).collect();
-        self.publish(&prepared.plan, updates, &bad);
+        let late = commit.filter(|_| bindings.commit.is_none());
+        let bad = self.publish(&prepared.plan, updates, bad, late.as_deref());
         if !bad.is_empty() {
             bail!(
                 BadLoss,
@@ -318,21 +353,30 @@ impl Runner {
         Ok(())
     }
 
-    /// Hands the results to their nodes and leaves; with a bad loss, to nodes alone.
-    fn publish(&mut self, plan: &Plan, updates: &[Update], bad: &[Tensor]) {
+    /// Hands the results to their nodes and leaves; with a bad loss, to nodes alone. Gives the losses that are bad as known by then.
+    fn publish(&mut self, plan: &Plan, updates: &[Update], mut bad: Vec<Tensor>, late: Option<&Commit>) -> Vec<Tensor> {
         // Gradients that are taken back, dropped after the lock.
         let mut gone = Vec::new();
         let mut g = graph::lock();
         let g = &mut *g;
         let gathered = &self.gathered;
+        if late.is_some_and(Commit::is_undone) {
+            // Another thread has heard meanwhile: of which loss is no matter here, where everything goes.
+            bad = gathered.losses.iter().map(|(loss, _)| loss.clone()).collect();
+        }
+        let undone = !bad.is_empty();
+        let mut made: Vec<_> = updates.iter().filter(|_| late.is_some()).map(|u| (u.clone(), None)).collect();
         for (i, buffer) in self.outputs.drain(..).enumerate() {
             let node = &gathered.locals[gathered.requests[i].local as usize].node.0;
             match gathered.publish[i] {
-                Publish::Leaf(_) if !bad.is_empty() => {}
+                Publish::Leaf(_) if undone => {}
                 Publish::Leaf(u) => {
                     let old = updates[u].leaf.replace(g, buffer);
                     if plan.outputs[i].donor.is_some() {
                         old.0.value.set(g, Value::Overwritten);
+                    }
+                    if late.is_some() {
+                        made[u].1 = Some((old.clone(), updates[u].leaf.current(g).clone()));
                     }
                     self.dropped.push(smallvec![old]);
                 }
@@ -354,12 +398,16 @@ impl Runner {
         if gathered.backward {
             release_kept(g, &gathered.locals);
         }
-        if !bad.is_empty() {
+        if let (Some(late), false) = (late, undone) {
+            late.record(g, made, gathered.losses.iter().map(|(loss, _)| loss.clone()).collect());
+        }
+        if undone {
             for u in updates {
                 u.leaf.restore_grad(g, u);
-                gone.extend(u.leaf.undo_grad(g, bad));
+                gone.extend(u.leaf.undo_grad(g, &bad));
             }
         }
+        bad
     }
 }
 

@@ -228,12 +228,14 @@ fn flat_index(indices: &[Tensor], lengths: &[usize]) -> Tensor {
     let (mut flat, mut checks) = (None, Vec::new());
     for (k, (index, &n)) in indices.iter().zip(lengths).enumerate() {
         let (index, n) = (index.cast(DType::I64), n as i64);
-        let plain = choose(&index.less(&number(0)), &index + n, &index);
-        let inside = plain.less(&number(n)).logical_and(&plain.greater_equal(&number(0)));
+        let inside = index.less(&number(n)).logical_and(&index.greater_equal(&number(-n)));
+        // What is outside is 0 in between, so that no sum of it leaves its type.
+        let within = choose(&inside, &index, 0i64);
+        let plain = choose(&within.less(&number(0)), &within + n, &within);
         // A GPU's integers have 32 bits: there the index itself does not fit beside the axis.
         let wrong = match index.device().is_cpu() {
             true => index.maximum(&number(1 - FIELD / 2)).minimum(&number(FIELD / 2 - 1)) + (WRONG + k as i64 * FIELD),
-            false => Tensor::full(&[], i32::MIN as i64, DType::I64),
+            false => number(i32::MIN as i64),
         };
         checks.push((inside, wrong));
         flat = Some(match flat {

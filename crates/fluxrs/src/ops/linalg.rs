@@ -229,6 +229,10 @@ impl Structured for Solve {
     fn cost(&self, out: &Tensor) -> usize {
         effort(out, out.shape()[out.ndim() - 2])
     }
+
+    fn shader(&self) -> Option<&'static str> {
+        Some("lu")
+    }
 }
 
 impl Structured for Inverse {
@@ -256,6 +260,10 @@ impl Structured for Inverse {
 
     fn cost(&self, out: &Tensor) -> usize {
         effort(out, out.shape()[out.ndim() - 1])
+    }
+
+    fn shader(&self) -> Option<&'static str> {
+        Some("lu")
     }
 }
 
@@ -289,6 +297,10 @@ impl Structured for Determinant {
             DType::F32 => run::<f32>(a.as_slice(), n, out),
             _ => run::<f64>(a.as_slice(), n, out),
         }
+    }
+
+    fn shader(&self) -> Option<&'static str> {
+        Some("lu")
     }
 }
 

@@ -278,6 +278,8 @@ pub fn take_along_axis(x: &Tensor, index: &Tensor, axis: Option<isize>) -> Resul
     if !index.dtype().is_int() {
         bail!(Type, "{OP}: indices must be integers, got {}; use astype('int64')", index.dtype());
     }
+    // Indices follow what they index: a NumPy array of them comes from the CPU.
+    let index = &crate::transfer::to_device(index, x.device())?;
     let Some(axis) = axis else {
         if index.ndim() != 1 {
             bail!(Shape, "{OP}: without an axis the indices must have one, got shape {}", show(index.shape()));
@@ -293,7 +295,6 @@ pub fn take_along_axis(x: &Tensor, index: &Tensor, axis: Option<isize>) -> Resul
             show(index.shape())
         );
     }
-    super::elementwise::check_devices(OP, &[x, index])?;
     let (x, index) = (x.moveaxis(axis as isize, -1)?, index.cast(DType::I64).moveaxis(axis as isize, -1)?);
     let last = x.ndim() - 1;
     let lead = shape::broadcast(OP, &x.shape()[..last], &index.shape()[..last])?;

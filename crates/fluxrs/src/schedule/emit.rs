@@ -221,6 +221,10 @@ impl Program {
                 let Body::Loop(l) = &kernel.body else { return false };
                 let store = l.stores.iter().find(|s| s.buffer == buffer);
                 written_late |= store.is_some();
+                // What is read before it is written over is read as it was.
+                if !written_late {
+                    return true;
+                }
                 let reads_elsewhere = |x: &&Load| x.source == Source::Buffer(old as Buf) && store.is_none_or(|s| s.map != x.map);
                 l.loads.iter().find(reads_elsewhere).is_none()
             });

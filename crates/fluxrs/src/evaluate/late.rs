@@ -1,0 +1,61 @@
+//! Commits that a device still has under way when their evaluation returns. It tells later how they ended.
+
+use crate::graph::{self, Graph, Guarded, Tensor};
+use crate::leaf::Update;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What it takes to set a commit back. A device that does not wait for the commit takes it from the bindings, and drops it
+/// once the commit has happened.
+#[derive(Default)]
+pub struct Commit {
+    made: Guarded<Made>,
+    undone: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+struct Made {
+    /// Each update, with the leaf's value before and after it.
+    updates: Vec<(Update, Option<(Tensor, Tensor)>)>,
+    losses: Vec<Tensor>,
+}
+
+thread_local! {
+    static LAST: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+}
+
+/// The mark of this thread's last commit, if it was under way when it returned: raised if it comes to nothing, and held by
+/// nobody else once it has happened.
+pub fn take_last() -> Option<Arc<AtomicBool>> {
+    LAST.take()
+}
+
+impl Commit {
+    /// The commit did not happen, because of these losses or of an earlier step. Of several commits the latest is set
+    /// back first.
+    pub fn set_back(&self, bad: impl Fn(usize) -> bool) {
+        let mut g = graph::lock();
+        self.undone.store(true, Ordering::Release);
+        let made = self.made.set(&mut g, Made::default());
+        let mut gone = Vec::new();
+        for (update, values) in made.updates.iter().rev() {
+            gone.push(update.leaf.set_back(&mut g, update, values.as_ref()));
+        }
+        let bad: Vec<Tensor> = made.losses.iter().enumerate().filter(|&(i, _)| bad(i)).map(|(_, loss)| loss.clone()).collect();
+        made.updates.iter().for_each(|(update, _)| gone.extend(update.leaf.undo_grad(&mut g, &bad)));
+        // Nodes go after the graph lock: dropping a large graph takes time.
+        drop(g);
+        drop(gone);
+    }
+
+    /// Whether the device said so before the results were handed out.
+    pub(super) fn is_undone(&self) -> bool {
+        self.undone.load(Ordering::Acquire)
+    }
+
+    pub(super) fn record(&self, g: &mut Graph, made: Vec<(Update, Option<(Tensor, Tensor)>)>, losses: Vec<Tensor>) {
+        self.made.set(g, Made { updates: made, losses });
+        LAST.set(Some(self.undone.clone()));
+    }
+}

@@ -1,0 +1,117 @@
+// Systems A·X = B, inverses and determinants, one workgroup a matrix: elimination with partial pivoting in a copy of (A, B).
+// args[0] = matrices, order n of A, columns k of B, workgroups in a row of the grid; args[1] = offsets of A and B, what is
+// wanted: 0 X, 1 the inverse, which takes the identity for B, 2 the determinant, which has no B; number of the op.
+
+@group(0) @binding(0) var<uniform> args: array<vec4<u32>, 2>;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<storage, read_write> status: array<atomic<u32>>;
+@group(0) @binding(5) var<storage, read_write> work: array<f32>;
+
+var<workgroup> largest: array<f32, 256>;
+var<workgroup> place: array<u32, 256>;
+
+fn start(matrix: u32, row: u32, col: u32) -> f32 {
+    let n = args[0].y;
+    if (col < n) {
+        return a[args[1].x + (matrix * n + row) * n + col];
+    }
+    if (args[1].z == 1u) {
+        return select(0.0, 1.0, col - n == row);
+    }
+    return b[args[1].y + (matrix * n + row) * args[0].z + col - n];
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let matrix = group.y * args[0].w + group.x;
+    if (matrix >= args[0].x) {
+        return;
+    }
+    let n = args[0].y;
+    let k = args[0].z;
+    let width = n + k;
+    let base = matrix * n * width;
+    for (var i = local; i < n * width; i += 256u) {
+        work[base + i] = start(matrix, i / width, i % width);
+    }
+    var determinant = 1.0;
+    for (var c = 0u; c < n; c++) {
+        storageBarrier();
+        workgroupBarrier();
+        // The first of the largest elements of the column is the pivot.
+        var mine = -1.0;
+        var at = c;
+        for (var r = c + local; r < n; r += 256u) {
+            let size = abs(work[base + r * width + c]);
+            if (size > mine) {
+                mine = size;
+                at = r;
+            }
+        }
+        largest[local] = mine;
+        place[local] = at;
+        workgroupBarrier();
+        for (var half = 128u; half > 0u; half = half >> 1u) {
+            if (local < half) {
+                let other = largest[local + half];
+                if (other > largest[local] || (other == largest[local] && place[local + half] < place[local])) {
+                    largest[local] = other;
+                    place[local] = place[local + half];
+                }
+            }
+            workgroupBarrier();
+        }
+        let top = base + c * width;
+        let found = base + place[0] * width;
+        for (var j = c + local; j < width; j += 256u) {
+            let upper = work[top + j];
+            work[top + j] = work[found + j];
+            work[found + j] = upper;
+        }
+        storageBarrier();
+        workgroupBarrier();
+        let pivot = work[top + c];
+        determinant *= select(-pivot, pivot, found == top);
+        if (local == 0u && pivot == 0.0 && args[1].z != 2u && atomicExchange(&status[4], args[1].w) == 0u) {
+            atomicStore(&status[5], c);
+            atomicStore(&status[6], select(matrix, 0xffffffffu, args[0].x == 1u));
+        }
+        let rest = width - c - 1u;
+        for (var i = local; i < (n - c - 1u) * rest; i += 256u) {
+            let line = base + (c + 1u + i / rest) * width;
+            let j = c + 1u + i % rest;
+            let factor = select(work[line + c] / pivot, 0.0, pivot == 0.0);
+            work[line + j] -= factor * work[top + j];
+        }
+    }
+    // Back from the last row: each row solved is taken away from those above it.
+    for (var turn = 0u; turn < n; turn++) {
+        let c = n - 1u - turn;
+        let top = base + c * width;
+        storageBarrier();
+        workgroupBarrier();
+        for (var j = n + local; j < width; j += 256u) {
+            work[top + j] = work[top + j] / work[top + c];
+        }
+        storageBarrier();
+        workgroupBarrier();
+        for (var i = local; i < c * k; i += 256u) {
+            let line = base + i / k * width;
+            let j = n + i % k;
+            work[line + j] -= work[line + c] * work[top + j];
+        }
+    }
+    storageBarrier();
+    workgroupBarrier();
+    if (args[1].z == 2u) {
+        if (local == 0u) {
+            out[matrix] = determinant;
+        }
+        return;
+    }
+    for (var i = local; i < n * k; i += 256u) {
+        out[matrix * n * k + i] = work[base + i / k * width + n + i % k];
+    }
+}
