@@ -17,14 +17,16 @@ class debug:
     """`debug(on=True, *, nan=False)`: evaluate every op at its call, instead of whole computations.
 
     An error that depends on values, such as an index out of range, is then raised at the line
-    that made it. With `nan`, a result that holds a NaN raises FloatingPointError there. As a
-    `with` statement it holds for the block, else until it is switched off.
+    that made it, and a slow line can be found by stepping. With `nan`, FloatingPointError is
+    raised where a NaN first comes up: in the result of an op, at its call, or in a gradient, by
+    `back` or `gradient`; the message names the op and its line. As a `with` statement it holds
+    for the block, else until `debug(False)`.
 
     >>> import fluxrs
     >>> with fluxrs.debug(nan=True):
     ...     fluxrs.log(fluxrs.tensor(-1.0))
     Traceback (most recent call last):
-    FloatingPointError: log: the result, of shape (), holds a NaN
+    FloatingPointError: log: the result, of shape (), holds a NaN (made at ...)
     """
 
     def __init__(self, on: bool = True, *, nan: bool = False) -> None:

@@ -6,8 +6,10 @@ use pyo3::create_exception;
 use pyo3::exceptions::{
     PyFloatingPointError, PyIndexError, PyKeyboardInterrupt, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError,
 };
+use pyo3::ffi::Py_AddPendingCall;
 use pyo3::prelude::*;
 use std::cell::RefCell;
+use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 create_exception!(fluxrs, DimensionMismatch, PyValueError, "Shapes that do not fit together.");
@@ -47,7 +49,30 @@ pub fn core<T>(f: impl FnOnce() -> Result<T>) -> PyResult<T> {
 
 /// A call into the core that may run a plan: without the GIL.
 pub fn detached<T: Send>(py: Python<'_>, f: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
-    core(|| without_gil(py, f))
+    let result = core(|| without_gil(py, f));
+    if result.is_ok() {
+        raise_later();
+    }
+    result
+}
+
+/// What a signal raised during a plan that could not be stopped any more, or whose end nobody waited for, is raised once the call is over.
+fn raise_later() {
+    extern "C" fn raise(_: *mut c_void) -> c_int {
+        // SAFETY: the interpreter makes pending calls with the GIL held.
+        let py = unsafe { Python::assume_attached() };
+        match RAISED.take() {
+            Some(error) => {
+                error.restore(py);
+                -1
+            }
+            None => 0,
+        }
+    }
+    if RAISED.with_borrow(Option::is_some) {
+        // SAFETY: the function is there as long as the module, which is never unloaded. A full queue only delays what is raised.
+        unsafe { Py_AddPendingCall(Some(raise), std::ptr::null_mut()) };
+    }
 }
 
 fn from_panic(panic: &(dyn std::any::Any + Send)) -> PyErr {
@@ -69,6 +94,7 @@ fn signalled() -> bool {
 /// Evaluations that the core starts by itself, to bound what is pending, run without the GIL as well.
 fn standing_by(f: &mut (dyn FnMut() + Send)) {
     with_gil(|py| without_gil(py, f));
+    raise_later();
 }
 
 pub fn install() {

@@ -145,7 +145,7 @@ impl Leaf {
                 continue;
             }
             // A step of another thread that is being committed is waited for; only what still waits then is committed here.
-            evaluate::wait();
+            evaluate::wait()?;
             let waits = self.queue.get(&graph::lock()).is_some();
             // That thread hears of what goes wrong with its step.
             if waits && let Err(error) = evaluate::commit(&queue) {

@@ -116,12 +116,16 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
     let mut out: Vec<Option<Tensor>> = vec![None; targets.len()];
     let Some(last) = steps.len().checked_sub(1) else { return Ok(out) };
     grads[last] = Some(start(y, seed));
+    let watched = crate::watch::looks_for_nan();
     for i in (0..steps.len()).rev() {
         if !needed[i] {
             continue;
         }
         let Some(g) = grads[i].take() else { continue };
         let step = &steps[i];
+        if watched {
+            crate::watch::inspect_gradient(step.node, &g, false)?;
+        }
         for &t in hits(step.node).into_iter().flatten() {
             out[t] = Some(match out[t].take() {
                 None => g.clone(),
@@ -129,8 +133,11 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
             });
         }
         let wants = |k: usize| step.links[k] != NONE && needed[step.links[k] as usize];
-        let mut give = |k: usize, part: Option<Tensor>| {
-            let Some(part) = part else { return };
+        let mut give = |k: usize, part: Option<Tensor>| -> Result<()> {
+            let Some(part) = part else { return Ok(()) };
+            if watched {
+                crate::watch::inspect_gradient(step.node, &part, true)?;
+            }
             // The one place where a broadcast is reversed.
             let shape = step.srcs[k].shape();
             let part = if part.shape() == shape { part } else { part.sum_to(shape) };
@@ -139,12 +146,13 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
                 None => part,
                 Some(sum) => sum + part,
             });
+            Ok(())
         };
         if let Op::Custom(custom) = step.node.op() {
             if (1..step.srcs.len()).any(wants) {
                 for (k, part) in custom.pull(step.node, &g)?.into_iter().enumerate() {
                     if k + 1 < step.srcs.len() && wants(k + 1) {
-                        give(k + 1, part);
+                        give(k + 1, part)?;
                     }
                 }
             }
@@ -152,7 +160,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
         }
         for k in 0..step.srcs.len() {
             if wants(k) {
-                give(k, ops::gradient(k, step.srcs, step.node, &g));
+                give(k, ops::gradient(k, step.srcs, step.node, &g))?;
             }
         }
     }

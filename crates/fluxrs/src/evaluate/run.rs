@@ -107,10 +107,10 @@ impl Drop for Evaluating {
 }
 
 /// Waits for the evaluation under way.
-pub(crate) fn wait() {
-    if !EVALUATING.get() {
-        drop(runner());
-    }
+pub(crate) fn wait() -> Result<()> {
+    let _evaluating = Evaluating::enter()?;
+    drop(runner());
+    Ok(())
 }
 
 /// How many plans are kept.
