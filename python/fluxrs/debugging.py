@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 from . import _core
 
@@ -61,17 +62,25 @@ def profile(path: str | os.PathLike[str] = "fluxrs-trace.json") -> Iterator[None
     try:
         yield
     finally:
-        events = [
+        spans = _core._profile_stop()
+        # A row for each kind of work: viewers want rows to have numbers, and names beside.
+        rows = {category: row for row, category in enumerate(dict.fromkeys(s[1] for s in spans))}
+        at = {"pid": os.getpid()}
+        events: list[dict[str, Any]] = [
+            {"name": "thread_name", "ph": "M", **at, "tid": row, "args": {"name": category}}
+            for category, row in rows.items()
+        ]
+        events += [
             {
                 "name": name,
                 "cat": category,
                 "ph": "X",
                 "ts": start / 1000,
                 "dur": length / 1000,
-                "pid": os.getpid(),
-                "tid": category,
+                **at,
+                "tid": rows[category],
             }
-            for name, category, start, length in _core._profile_stop()
+            for name, category, start, length in spans
         ]
         with open(path, "w", encoding="utf-8") as file:
             json.dump({"traceEvents": events, "displayTimeUnit": "ns"}, file)

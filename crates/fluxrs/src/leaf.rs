@@ -377,6 +377,11 @@ pub fn queued() -> usize {
     QUEUE.with(|q| q.updates.lock().unwrap_or_else(|e| e.into_inner()).len())
 }
 
+/// What this thread has queued, as it waits.
+pub(crate) fn queued_updates() -> Vec<Update> {
+    QUEUE.with(|q| q.updates.lock().unwrap_or_else(|e| e.into_inner()).clone())
+}
+
 /// Forgets what this thread has queued since there were `from` updates.
 pub fn discard(from: usize) {
     QUEUE.with(|queue| {

@@ -1,20 +1,19 @@
 //! One evaluation: plan, memory, run, publication.
 
 use super::gather::{Gathered, Publish, collect};
-use super::{COUNTERS, MAX_PLANNED_NODES, MAX_PLANS, base_node, restart_count};
+use super::seen::Seen;
+use super::{COUNTERS, MAX_PLANNED_NODES, MAX_PLANS, restart_count};
 use crate::bail;
 use crate::buffer::Buffer;
 use crate::cache::Cache;
 use crate::device::{Device, Executable, backend};
 use crate::error::{Error, Result};
 use crate::graph::{self, Graph, Node, Srcs, Tensor, Value};
-use crate::hash::Hasher128;
 use crate::leaf::{self, Queue, Update};
 use crate::ops::Op;
 use crate::plan::{Bindings, Plan};
 use crate::profile::span;
 use crate::schedule::{Local, LocalKind, schedule};
-use rustc_hash::FxHashSet;
 use smallvec::smallvec;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,8 +30,8 @@ struct Prepared {
 struct Runner {
     /// The plans of graphs seen before.
     plans: Cache<u128, Arc<Prepared>>,
-    /// Graphs by their ops and wiring alone, to tell why a plan is made.
-    kinds: FxHashSet<u128>,
+    seen: Seen,
+    last: Option<Arc<Prepared>>,
     gathered: Gathered,
     outputs: Vec<Buffer>,
     /// What published nodes no longer need.
@@ -43,7 +42,8 @@ struct Runner {
 static RUNNER: LazyLock<Mutex<Runner>> = LazyLock::new(|| {
     Mutex::new(Runner {
         plans: Cache::new(MAX_PLANS, MAX_PLANNED_NODES),
-        kinds: FxHashSet::default(),
+        seen: Seen::default(),
+        last: None,
         gathered: Gathered::default(),
         outputs: Vec::new(),
         dropped: Vec::new(),
@@ -175,6 +175,7 @@ impl Runner {
 
         let bad: Vec<Tensor> = bindings.bad_losses.iter().map(|&i| self.gathered.losses[i].0.clone()).collect();
         self.publish(&prepared.plan, updates, &bad);
+        self.last = Some(prepared);
         if !bad.is_empty() {
             bail!(
                 BadLoss,
@@ -195,10 +196,7 @@ impl Runner {
         let plan = Arc::new(make_plan(g, gathered));
         let prepared = Arc::new(Prepared { executable: backend(plan.device).compile(&plan)?, plan });
         COUNTERS.plans_made.fetch_add(1, Ordering::Relaxed);
-        if self.kinds.len() > 16 * MAX_PLANS {
-            self.kinds.clear();
-        }
-        self.kinds.insert(kind(g, gathered));
+        self.seen.remember(g, gathered);
         self.plans.insert(key, prepared.clone(), gathered.locals.len());
         Ok(prepared)
     }
@@ -322,13 +320,15 @@ fn execute(prepared: &Prepared, bindings: &mut Bindings<'_>) -> Result<()> {
     result
 }
 
-/// The plan that evaluating these tensors would run, in words; nothing is computed.
-pub fn explain(roots: &[Tensor]) -> Result<String> {
+/// The plan that evaluating these tensors would run, in words; with the updates that wait on this thread, if they are `queued`.
+/// Nothing is computed.
+pub fn explain(roots: &[Tensor], queued: bool) -> Result<String> {
     let _evaluating = Evaluating::enter()?;
+    let updates = if queued { leaf::queued_updates() } else { vec![] };
     let mut runner = runner();
     let runner = &mut *runner;
     let mut g = graph::lock();
-    let found = collect(&mut g, roots, &[], false, &mut runner.gathered);
+    let found = collect(&mut g, roots, &updates, false, &mut runner.gathered);
     let text = found.map(|()| {
         let gathered = &runner.gathered;
         if gathered.requests.is_empty() {
@@ -337,27 +337,20 @@ pub fn explain(roots: &[Tensor]) -> Result<String> {
         if let Some(known) = runner.plans.get(&gathered.key.finish()) {
             return crate::explain::describe(&known.plan, "replayed");
         }
-        let state = match runner.kinds.contains(&kind(&g, gathered)) {
-            true => "compiled again (the same ops with other shapes, strides, types or results)",
-            false => "compiled (a graph not seen before)",
-        };
-        crate::explain::describe(&make_plan(&g, gathered), state)
+        let state = format!("to be compiled ({})", runner.seen.why(&g, gathered));
+        crate::explain::describe(&make_plan(&g, gathered), &state)
     });
     drop(g);
     runner.gathered.clear();
     text
 }
 
-/// The ops and wiring of a graph, without sizes.
-fn kind(g: &Graph, gathered: &Gathered) -> u128 {
-    let mut h = Hasher128::default();
-    for local in &gathered.locals {
-        let computed = local.kind == LocalKind::Compute;
-        h.add(computed as u64);
-        local.node.op().name().bytes().for_each(|b| h.add(b as u64));
-        if computed {
-            local.node.0.srcs.get(g).iter().for_each(|s| h.add(base_node(s).mark.get(g).1 as u64));
-        }
-    }
-    h.finish()
+/// The plan that ran last, in words.
+pub fn explain_last() -> Result<String> {
+    let _evaluating = Evaluating::enter()?;
+    let last = runner().last.clone();
+    Ok(last.map_or_else(
+        || "nothing has been computed yet\n".into(),
+        |last| crate::explain::describe(&last.plan, "the last that ran"),
+    ))
 }
