@@ -229,7 +229,7 @@ impl Leaf {
             let g = graph::lock();
             let grad = self.grad.get(&g);
             let known = grad.before.first().is_some_and(|(loss, _)| evaluate::has_value(&g, loss));
-            (known, grad.calls > 0 && grad.calls % MAX_ACCUMULATED == 0)
+            (known, grad.calls > 0 && grad.calls.is_multiple_of(MAX_ACCUMULATED))
         };
         if many {
             evaluate::evaluate_at_bound();
