@@ -26,6 +26,9 @@ struct Prepared {
     executable: Box<dyn Executable>,
 }
 
+/// Nodes of a plan that is remembered to be shown.
+const MAX_SHOWN: usize = 1 << 14;
+
 /// What outlives one evaluation.
 struct Runner {
     /// The plans of graphs seen before.
@@ -175,7 +178,8 @@ impl Runner {
 
         let bad: Vec<Tensor> = bindings.bad_losses.iter().map(|&i| self.gathered.losses[i].0.clone()).collect();
         self.publish(&prepared.plan, updates, &bad);
-        self.last = Some(prepared);
+        // The plan of an enormous graph is not worth its memory.
+        self.last = (self.gathered.locals.len() <= MAX_SHOWN).then_some(prepared);
         if !bad.is_empty() {
             bail!(
                 BadLoss,
