@@ -1,6 +1,7 @@
 """Bad input: the type of the error, what its message names, and that nothing has changed."""
 
 import re
+import sys
 import threading
 
 import numpy as np
@@ -215,3 +216,85 @@ def test_a_parameter_read_while_another_thread_learns():
         t.join()
     assert errors == []
     np.testing.assert_array_equal(p, np.full(64, 1500))
+
+
+def line():
+    return f"test_errors.py:{sys._getframe(1).f_lineno}"
+
+
+def test_errors_at_evaluation_name_the_line_that_made_the_node():
+    seven = fluxrs.zeros(2, dtype="int64") + 7
+    big = rand(3, 8, 4)
+    singular = fluxrs.zeros(3, 3)
+    lookup = lambda h: h[seven]
+    head = Chain(Dense(3, 3), lookup)
+    rows = [
+        (lambda: x[seven], "index 7 is out of range for axis 0 of size 2"),
+        (lambda: x[:, seven], "index 7 is out of range for axis 1 of size 3"),
+        (lambda: x[seven - 7, -seven], "index -7 is out of range for axis 1 of size 3"),
+        (lambda: big[seven, seven], "index 7 is out of range for axis 0 of size 3"),
+        (lambda: big[:, seven, seven], "index 7 is out of range for axis 2 of size 4"),
+        (
+            lambda: fluxrs.take(x, seven, axis=-1),
+            "take: index 7 is out of range for axis 1 of size 3",
+        ),
+        (
+            lambda: fluxrs.take_along_axis(x, seven.reshape(2, 1), 1),
+            "7 is out of range for axis 1 of",
+        ),
+        (lambda: fluxrs.inv(singular), "inv: the matrix is singular"),
+        (lambda: fluxrs.solve(singular, fluxrs.ones(3)), "solve: the matrix is singular"),
+        (
+            lambda: gradient(lambda a: fluxrs.det(a), singular)[0],
+            "for the gradient of det, made at",
+        ),
+    ]
+    calls = [(f(), message, f.__code__.co_firstlineno) for f, message in rows]
+    calls.append((head(x), "out of range for axis 0 of size 2", lookup.__code__.co_firstlineno))
+    for y, message, at in calls:
+        with pytest.raises((IndexError, ValueError)) as caught:
+            fluxrs.evaluate(y)
+        found = str(caught.value)
+        assert message in found, found
+        assert f"test_errors.py:{at})" in found, (found, at)
+    # Large axes hide no index: one beyond the first of several is not one of the next.
+    with pytest.raises(IndexError, match="index 3 is out of range for axis 0 of size 3"):
+        np.asarray(big[seven - 4, seven - 7])
+
+
+def test_a_plan_that_comes_again_names_its_own_line():
+    index = tensor(np.array([0, 1]))
+    for bad in (0, 5):
+        first, _ = fluxrs.take(x, index + bad, axis=0), None
+        second, at = fluxrs.take(x, index + bad, axis=0), line()
+        if bad == 0:
+            fluxrs.evaluate(first)
+            fluxrs.evaluate(second)
+    with pytest.raises(IndexError, match=re.escape(at)):
+        fluxrs.evaluate(second)
+
+
+def test_debug_names_where_a_nan_comes_up():
+    p = param([0.0, 4.0])
+
+    def loss():
+        root = fluxrs.sqrt(p)
+        return (root * 0).sum(), line()
+
+    with fluxrs.debug(nan=True):
+        with pytest.raises(
+            FloatingPointError, match=r"^log: the result, of shape \(2,\).*test_errors.py"
+        ):
+            fluxrs.log(p - 5)
+        y, at = loss()
+        where = f"test_errors.py:{int(at.split(':')[1]) - 1}"
+        with pytest.raises(
+            FloatingPointError, match=rf"^sqrt: its gradient, of shape \(2,\).*{where}"
+        ):
+            back(y)
+        with pytest.raises(FloatingPointError, match=r"^sqrt: its gradient"):
+            gradient(lambda: loss()[0], Params([p]))
+        np.testing.assert_array_equal(p.grad, [0, 0])
+    back(loss()[0])
+    assert np.isnan(np.asarray(p.grad)[0])
+    p.grad = None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fluxrs
-from fluxrs import ADAM, Chain, Dense, mse, params, relu, train
+from fluxrs import ADAM, Chain, Dense, back, mse, params, relu, train
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends itself a signal")
 
@@ -58,3 +58,44 @@ def test_interrupt_in_the_middle_of_an_epoch(width):
     for p in params(m):
         np.testing.assert_array_equal(p.grad, np.zeros(p.shape))
     train(lambda x, y: mse(m(x), y), [(x, y)], opt)
+
+
+def test_no_interrupt_is_lost():
+    """Not even one that comes while parameters are written, which nothing stops."""
+    m = Dense(1500, 1500)
+    opt = ADAM(params(m))
+    x = fluxrs.rand(4, 1500)
+    for k in range(12):
+        before = opt.t
+        timer = interrupt_after(0.05 + 0.003 * k)
+        with pytest.raises(KeyboardInterrupt):
+            while opt.t < before + 1000:
+                back(m(x).sum())
+                opt()
+        timer.join()
+    assert np.isfinite(np.asarray(m.W)).all()
+
+
+def test_a_signal_handler_that_asks_for_a_value():
+    x = fluxrs.rand(1500, 1500)
+    heard = []
+
+    def handler(*_):
+        try:
+            heard.append(float((x + 1).sum()))
+        except ValueError as e:
+            heard.append(str(e))
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for delay in (0.03, 0.05, 0.08):
+            y = x
+            for _ in range(6):
+                y = y @ x * 1e-3
+            signal.setitimer(signal.ITIMER_REAL, delay)
+            assert np.isfinite(np.asarray(y)).all()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert heard
+    assert all(isinstance(h, float) or "computes another" in h for h in heard)

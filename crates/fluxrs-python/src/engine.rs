@@ -15,17 +15,25 @@ use std::sync::atomic::Ordering;
 /// All tensors in a nest of lists, tuples, dicts, Params and the like.
 pub fn tensors_in(x: &Bound<'_, PyAny>) -> PyResult<Vec<Tensor>> {
     let mut out = Vec::new();
+    each_tensor(x, &mut |t| {
+        out.push(t.get().value(t.py())?.into_owned());
+        Ok(())
+    })?;
+    Ok(out)
+}
+
+fn each_tensor(x: &Bound<'_, PyAny>, f: &mut dyn FnMut(&Bound<'_, PyTensor>) -> PyResult<()>) -> PyResult<()> {
     let mut pending = vec![x.clone()];
     while let Some(x) = pending.pop() {
         if let Ok(t) = x.cast::<PyTensor>() {
-            out.push(t.get().value(t.py())?.into_owned());
+            f(t)?;
         } else if let Ok(d) = x.cast::<PyDict>() {
             pending.extend(d.values().iter());
         } else if x.is_instance_of::<PyList>() || x.is_instance_of::<PyTuple>() || x.is_instance_of::<PyParams>() {
             pending.extend(x.try_iter()?.collect::<PyResult<Vec<_>>>()?);
         }
     }
-    Ok(out)
+    Ok(())
 }
 
 /// What evaluation has done since the process began, and what was made and done on the GPU.
@@ -42,12 +50,26 @@ fn counters<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
     Ok(out)
 }
 
-/// `explain(*xs)`: the plan that evaluating these tensors would run, in words; nothing is computed.
+/// `explain(*xs)`: the plan that evaluating these tensors would run, a line a kernel: its form, the ops it fuses, the bytes it moves;
+/// and whether it is replayed or must be compiled, and why. Nothing is computed. With a parameter whose update waits, it is the plan
+/// of all waiting updates. Without arguments it is the plan that ran last, as the step of an optimiser.
 #[pyfunction]
 #[pyo3(signature = (*xs))]
 fn explain(py: Python<'_>, xs: &Bound<'_, PyTuple>) -> PyResult<String> {
-    let roots = tensors_in(xs.as_any())?;
-    detached(py, || evaluate::explain(&roots))
+    if xs.is_empty() {
+        return detached(py, evaluate::explain_last);
+    }
+    let mut queued = false;
+    let mut roots = Vec::new();
+    each_tensor(xs.as_any(), &mut |t| {
+        // A parameter's value would be computed by asking for it.
+        match t.get().leaf() {
+            Some(leaf) => queued |= leaf.is_queued(),
+            None => roots.push(t.get().value(t.py())?.into_owned()),
+        }
+        Ok(())
+    })?;
+    detached(py, || evaluate::explain(&roots, queued))
 }
 
 /// The entries of the op table.

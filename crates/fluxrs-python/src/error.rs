@@ -6,8 +6,10 @@ use pyo3::create_exception;
 use pyo3::exceptions::{
     PyFloatingPointError, PyIndexError, PyKeyboardInterrupt, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError,
 };
+use pyo3::ffi::Py_AddPendingCall;
 use pyo3::prelude::*;
 use std::cell::RefCell;
+use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 create_exception!(fluxrs, DimensionMismatch, PyValueError, "Shapes that do not fit together.");
@@ -79,6 +81,7 @@ fn signalled() -> bool {
 /// Evaluations that the core starts by itself, to bound what is pending, run without the GIL as well.
 fn standing_by(f: &mut (dyn FnMut() + Send)) {
     with_gil(|py| without_gil(py, f));
+    raise_later();
 }
 
 pub fn install() {

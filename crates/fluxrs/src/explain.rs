@@ -11,10 +11,12 @@ pub fn describe(plan: &Plan, state: &str) -> String {
     let in_place = plan.outputs.iter().filter(|o| o.donor.is_some()).count();
     let _ = writeln!(
         out,
-        "plan on {}, {state}: {} kernels, {slots} inputs, {} results ({in_place} in place), workspace {}",
+        "plan on {}, {state}: {}, {}, {} ({in_place} in place), {} buffers, workspace {}",
         plan.device,
-        plan.kernels.len(),
-        plan.outputs.len(),
+        count(plan.kernels.len(), "kernel"),
+        count(slots, "input"),
+        count(plan.outputs.len(), "result"),
+        plan.buffers.len(),
         bytes(plan.workspace),
     );
     for (i, kernel) in plan.kernels.iter().enumerate() {
@@ -33,6 +35,10 @@ pub fn describe(plan: &Plan, state: &str) -> String {
         );
     }
     out
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn bytes(n: usize) -> String {

@@ -182,7 +182,7 @@ impl Drop for Tracking {
 }
 
 pub fn tracking() -> bool {
-    NO_GRAD.get() % CHECKPOINT == 0
+    NO_GRAD.get().is_multiple_of(CHECKPOINT)
 }
 
 /// While it lives, what this thread makes runs again in the backward pass: none of its values are kept for that.

@@ -145,7 +145,7 @@ impl Leaf {
                 continue;
             }
             // A step of another thread that is being committed is waited for; only what still waits then is committed here.
-            evaluate::wait();
+            evaluate::wait()?;
             let waits = self.queue.get(&graph::lock()).is_some();
             // That thread hears of what goes wrong with its step.
             if waits && let Err(error) = evaluate::commit(&queue) {
@@ -233,7 +233,7 @@ impl Leaf {
             let g = graph::lock();
             let grad = self.grad.get(&g);
             let known = grad.before.first().is_some_and(|(loss, _)| evaluate::has_value(&g, loss));
-            (known, grad.calls > 0 && grad.calls % MAX_ACCUMULATED == 0)
+            (known, grad.calls > 0 && grad.calls.is_multiple_of(MAX_ACCUMULATED))
         };
         if many {
             evaluate::evaluate_at_bound();
@@ -412,6 +412,11 @@ pub fn has_queued() -> bool {
 /// How many updates this thread has queued.
 pub fn queued() -> usize {
     QUEUE.with(|q| q.updates.lock().unwrap_or_else(|e| e.into_inner()).len())
+}
+
+/// What this thread has queued, as it waits.
+pub(crate) fn queued_updates() -> Vec<Update> {
+    QUEUE.with(|q| q.updates.lock().unwrap_or_else(|e| e.into_inner()).clone())
 }
 
 /// Forgets what this thread has queued since there were `from` updates.

@@ -24,6 +24,7 @@ pub mod explain;
 pub mod profile;
 pub mod reference;
 pub mod schedule;
+pub mod watch;
 
 pub mod plan;
 

@@ -7,7 +7,6 @@ use crate::ops::{self, Op, Unwritten};
 use crate::shape::Shape;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::{SmallVec, smallvec};
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -87,9 +86,9 @@ pub fn gradient(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], nest: boo
 
 /// The gradients by leaves as one node each. What they are made of follows from the history of `y`, so it need not be written
 /// out again for a graph whose plan is known; `None` where it does not follow: from a seed, a gradient that somebody else
-/// defines, or values that are there already.
+/// defines, or values that are there already, and while somebody watches every op.
 fn promised(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Option<Vec<Option<Tensor>>> {
-    if seed.is_some() || !y.is_tracked() || EAGER.get() {
+    if seed.is_some() || !y.is_tracked() || crate::watch::is_on() {
         return None;
     }
     let mut found: SmallVec<[Srcs; 8]> = SmallVec::new();
@@ -211,18 +210,6 @@ pub(crate) fn settle(promises: &[Tensor]) {
     }
 }
 
-thread_local! {
-    static EAGER: Cell<bool> = const { Cell::new(false) };
-}
-
-/// While `f` runs, gradients on this thread are written out when they are asked for.
-pub fn written_out<R>(f: impl FnOnce() -> R) -> R {
-    let before = EAGER.replace(true);
-    let out = f();
-    EAGER.set(before);
-    out
-}
-
 /// `y`, in memory of its own if it shows a part of something else: a loss is watched as it is, not with what lies beside it.
 pub(crate) fn whole(y: &Tensor) -> Tensor {
     if y.size() == y.base().size() && y.map().is_contiguous(y.shape()) {
@@ -266,12 +253,16 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
     let mut out: Vec<Option<Tensor>> = vec![None; targets.len()];
     let Some(last) = steps.len().checked_sub(1) else { return Ok(out) };
     grads[last] = Some(start(y, seed));
+    let watched = crate::watch::looks_for_nan();
     for i in (0..steps.len()).rev() {
         if !needed[i] {
             continue;
         }
         let Some(g) = grads[i].take() else { continue };
         let step = &steps[i];
+        if watched {
+            crate::watch::inspect_gradient(step.node, &g, false)?;
+        }
         for &t in hits(step.node).into_iter().flatten() {
             out[t] = Some(match out[t].take() {
                 None => g.clone(),
@@ -279,8 +270,11 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
             });
         }
         let wants = |k: usize| step.links[k] != NONE && needed[step.links[k] as usize];
-        let mut give = |k: usize, part: Option<Tensor>| {
-            let Some(part) = part else { return };
+        let mut give = |k: usize, part: Option<Tensor>| -> Result<()> {
+            let Some(part) = part else { return Ok(()) };
+            if watched {
+                crate::watch::inspect_gradient(step.node, &part, true)?;
+            }
             // The one place where a broadcast is reversed.
             let shape = step.srcs[k].shape();
             let part = if part.shape() == shape { part } else { part.sum_to(shape) };
@@ -289,12 +283,13 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
                 None => part,
                 Some(sum) => sum + part,
             });
+            Ok(())
         };
         if let Op::Custom(custom) = step.node.op() {
             if (1..step.srcs.len()).any(wants) {
                 for (k, part) in custom.pull(step.node, &g)?.into_iter().enumerate() {
                     if k + 1 < step.srcs.len() && wants(k + 1) {
-                        give(k + 1, part);
+                        give(k + 1, part)?;
                     }
                 }
             }
@@ -302,7 +297,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
         }
         for k in 0..step.srcs.len() {
             if wants(k) {
-                give(k, ops::gradient(k, step.srcs, step.node, &g));
+                give(k, ops::gradient(k, step.srcs, step.node, &g))?;
             }
         }
     }

@@ -3,6 +3,7 @@
 mod gather;
 pub mod late;
 mod run;
+mod seen;
 
 use crate::buffer::Buffer;
 use crate::device::Device;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 pub(crate) use run::wait;
-pub use run::{Bystander, InterruptCheck, cached_plans, explain, interrupted, set_bystander, set_interrupt_check};
+pub use run::{Bystander, InterruptCheck, cached_plans, explain, explain_last, interrupted, set_bystander, set_interrupt_check};
 use run::{bystander, run};
 
 /// Nodes made on a thread before everything pending there is evaluated.

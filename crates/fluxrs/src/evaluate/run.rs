@@ -2,7 +2,8 @@
 
 use super::gather::{Gathered, Publish, Wanted, collect};
 use super::late::Commit;
-use super::{COUNTERS, MAX_PLANNED_NODES, MAX_PLANS, base_node, restart_count};
+use super::seen::Seen;
+use super::{COUNTERS, MAX_PLANNED_NODES, MAX_PLANS, restart_count};
 use crate::bail;
 use crate::buffer::Buffer;
 use crate::cache::Cache;
@@ -10,14 +11,13 @@ use crate::device::{Device, Executable, backend};
 use crate::dtype::Number;
 use crate::error::{Error, Result};
 use crate::graph::{self, Graph, Node, Srcs, Tensor, Value};
-use crate::hash::Hasher128;
 use crate::leaf::{self, Queue, Update};
 use crate::ops::Op;
 use crate::plan::{Bindings, Body, Plan};
 use crate::profile::span;
 use crate::schedule::{Local, LocalKind, schedule};
 use crate::tape;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use smallvec::smallvec;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,12 +32,15 @@ struct Prepared {
     constants: Vec<Number>,
 }
 
+/// Nodes of a plan that is remembered to be shown.
+const MAX_SHOWN: usize = 1 << 14;
+
 /// What outlives one evaluation.
 struct Runner {
     /// The plans of graphs seen before.
     plans: Cache<u128, Arc<Prepared>>,
-    /// Graphs by their ops and wiring alone, to tell why a plan is made.
-    kinds: FxHashSet<u128>,
+    seen: Seen,
+    last: Option<Arc<Prepared>>,
     gathered: Gathered,
     /// The same graph with its gradients written out.
     written: Gathered,
@@ -50,7 +53,8 @@ struct Runner {
 static RUNNER: LazyLock<Mutex<Runner>> = LazyLock::new(|| {
     Mutex::new(Runner {
         plans: Cache::new(MAX_PLANS, MAX_PLANNED_NODES),
-        kinds: FxHashSet::default(),
+        seen: Seen::default(),
+        last: None,
         gathered: Gathered::default(),
         written: Gathered::default(),
         outputs: Vec::new(),
@@ -115,10 +119,10 @@ impl Drop for Evaluating {
 }
 
 /// Waits for the evaluation under way.
-pub(crate) fn wait() {
-    if !EVALUATING.get() {
-        drop(runner());
-    }
+pub(crate) fn wait() -> Result<()> {
+    let _evaluating = Evaluating::enter()?;
+    drop(runner());
+    Ok(())
 }
 
 /// How many plans are kept.
@@ -237,6 +241,8 @@ impl Runner {
         let bad: Vec<Tensor> = bindings.bad_losses.iter().map(|&i| self.gathered.losses[i].0.clone()).collect();
         let late = commit.filter(|_| bindings.commit.is_none());
         let bad = self.publish(&prepared.plan, updates, bad, late.as_deref());
+        // The plan of an enormous graph is not worth its memory.
+        self.last = (self.gathered.locals.len() <= MAX_SHOWN).then_some(prepared);
         if !bad.is_empty() {
             bail!(
                 BadLoss,
@@ -259,25 +265,22 @@ impl Runner {
     /// The plan for what was gathered, made now.
     fn prepare(&mut self, g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<Arc<Prepared>> {
         let _span = span("plan", || "compile".into());
-        let (plan, kind, constants) = self.schedule(g, wanted)?;
+        self.seen.remember(&g, &self.gathered);
+        let (plan, constants) = self.schedule(g, wanted)?;
         let plan = Arc::new(plan);
         let prepared = Arc::new(Prepared { executable: backend(plan.device).compile(&plan)?, plan, constants });
         COUNTERS.plans_made.fetch_add(1, Ordering::Relaxed);
-        if self.kinds.len() > 16 * MAX_PLANS {
-            self.kinds.clear();
-        }
-        self.kinds.insert(kind);
         let weight = self.gathered.locals.len().max(self.written.locals.len());
         self.written.clear();
         self.plans.insert(self.gathered.key.finish(), prepared.clone(), weight);
         Ok(prepared)
     }
 
-    /// A plan with its kind and constants. What was gathered has gradients that are not written out, so it is gathered again
+    /// A plan with its constants. What was gathered has gradients that are not written out, so it is gathered again
     /// with them: in the same order, so that the plan serves every graph with the key of the short one.
-    fn schedule(&mut self, mut g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<(Plan, u128, Vec<Number>)> {
+    fn schedule(&mut self, mut g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<(Plan, Vec<Number>)> {
         if !self.gathered.has_promises() {
-            return Ok((make_plan(&g, &self.gathered), kind(&g, &self.gathered), vec![]));
+            return Ok((make_plan(&g, &self.gathered), vec![]));
         }
         drop(g);
         let promises = self.gathered.promises();
@@ -287,20 +290,20 @@ impl Runner {
         let slots = std::mem::take(&mut self.gathered.slots).len();
         let found = collect(&mut g, wanted, Some(self.gathered.numbers.len()), &mut self.written);
         let alike = self.written.slots.len() == slots && self.written.extends(&self.gathered);
-        let made = (found.is_ok() && alike).then(|| (make_plan(&g, &self.written), kind(&g, &self.written)));
+        let made = (found.is_ok() && alike).then(|| make_plan(&g, &self.written));
         drop(g);
         tape::settle(&promises);
         found?;
-        if let Some((mut plan, kind)) = made {
+        if let Some(mut plan) = made {
             self.renumber(&mut plan);
             std::mem::swap(&mut self.gathered.slots, &mut self.written.slots);
-            return Ok((plan, kind, std::mem::take(&mut self.written.constants)));
+            return Ok((plan, std::mem::take(&mut self.written.constants)));
         }
         self.gathered.clear();
         self.written.clear();
         g = graph::lock();
         collect(&mut g, wanted, None, &mut self.gathered)?;
-        Ok((make_plan(&g, &self.gathered), kind(&g, &self.gathered), vec![]))
+        Ok((make_plan(&g, &self.gathered), vec![]))
     }
 
     /// Lets the calls of a plan that was made of the written graph name the locals of the short one.
@@ -327,12 +330,9 @@ impl Runner {
         if let Some(known) = self.plans.get(&self.gathered.key.finish()) {
             return Ok(crate::explain::describe(&known.plan, "replayed"));
         }
-        let (plan, kind, _) = self.schedule(g, wanted)?;
-        let state = match self.kinds.contains(&kind) {
-            true => "compiled again (the same ops with other shapes, strides, types or results)",
-            false => "compiled (a graph not seen before)",
-        };
-        Ok(crate::explain::describe(&plan, state))
+        let state = format!("to be compiled ({})", self.seen.why(&g, &self.gathered));
+        let (plan, _) = self.schedule(g, wanted)?;
+        Ok(crate::explain::describe(&plan, &state))
     }
 
     /// Memory for the results: all of it before the first kernel, so that a failure changes nothing.
@@ -467,26 +467,24 @@ fn execute(prepared: &Prepared, bindings: &mut Bindings<'_>) -> Result<()> {
     result
 }
 
-/// The plan that evaluating these tensors would run, in words; nothing is computed.
-pub fn explain(roots: &[Tensor]) -> Result<String> {
+/// The plan that evaluating these tensors would run, in words; with the updates that wait on this thread, if they are `queued`.
+/// Nothing is computed.
+pub fn explain(roots: &[Tensor], queued: bool) -> Result<String> {
     let _evaluating = Evaluating::enter()?;
+    let updates = if queued { leaf::queued_updates() } else { vec![] };
     let mut runner = runner();
-    let text = runner.explain(&Wanted { roots, updates: &[], alone: false });
+    let text = runner.explain(&Wanted { roots, updates: &updates, alone: false });
     runner.gathered.clear();
     runner.written.clear();
     text
 }
 
-/// The ops and wiring of a graph, without sizes.
-fn kind(g: &Graph, gathered: &Gathered) -> u128 {
-    let mut h = Hasher128::default();
-    for local in &gathered.locals {
-        let computed = local.kind == LocalKind::Compute;
-        h.add(computed as u64);
-        local.node.op().name().bytes().for_each(|b| h.add(b as u64));
-        if computed {
-            local.node.0.srcs.get(g).iter().for_each(|s| h.add(base_node(s).mark.get(g).1 as u64));
-        }
-    }
-    h.finish()
+/// The plan that ran last, in words.
+pub fn explain_last() -> Result<String> {
+    let _evaluating = Evaluating::enter()?;
+    let last = runner().last.clone();
+    Ok(last.map_or_else(
+        || "nothing has been computed yet\n".into(),
+        |last| crate::explain::describe(&last.plan, "the last that ran"),
+    ))
 }

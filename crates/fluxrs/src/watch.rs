@@ -1,0 +1,83 @@
+//! Debug mode: results and gradients are computed as soon as they are made, and looked at for NaN.
+
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::graph::{Node, Tensor};
+use crate::origin::Origin;
+use crate::shape::show;
+use crate::{evaluate, transfer};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+const EAGER: u8 = 1;
+const NAN: u8 = 2;
+static MODE: AtomicU8 = AtomicU8::new(0);
+
+/// Where results were made, while somebody looks for NaN, by their number.
+static MADE: Mutex<Made> = Mutex::new(Made { lines: BTreeMap::new(), limit: 1024 });
+
+struct Made {
+    lines: BTreeMap<u64, (Weak<Node>, Origin)>,
+    limit: usize,
+}
+
+/// Whether to compute every result at once, and whether to look for NaN; returns what was set before.
+pub fn set_mode(eager: bool, nan: bool) -> (bool, bool) {
+    let mode = if eager { EAGER } else { 0 } | if nan { NAN } else { 0 };
+    let old = MODE.swap(mode, Ordering::Relaxed);
+    if !nan {
+        MADE.lock().unwrap_or_else(|e| e.into_inner()).lines.clear();
+    }
+    (old & EAGER != 0, old & NAN != 0)
+}
+
+pub fn is_on() -> bool {
+    MODE.load(Ordering::Relaxed) != 0
+}
+
+pub(crate) fn looks_for_nan() -> bool {
+    MODE.load(Ordering::Relaxed) & NAN != 0
+}
+
+/// Computes a fresh result, made at a line, and looks at it.
+pub fn inspect(x: &Tensor, origin: Origin) -> Result<()> {
+    evaluate::evaluate(std::slice::from_ref(x))?;
+    if !looks_for_nan() {
+        return Ok(());
+    }
+    if has_nan(x)? {
+        let what = format!("{}: the result, of shape {}, holds a NaN{origin}", x.op().name(), show(x.shape()));
+        return Err(Error::BadLoss(what));
+    }
+    let mut made = MADE.lock().unwrap_or_else(|e| e.into_inner());
+    made.lines.insert(x.id(), (Arc::downgrade(&x.0), origin));
+    if made.lines.len() > made.limit {
+        made.lines.retain(|_, (node, _)| node.strong_count() > 0);
+        made.limit = (2 * made.lines.len()).max(1024);
+    }
+    Ok(())
+}
+
+/// Looks at a gradient: what `of` gives to an operand, or what came to it.
+pub(crate) fn inspect_gradient(of: &Tensor, g: &Tensor, given: bool) -> Result<()> {
+    if !has_nan(g)? {
+        return Ok(());
+    }
+    // What has no line of its own is a part of the next result that has one.
+    let made = MADE.lock().unwrap_or_else(|e| e.into_inner());
+    let origin = made.lines.range(of.id()..).next().map(|(_, (_, origin))| origin.clone()).unwrap_or_default();
+    let what = if given { "its gradient" } else { "the gradient that comes to it" };
+    Err(Error::BadLoss(format!("{}: {what}, of shape {}, holds a NaN{origin}", of.op().name(), show(g.shape()))))
+}
+
+fn has_nan(x: &Tensor) -> Result<bool> {
+    if !x.dtype().is_float() {
+        return Ok(false);
+    }
+    let host = transfer::to_host(x)?;
+    Ok(match x.dtype() {
+        DType::F32 => host.as_slice::<f32>()[..x.size()].iter().any(|v| v.is_nan()),
+        _ => host.as_slice::<f64>()[..x.size()].iter().any(|v| v.is_nan()),
+    })
+}
