@@ -87,7 +87,7 @@ def test_the_other_operators():
     t = tensor(x)
     for got, want in [
         (-t, -x), (+t, x), (abs(-t), x), (t**2, x**2), (2.0**t, 2.0**x), (t @ x, x @ x), (x @ t, x @ x),
-        (divmod(t, 2)[1], x % 2), ((t > 1) & (t < 4), (x > 1) & (x < 4)), ((t > 1) | (x > 3), (x > 1) | (x > 3)),
+        (divmod(t, 2)[1], x % 2), (divmod(9, t)[0], 9 // x), (divmod(9, t)[1], 9 % x), ((t > 1) & (t < 4), (x > 1) & (x < 4)), ((t > 1) | (x > 3), (x > 1) | (x > 3)),
         ((t > 1) ^ (t > 3), (x > 1) ^ (x > 3)), (~(t > 1), ~(x > 1)),
     ]:  # fmt: skip
         np.testing.assert_allclose(got, want)

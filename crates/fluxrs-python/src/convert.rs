@@ -372,6 +372,11 @@ pub fn integers(args: &Bound<'_, PyTuple>, what: &str) -> PyResult<SmallVec<[isi
     args.iter().map(|a| index_number(&a, what)).collect()
 }
 
+/// A number of things, which is not negative.
+pub fn count(what: &str, n: isize) -> PyResult<usize> {
+    usize::try_from(n).map_err(|_| PyValueError::new_err(format!("{what} is not negative, got {n}")))
+}
+
 /// A shape: integers that are not negative.
 pub fn shape(args: &Bound<'_, PyTuple>, op: &str) -> PyResult<SmallVec<[usize; 4]>> {
     let list = integers(args, &format!("{op}: a shape"))?;

@@ -1,9 +1,9 @@
 //! Tensors from data, and from nothing.
 
-use crate::convert::{Dt, shape, strong};
+use crate::convert::{Dt, count, shape, strong};
 use crate::tensor::{PyTensor, made};
 use fluxrs::{DType, Number, Tensor};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -88,8 +88,16 @@ fn ones_like(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     like(x, dtype, 1.0)
 }
 
-fn from_values(values: Vec<f64>, shape: &[usize], dtype: DType) -> PyResult<PyTensor> {
-    made(|| Ok(Tensor::from_slice(&values, shape)?.cast(dtype)))
+/// A tensor of values that are written one by one, where there is memory for them.
+fn from_values(op: &str, values: impl ExactSizeIterator<Item = f64>, shape: &[usize], dtype: Option<Dt>) -> PyResult<PyTensor> {
+    crate::convert::check_size(shape, op)?;
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(values.len()).map_err(|_| {
+        let text = format!("{op}: a tensor of shape {} does not fit into memory", fluxrs::shape::show(shape));
+        PyMemoryError::new_err(text)
+    })?;
+    buffer.extend(values);
+    made(|| Ok(Tensor::from_slice(&buffer, shape)?.cast(dtype.map_or(DType::F32, |d| d.0))))
 }
 
 /// `arange(stop)` or `arange(start, stop, step=1)`: numbers from `start` on, before `stop`; float32 unless a dtype is given.
@@ -97,39 +105,32 @@ fn from_values(values: Vec<f64>, shape: &[usize], dtype: DType) -> PyResult<PyTe
 #[pyo3(signature = (start, stop=None, step=1.0, *, dtype=None))]
 fn arange(start: f64, stop: Option<f64>, step: f64, dtype: Option<Dt>) -> PyResult<PyTensor> {
     let (start, stop) = stop.map_or((0.0, start), |stop| (start, stop));
-    let n = ((stop - start) / step).ceil().max(0.0);
+    let n = ((stop - start) / step).ceil();
     if step == 0.0 || !n.is_finite() {
         return Err(PyValueError::new_err(format!("arange: no finite number of steps of {step} leads from {start} to {stop}")));
     }
-    let values = (0..n as usize).map(|i| start + i as f64 * step).collect();
-    from_values(values, &[n as usize], dtype.map_or(DType::F32, |d| d.0))
+    let n = n.max(0.0) as usize;
+    from_values("arange", (0..n).map(|i| start + i as f64 * step), &[n], dtype)
 }
 
 /// `linspace(start, stop, num=50)`: `num` numbers at equal distances, both ends among them.
 #[pyfunction]
 #[pyo3(signature = (start, stop, num=50, *, dtype=None))]
-fn linspace(start: f64, stop: f64, num: usize, dtype: Option<Dt>) -> PyResult<PyTensor> {
+fn linspace(start: f64, stop: f64, num: isize, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    let num = count("linspace: num", num)?;
     let last = num.saturating_sub(1).max(1) as f64;
     let value = |i: usize| if i + 1 == num && num > 1 { stop } else { start + (stop - start) * (i as f64 / last) };
-    from_values((0..num).map(value).collect(), &[num], dtype.map_or(DType::F32, |d| d.0))
+    from_values("linspace", (0..num).map(value), &[num], dtype)
 }
 
 /// `eye(n, m=None, k=0)`: ones on the k-th diagonal of n × m zeros.
 #[pyfunction]
 #[pyo3(signature = (n, m=None, k=0, *, dtype=None))]
-fn eye(n: usize, m: Option<usize>, k: isize, dtype: Option<Dt>) -> PyResult<PyTensor> {
-    let m = m.unwrap_or(n);
-    let Some(size) = n.checked_mul(m).filter(|&s| s <= 1 << 40) else {
-        return Err(PyValueError::new_err(format!("eye: {n} × {m} is too large")));
-    };
-    let mut values = vec![0.0; size];
-    for i in 0..n {
-        let j = i as isize + k;
-        if (0..m as isize).contains(&j) {
-            values[i * m + j as usize] = 1.0;
-        }
-    }
-    from_values(values, &[n, m], dtype.map_or(DType::F32, |d| d.0))
+fn eye(n: isize, m: Option<isize>, k: isize, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    let (n, m) = (count("eye: n", n)?, count("eye: m", m.unwrap_or(n))?);
+    crate::convert::check_size(&[n, m], "eye")?;
+    let on_diagonal = |i: usize| (i % m) as isize - (i / m) as isize == k;
+    from_values("eye", (0..n * m).map(|i| if on_diagonal(i) { 1.0 } else { 0.0 }), &[n, m], dtype)
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -125,9 +125,11 @@ fn reaches_leaf(y: &Bound<'_, PyAny>) -> bool {
     })
 }
 
+/// What a function must return.
+const WANTED: &str = "; it must return a tensor computed from what is differentiated by";
+
 /// The result of a differentiated function as a tensor, or the error that says what it should have been.
 fn result(op: &str, y: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    let wanted = "it must return a tensor computed from what is differentiated by";
     if let Ok(t) = y.cast::<PyTensor>() {
         let y = t.get().value(t.py())?.into_owned();
         if y.is_tracked() {
@@ -135,7 +137,7 @@ fn result(op: &str, y: &Bound<'_, PyAny>) -> PyResult<Tensor> {
         }
         let why = if tracking() { "data(), a constant or integers cut the way" } else { "no_grad is on" };
         return Err(PyTypeError::new_err(format!(
-            "{op}: the function returned a tensor that depends on nothing tracked ({why}); {wanted}"
+            "{op}: the function returned a tensor that depends on nothing tracked ({why}){WANTED}"
         )));
     }
     let got = if y.is_none() {
@@ -145,7 +147,7 @@ fn result(op: &str, y: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     } else {
         format!("{} ({})", y.repr()?, y.get_type().name()?)
     };
-    Err(PyTypeError::new_err(format!("{op}: the function returned {got}; {wanted}")))
+    Err(PyTypeError::new_err(format!("{op}: the function returned {got}{WANTED}")))
 }
 
 fn scalar(op: &str, y: &Bound<'_, PyAny>) -> PyResult<Tensor> {
@@ -277,7 +279,8 @@ fn back<'py>(x: &Bound<'py, PyAny>, Δ: Option<Bound<'py, PyAny>>, twin: Option<
     let y = result("back", x).map_err(|e| match x.cast::<PyTensor>() {
         Ok(_) => PyTypeError::new_err("back: the tensor is not tracked: it depends on no parameter made by param"),
         Err(_) => {
-            PyTypeError::new_err(e.value(py).to_string().replace("the function returned", "it takes a tracked tensor, not"))
+            let text = e.value(py).to_string().replace("the function returned", "it takes a tracked tensor, not");
+            PyTypeError::new_err(text.replace(WANTED, ""))
         }
     })?;
     let seed = match &delta {

@@ -1,6 +1,6 @@
 //! Parameters and state: made by `param`, changed by `update` and through `.data`.
 
-use crate::convert::{argument, from_numpy, strong, unsupported};
+use crate::convert::{argument, from_numpy, strong};
 use crate::error::{core, detached};
 use crate::tensor::{Inner, PyTensor, data_object, grad_object, leaf_object};
 use fluxrs::leaf::{self, Leaf};
@@ -55,10 +55,13 @@ pub fn update<'py>(
             update_array(&p, delta)?;
             return Ok(p);
         }
-        return Err(unsupported(&p));
+        let kind = p.get_type().name()?;
+        return Err(PyTypeError::new_err(format!("update takes a parameter made by param, or a NumPy array, got a {kind}")));
     };
     let Some(leaf) = tensor.get().leaf() else {
-        return Err(PyTypeError::new_err("update takes a parameter made by param, got the result of an op"));
+        return Err(PyTypeError::new_err(
+            "update takes a parameter made by param, got the result of an op or an untracked tensor",
+        ));
     };
     if crate::custom::replaying() {
         return Ok(p);
@@ -160,9 +163,13 @@ pub fn grad(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyTensor
 pub fn check_writable(target: &PyTensor, what: &str) -> PyResult<()> {
     let text = match &target.inner {
         Inner::Data(_) | Inner::Grad(_) => return Ok(()),
-        Inner::Leaf(_) => format!(
-            "{what} on a parameter would make it the result of an op; use update(p, Δ) to add to it, or p.data {what} v to write its storage"
-        ),
+        Inner::Leaf(_) => {
+            let written = if what == "[…]" { "[…] =" } else { what };
+            let space = if what == "[…]" { "" } else { " " };
+            format!(
+                "{what} on a parameter would make it the result of an op; use update(p, Δ) to add to it, or p.data{space}{written} v to write its storage"
+            )
+        }
         Inner::Node(h) if h.tensor().is_tracked() => {
             format!(
                 "{what}: the result of an op that is tracked cannot be written; gradients would be wrong. Build a new tensor, for example with where"
@@ -258,6 +265,10 @@ impl PyTensor {
         }
         let new = argument(value)?;
         write(grad_object(py, leaf)?.get(), py, &new)
+    }
+
+    fn __delitem__(&self, _key: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(PyTypeError::new_err("del t[…]: a tensor keeps its elements; build a new one, for example with an index"))
     }
 
     fn __setitem__(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -103,7 +103,8 @@ ops! {
     /// All elements along one axis.
     ravel(x) { Ok(x.ravel()) }
     /// Every element `repeats` times along an axis; without an axis, of all elements in a row.
-    repeat(x, repeats: usize, axis: Option<isize> = None) {
+    repeat(x, repeats: isize, axis: Option<isize> = None) {
+        let repeats = crate::convert::count("repeat: a number of repetitions", repeats).map_err(crate::error::raised)?;
         match axis {
             Some(axis) => plain(x).repeat(repeats, axis),
             None => plain(x).reshape(&[-1])?.repeat(repeats, 0),

@@ -1,5 +1,7 @@
 //! Params, an ordered set of tensors by identity, and Grads, what `gradient` gives for one.
 
+use crate::convert::strong;
+use crate::error::DimensionMismatch;
 use crate::leaf;
 use crate::tensor::{PyTensor, zeros_of};
 use fluxrs::Tensor;
@@ -11,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList, PySlice, PyTuple};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 /// `Params(xs)`: an ordered set of parameters by identity; what `gradient` takes and the optimisers hold.
 #[pyclass(frozen, module = "fluxrs", name = "Params", weakref, sequence)]
@@ -106,7 +108,7 @@ impl PyParams {
 /// What a gradient found for each member of a Params: None where the loss did not reach it.
 pub struct Found {
     leaves: Vec<Arc<Leaf>>,
-    grads: Vec<Option<Handle>>,
+    grads: Mutex<Vec<Option<Handle>>>,
     /// The loss, which every step made of the gradients is guarded by: held, it is computed before what it needs is overwritten.
     _loss: Handle,
     /// Whether a step has used it up.
@@ -118,13 +120,17 @@ static LIVING: Mutex<Vec<Weak<Found>>> = Mutex::new(Vec::new());
 
 impl Found {
     pub fn new(loss: &Tensor, leaves: Vec<Arc<Leaf>>, grads: Vec<Option<Tensor>>) -> Arc<Found> {
-        let grads = grads.into_iter().map(|g| g.map(Handle::new)).collect();
+        let grads = Mutex::new(grads.into_iter().map(|g| g.map(Handle::new)).collect());
         let used = leaves.iter().map(|_| AtomicBool::new(false)).collect();
         let found = Arc::new(Found { leaves, grads, _loss: Handle::new(loss.clone()), used });
         let mut living = LIVING.lock().unwrap_or_else(|e| e.into_inner());
         living.retain(|w| w.strong_count() > 0);
         living.push(Arc::downgrade(&found));
         found
+    }
+
+    fn grads(&self) -> MutexGuard<'_, Vec<Option<Handle>>> {
+        self.grads.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// The places of leaves that are all in it and that no step has used yet.
@@ -143,7 +149,8 @@ fn latest(leaves: &[Arc<Leaf>]) -> Option<Vec<Option<Tensor>>> {
     let living: Vec<Arc<Found>> = LIVING.lock().unwrap_or_else(|e| e.into_inner()).iter().filter_map(Weak::upgrade).collect();
     let (found, places) = living.iter().rev().find_map(|f| f.unused(leaves).map(|places| (f, places)))?;
     places.iter().for_each(|&i| found.used[i].store(true, Ordering::Release));
-    let grads: Vec<Option<Tensor>> = places.iter().map(|&i| found.grads[i].as_ref().map(|h| h.tensor().clone())).collect();
+    let kept = found.grads();
+    let grads: Vec<Option<Tensor>> = places.iter().map(|&i| kept[i].as_ref().map(|h| h.tensor().clone())).collect();
     grads.iter().any(Option::is_some).then_some(grads)
 }
 
@@ -163,7 +170,7 @@ fn take_gradients(py: Python<'_>, params: &Bound<'_, PyAny>) -> PyResult<Option<
 #[pyclass(frozen, module = "fluxrs", name = "Grads", weakref, mapping)]
 pub struct PyGrads {
     params: Py<PyParams>,
-    values: Vec<Py<PyTensor>>,
+    values: Mutex<Vec<Py<PyTensor>>>,
     found: Arc<Found>,
 }
 
@@ -173,16 +180,22 @@ impl PyGrads {
             let grad = grad.as_ref().map_or_else(|| zeros_of(&leaf.peek()), |h| h.tensor().clone());
             Py::new(py, PyTensor::new(grad))
         };
-        let values = found.leaves.iter().zip(&found.grads).map(value).collect::<PyResult<_>>()?;
-        Ok(PyGrads { params, values, found })
+        let values = found.leaves.iter().zip(&*found.grads()).map(value).collect::<PyResult<_>>()?;
+        Ok(PyGrads { params, values: Mutex::new(values), found })
     }
-}
 
-#[pymethods]
-impl PyGrads {
-    fn __getitem__(&self, py: Python<'_>, p: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
+    fn values(&self) -> MutexGuard<'_, Vec<Py<PyTensor>>> {
+        self.values.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn tensors(&self, py: Python<'_>) -> Vec<Py<PyTensor>> {
+        self.values().iter().map(|v| v.clone_ref(py)).collect()
+    }
+
+    /// The place of a key, or the KeyError that says why it has none.
+    fn place(&self, p: &Bound<'_, PyAny>) -> PyResult<usize> {
         if let Some(i) = self.params.get().place(p) {
-            return Ok(self.values[i].clone_ref(py));
+            return Ok(i);
         }
         let why = match p.cast::<PyTensor>() {
             Ok(t) => {
@@ -194,11 +207,37 @@ impl PyGrads {
         };
         Err(PyKeyError::new_err(why))
     }
+}
+
+#[pymethods]
+impl PyGrads {
+    fn __getitem__(&self, py: Python<'_>, p: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
+        let i = self.place(p)?;
+        Ok(self.values()[i].clone_ref(py))
+    }
+
+    /// Replaces a gradient, for example by a clipped one; a step then takes that.
+    fn __setitem__(&self, py: Python<'_>, p: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let i = self.place(p)?;
+        let new = strong(value)?;
+        let wanted = self.found.leaves[i].peek();
+        if new.shape() != wanted.shape() {
+            let (want, got) = (show(wanted.shape()), show(new.shape()));
+            return Err(DimensionMismatch::new_err(format!(
+                "grads[p]: a parameter of shape {want} cannot have a gradient of shape {got}"
+            )));
+        }
+        let new = new.cast(wanted.dtype());
+        let object = Py::new(py, PyTensor::new(new.clone()))?;
+        let _old = self.found.grads()[i].replace(Handle::new(new));
+        let _old = std::mem::replace(&mut self.values()[i], object);
+        Ok(())
+    }
 
     #[pyo3(signature = (p, default=None))]
     fn get<'py>(&self, p: &Bound<'py, PyAny>, default: Option<Bound<'py, PyAny>>) -> Option<Bound<'py, PyAny>> {
         match self.params.get().place(p) {
-            Some(i) => Some(self.values[i].bind(p.py()).clone().into_any()),
+            Some(i) => Some(self.values()[i].bind(p.py()).clone().into_any()),
             None => default,
         }
     }
@@ -208,7 +247,7 @@ impl PyGrads {
     }
 
     fn __len__(&self) -> usize {
-        self.values.len()
+        self.found.leaves.len()
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
@@ -221,20 +260,21 @@ impl PyGrads {
     }
 
     /// Their gradients.
-    fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        PyList::new(py, self.values.iter().map(|v| v.bind(py)))
+    #[pyo3(name = "values")]
+    fn values_list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(py, self.tensors(py))
     }
 
     /// Pairs of a parameter and its gradient.
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let pairs = self.params.get().members.iter().zip(&self.values);
+        let pairs = self.params.get().members.iter().zip(self.tensors(py));
         let pairs = pairs.map(|(p, g)| PyTuple::new(py, [p.bind(py), g.bind(py).as_any()])).collect::<PyResult<Vec<_>>>()?;
         PyList::new(py, pairs)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let shapes: Vec<String> = self.values.iter().map(|v| show(v.bind(py).get().like().shape())).collect();
-        let unused = self.found.grads.iter().filter(|g| g.is_none()).count();
+        let shapes: Vec<String> = self.tensors(py).iter().map(|v| show(v.bind(py).get().like().shape())).collect();
+        let unused = self.found.grads().iter().filter(|g| g.is_none()).count();
         let note = if unused == 0 { String::new() } else { format!("; {unused} not used by the function") };
         Ok(format!("Grads of {} parameters of shapes {}{note}", shapes.len(), shapes.join(", ")))
     }
