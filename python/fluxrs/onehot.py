@@ -186,6 +186,9 @@ def onecold(y: Any, labels: Sequence[Any] | None = None) -> Any:
     indices = argmax(y, axis=-1)
     if labels is None:
         return indices if indices.ndim else int(indices)
+    classes = np.shape(y)[-1]
+    if len(labels) < classes:
+        raise DimensionMismatch(f"onecold: {len(labels)} labels for {classes} classes")
     return _lookup(indices.tolist(), labels)
 
 

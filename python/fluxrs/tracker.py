@@ -127,7 +127,14 @@ def hook(f: Callable[[Tensor], Any], x: Any) -> Any:
     >>> gradient(lambda x: hook(lambda Δ: -Δ, x) * 2, 1.0)
     (-2.0,)
     """
-    return _core.custom(data(x), [x], lambda Δ: [f(Δ)]) if istracked(x) else x
+
+    def pullback(Δ: Tensor) -> list[Any]:
+        new = f(Δ)
+        if new is None:
+            raise TypeError(f"hook: {_name(f)} returned None: is a return missing?")
+        return [new]
+
+    return _core.custom(data(x), [x], pullback) if istracked(x) else x
 
 
 def derivative(f: Callable[..., Any], x: Any = None) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -179,6 +179,10 @@ def loadparams(m: Any, xs: Sequence[Any] | Mapping[str, Any] | Params) -> None:
     True
     """
     leaves = named_params(m)
+    if isinstance(xs, str) or not isinstance(xs, Iterable):
+        raise TypeError(
+            f"loadparams takes arrays in the order of params(m), or a mapping, got {xs!r}"
+        )
     if isinstance(xs, Mapping):
         given = dict(xs)
         wrong = [f"{n} is missing" for n in leaves if n not in given]

@@ -118,6 +118,8 @@ def batches(x: Any, y: Any, size: int, shuffle: bool = True) -> Batches:
     """
     if len(x) != len(y):
         raise ValueError(f"batches: x has {len(x)} rows and y {len(y)}; they must be as many")
+    if not hasattr(size, "__index__"):
+        raise TypeError(f"batches: size is a whole number, got {size!r}")
     if size < 1:
         raise ValueError(f"batches: size is at least 1, got {size}")
     return Batches(x, y, size, shuffle)
