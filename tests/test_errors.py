@@ -32,6 +32,7 @@ from fluxrs import (
     train,
     update,
 )
+from fluxrs.optimise.optimisers import Optimiser
 
 W = param(np.arange(6.0).reshape(2, 3))
 b = param(np.arange(3.0))
@@ -43,6 +44,13 @@ m = Chain(Dense(3, 2), Dense(2, 1))
 def isub():
     p = W
     p -= 1
+
+
+class Forgetful(Optimiser):
+    slots = ("v",)
+
+    def rule(self, p, δ, v):
+        return -δ
 
 
 def iand():
@@ -157,6 +165,15 @@ ROWS = {
     "clipvalue's bound": (lambda: clipvalue([W], "1"), TypeError, "clipvalue: the bound c"),
     "Grads' shape": (lambda: set_grad(W, b), DimensionMismatch, r"\(2, 3\).*\(3,\)"),
     "Grads' new key": (lambda: set_grad(b, b), KeyError, r"\(3,\)"),
+    "activations of a layer": (lambda: fluxrs.activations(m[0], x), TypeError, "activations takes a Chain"),
+    "batch of nothing": (lambda: fluxrs.batch([]), ValueError, "^batch"),
+    "chunk in none": (lambda: fluxrs.chunk([1], 0), ValueError, "chunk.*0"),
+    "unstack's axis": (lambda: fluxrs.unstack(x, 2), IndexError, "unstack: axis 2.*2 axes"),
+    "labels in lists": (lambda: fluxrs.onehotbatch([["a"]], "ab"), TypeError, "onehotbatch.*flat"),
+    "checkpoint of several": (
+        lambda: fluxrs.checkpoint(lambda w: (w, w), W), TypeError, "checkpoint.*one tensor, got a tuple"),
+    "truth of a one-hot batch": (lambda: bool(fluxrs.onehotbatch("ab", "ab")), ValueError, "ambiguous"),
+    "rule without state": (lambda: Forgetful([W])([np.ones((2, 3))]), TypeError, r"Forgetful.rule.*\(Δ, v\)"),
     "hook without return": (
         lambda: gradient(lambda w: fluxrs.hook(lambda Δ: None, w).sum(), x), TypeError, "hook.*None"),
     "loadparams of None": (lambda: fluxrs.loadparams(m, None), TypeError, "loadparams.*None"),

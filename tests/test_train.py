@@ -319,6 +319,27 @@ def test_a_bad_loss_with_a_hand_written_optimiser_is_raised_in_its_step():
     assert p.grad.tolist() == [0, 0]
 
 
+def test_what_a_failing_optimiser_has_queued_is_discarded():
+    p = param([1.0])
+
+    def opt():
+        fluxrs.update(p, [5.0])
+        raise KeyError("opt")
+
+    with pytest.raises(KeyError):
+        train(lambda d: (p * d).sum(), [1.0], opt)
+    assert p.tolist() == [1]
+    assert p.grad.tolist() == [0]
+
+
+def test_a_bad_loss_with_clipping_leaves_no_gradient():
+    p = param([1.0, 2.0])
+    with pytest.raises(FloatingPointError):
+        train(lambda d: (p * d).sum(), [np.nan], [lambda: clipnorm([p], 1.0), SGD([p])])
+    assert p.tolist() == [1, 2]
+    assert p.grad.tolist() == [0, 0]
+
+
 def test_clipping_in_train():
     m, loss, d = line()
     ps = params(m)

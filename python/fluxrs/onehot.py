@@ -37,6 +37,12 @@ class OneHot:
         rows = np.asarray(self.indices)[..., None] == np.arange(self.shape[-1])
         return np.asarray(rows, dtype=dtype)
 
+    def __array_function__(self, f: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return f(*_seen(args), **kwargs)
+
+    def __bool__(self) -> bool:
+        return bool(self.dense())
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
@@ -67,6 +73,13 @@ class OneHot:
     __hash__ = object.__hash__
 
 
+def _seen(x: Any) -> Any:
+    """The arguments of a NumPy function, with booleans in place of what is one-hot."""
+    if isinstance(x, (list, tuple)):
+        return type(x)(map(_seen, x))
+    return x.dense() if isinstance(x, OneHot) else x
+
+
 def _elementwise(name: str) -> Any:
     f = getattr(operator, name)
 
@@ -76,15 +89,23 @@ def _elementwise(name: str) -> Any:
     return op
 
 
+def _unary(name: str) -> Any:
+    f = getattr(operator, name)
+    return lambda self: f(self.dense())
+
+
 def _reflected(name: str) -> Any:
     f = getattr(operator, name)
     return lambda self, other: f(other, self.dense())
 
 
-for _name in ("add", "sub", "mul", "truediv", "and_", "or_", "eq", "ne", "lt", "le", "gt", "ge"):
+_arithmetic = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
+for _name in (*_arithmetic, "and_", "or_", "xor", "eq", "ne", "lt", "le", "gt", "ge"):
     setattr(OneHot, f"__{_name.strip('_')}__", _elementwise(_name))
-for _name in ("add", "sub", "mul", "truediv"):
+for _name in _arithmetic:
     setattr(OneHot, f"__r{_name}__", _reflected(_name))
+for _name in ("neg", "pos", "abs", "invert"):
+    setattr(OneHot, f"__{_name}__", _unary(_name))
 
 
 class OneHotVector(OneHot):
@@ -159,6 +180,7 @@ def onehot(l: Any, labels: Sequence[Any], unk: Any = _missing) -> OneHotVector:
     >>> onehot("b", ["a", "b", "c"])
     OneHotVector([0 1 0])
     """
+    labels = _items(labels)
     return OneHotVector(np.int64(_index(l, labels, unk)), _classes(labels))
 
 
@@ -168,7 +190,9 @@ def onehotbatch(ls: Iterable[Any], labels: Sequence[Any], unk: Any = _missing) -
     >>> onehotbatch("bab", "abc").shape
     (3, 3)
     """
-    ls = _items(ls)
+    ls, labels = _items(ls), _items(labels)
+    if any(isinstance(l, (list, dict, set)) for l in ls):
+        raise TypeError("onehotbatch takes a flat list of labels, got one inside another")
     known = {l: _index(l, labels, unk) for l in dict.fromkeys(ls)}
     return OneHotMatrix(np.array([known[l] for l in ls], dtype=np.int64), _classes(labels))
 
@@ -205,10 +229,10 @@ def _items(xs: Any) -> list[Any]:
 
 
 def _index(l: Any, labels: Sequence[Any], unk: Any) -> int:
-    for i, known in enumerate(_items(labels)):
+    for i, known in enumerate(labels):
         if known == l:
             return i
     if unk is not _missing:
         return _index(unk, labels, _missing)
-    shown = ", ".join(map(repr, _items(labels)[:10])) + (", …" if len(labels) > 10 else "")
+    shown = ", ".join(map(repr, labels[:10])) + (", …" if len(labels) > 10 else "")
     raise ValueError(f"onehot: {l!r} is not among the labels {shown}; `unk` may name a replacement")

@@ -29,6 +29,7 @@ from ._core import (
     stack,
     update,
     withgradient,
+    zeros,
 )
 from .checkpointing import checkpoint
 
@@ -158,6 +159,8 @@ def jacobian(f: Callable[..., Any], x: Any) -> Tensor:
     [[2.0, 0.0], [0.0, 4.0]]
     """
     y, pullback = forward(f, x)
+    if y.size == 0:
+        return zeros(0, np.size(x))
     units = np.eye(y.size).reshape(y.size, *y.shape)
     return stack([pullback(unit)[0].reshape(-1) for unit in units])
 

@@ -159,6 +159,16 @@ pub fn grad(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyTensor
     }
 }
 
+/// Gives a parameter a gradient made of the one it has, such as a clipped one: a bad loss still takes both back.
+#[pyfunction]
+pub fn replace_gradient(p: &Bound<'_, PyTensor>, gradient: &Bound<'_, PyAny>) -> PyResult<()> {
+    let Some(leaf) = p.get().leaf() else {
+        return Err(PyAttributeError::new_err("grad: only a parameter made by param has a gradient"));
+    };
+    let new = fit(&leaf.peek(), &*argument(gradient)?, "grad")?;
+    core(|| leaf.replace_grad(new))
+}
+
 /// Parameters change by `update`, results not at all.
 pub fn check_writable(target: &PyTensor, what: &str) -> PyResult<()> {
     let text = match &target.inner {
@@ -305,5 +315,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(istracked, m)?)?;
     m.add_function(wrap_pyfunction!(data, m)?)?;
     m.add_function(wrap_pyfunction!(grad, m)?)?;
+    m.add_function(wrap_pyfunction!(replace_gradient, m)?)?;
     Ok(())
 }

@@ -178,10 +178,20 @@ impl Leaf {
     }
 
     pub fn set_grad(&self, grad: Option<Tensor>) -> Result<()> {
+        self.put_grad(grad, vec![])
+    }
+
+    /// A gradient made of the accumulated one, clipped for example: a bad loss is undone as if it were that.
+    pub fn replace_grad(&self, grad: Tensor) -> Result<()> {
+        let before = self.grad.get(&graph::lock()).before.clone();
+        self.put_grad(Some(grad), before)
+    }
+
+    fn put_grad(&self, grad: Option<Tensor>, before: Vec<(Tensor, Option<Tensor>)>) -> Result<()> {
         if let Some(g) = &grad {
             self.check("grad", g)?;
         }
-        let new = Grad { total: grad.map(Handle::new), before: vec![] };
+        let new = Grad { total: grad.map(Handle::new), before };
         let old = self.grad.set(&mut graph::lock(), new);
         drop(old);
         Ok(())

@@ -104,6 +104,8 @@ def activations(c: Chain, x: Any) -> list[Any]:
     >>> activations(Chain(lambda x: x**2, lambda x: x + 1), 5)
     [25, 26]
     """
+    if not isinstance(c, Chain):
+        raise TypeError(f"activations takes a Chain and its input, got {c!r}")
     return list(c.outputs(x))
 
 

@@ -67,7 +67,7 @@ class Optimiser:
             except TypeError:
                 _check_numbers(type(self).__name__, vars(self), skip=_OWN)
                 raise
-        steps = [self.rule(*args) for args in self._arguments(δs)]
+        steps = [self._ruled(*args) for args in self._arguments(δs)]
         for p, state, (Δ, *new) in zip(self.params, self.state, steps, strict=True):
             for s, value in zip(state, new, strict=True):
                 s.data = value
@@ -76,6 +76,13 @@ class Optimiser:
     def _arguments(self, δs: list[Any]) -> Iterator[tuple[Any, ...]]:
         for p, δ, state in zip(self.params, δs, self.state, strict=True):
             yield data(p), data(p) * 0 if δ is None else tensor(δ), *map(data, state)
+
+    def _ruled(self, *args: Any) -> tuple[Any, ...]:
+        given = self.rule(*args)
+        if not isinstance(given, tuple) or len(given) != 1 + len(self.slots):
+            wanted = ", ".join(("Δ", *self.slots))
+            raise TypeError(f"{type(self).__name__}.rule returns a tuple ({wanted}), got {given!r}")
+        return given
 
     def rule(self, p: Tensor, δ: Tensor, *state: Tensor) -> tuple[Any, ...]:
         """What is added to `p`, then the new state. `self.t` steps were taken before."""

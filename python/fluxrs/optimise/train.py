@@ -64,12 +64,14 @@ def train(
 
 def _step(loss: Callable[..., Any], item: Any, opts: list[Callback]) -> None:
     l = loss(*item) if isinstance(item, (tuple, list)) else loss(item)
+    before = _core.queued()
     try:
         back(l)
         for f in opts:
             f()
         _core.commit()  # what a hand-written `opt` has queued belongs to this step
     except BaseException:
+        _core.discard(before)
         _core.drop_gradients(l)
         raise
 
@@ -258,4 +260,4 @@ def _put(ps: Any, gs: list[Tensor]) -> None:
         if isinstance(ps, Grads):
             ps[p] = g
         else:
-            p.grad = g
+            _core.replace_gradient(p, g)
