@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._core import DimensionMismatch, Tensor, arange, argmax, forward, take, tensor, zeros
+from ._core import gpu as to_gpu
 from .treelike import treelike
 
 
@@ -84,7 +85,7 @@ def _elementwise(name: str) -> Any:
     f = getattr(operator, name)
 
     def op(self: OneHot, other: Any) -> Any:
-        return f(self.dense(), other.dense() if isinstance(other, OneHot) else other)
+        return f(tensor_of(self, other), other.dense() if isinstance(other, OneHot) else other)
 
     return op
 
@@ -96,7 +97,7 @@ def _unary(name: str) -> Any:
 
 def _reflected(name: str) -> Any:
     f = getattr(operator, name)
-    return lambda self, other: f(other, self.dense())
+    return lambda self, other: f(other, tensor_of(self, other))
 
 
 _arithmetic = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
@@ -162,11 +163,14 @@ def _check_product(n: int, W: Any, axis: int) -> None:
         raise DimensionMismatch(f"a product of one-hot rows of {n} with an array of shape {shape}")
 
 
-def tensor_of(x: Any) -> Tensor:
-    """`x` as a tensor; a one-hot array as its booleans."""
+def tensor_of(x: Any, beside: Any = None) -> Tensor:
+    """`x` as a tensor, a one-hot array as its booleans; beside a tensor on the GPU it is copied there."""
     if isinstance(x, Tensor):
         return x
-    return x.dense() if isinstance(x, OneHot) else tensor(x)
+    t: Tensor = x.dense() if isinstance(x, OneHot) else tensor(x)
+    if isinstance(beside, Tensor) and beside.device != t.device:
+        t = to_gpu(t)
+    return t
 
 
 _missing: Any = object()

@@ -129,6 +129,9 @@ def hook(f: Callable[[Tensor], Any], x: Any) -> Any:
     (-2.0,)
     """
 
+    if not callable(f):
+        raise TypeError(f"hook takes a function of the gradient first, as in hook(f, x); got {f!r}")
+
     def pullback(Δ: Tensor) -> list[Any]:
         new = f(Δ)
         if new is None:

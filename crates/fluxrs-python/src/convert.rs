@@ -165,6 +165,23 @@ pub fn settle(objs: &[&Bound<'_, PyAny>], xs: &mut [Cow<'_, Tensor>]) -> PyResul
     Ok(())
 }
 
+/// An argument that goes with `x`, on its device: beside a tensor on a GPU, arrays are copied there and constants made there.
+pub fn beside<'a>(op: &str, device: Device, obj: &Bound<'_, PyAny>, y: Cow<'a, Tensor>) -> PyResult<Cow<'a, Tensor>> {
+    if y.device() == device || y.is_number() {
+        return Ok(y);
+    }
+    if !device.is_cpu() {
+        if let Some(made) = made_on(&y, device) {
+            return Ok(Cow::Owned(made));
+        }
+        if !obj.is_instance_of::<PyTensor>() {
+            return crate::error::detached(obj.py(), || to_device(&y, device)).map(Cow::Owned);
+        }
+    }
+    let text = format!("{op}: operands live on {device} and {}; move one with gpu(x) or cpu(x)", y.device());
+    Err(crate::error::DeviceError::new_err(text))
+}
+
 /// An argument with a type of its own: a number becomes a 0-d tensor, a NumPy scalar keeps its type.
 pub fn strong<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, Tensor>> {
     if is_numpy_scalar(obj)? {

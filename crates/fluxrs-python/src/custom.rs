@@ -1,6 +1,6 @@
 //! Gradients that Python defines.
 
-use crate::convert::strong;
+use crate::convert::{beside, strong};
 use crate::error::raised;
 use crate::tensor::PyTensor;
 use fluxrs::error::{Error, Result};
@@ -33,7 +33,7 @@ impl PyPullback {
             .try_iter()?
             .map(|x| {
                 let x = x?;
-                if x.is_none() { Ok(None) } else { Ok(Some(strong(&x)?.into_owned())) }
+                if x.is_none() { Ok(None) } else { Ok(Some(beside("a pullback", g.device(), &x, strong(&x)?)?.into_owned())) }
             })
             .collect()
     }

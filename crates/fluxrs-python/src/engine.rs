@@ -1,15 +1,18 @@
 //! What the engine does, to be seen and tested: counters, plans, traces, the op table, the optimisers' rules.
 
+use crate::convert::{beside, strong};
 use crate::error::detached;
 use crate::params::PyParams;
 use crate::tensor::PyTensor;
 use fluxrs::evaluate::COUNTERS;
+use fluxrs::leaf::Leaf;
 use fluxrs::ops::Elementwise;
 use fluxrs::optim::{self, Hyper, RULES};
 use fluxrs::{Tensor, buffer, evaluate, profile};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// All tensors in a nest of lists, tuples, dicts, Params and the like.
@@ -97,17 +100,21 @@ fn step(
         Ok(set) => set.get().leaves(py, rule.name)?,
         Err(_) => return Err(PyTypeError::new_err("step takes Params")),
     };
-    let delta = |g: &Bound<'_, PyAny>| {
-        if g.is_none() { Ok(None) } else { crate::convert::strong(g).map(|g| Some(g.detached())) }
+    let delta = |(g, leaf): (&Bound<'_, PyAny>, &Arc<Leaf>)| {
+        if g.is_none() {
+            return Ok(None);
+        }
+        let g = beside(rule.name, leaf.peek().device(), g, strong(g)?)?;
+        Ok(Some(g.detached()))
     };
-    let grads = grads.iter().map(delta).collect::<PyResult<Vec<_>>>()?;
+    if grads.len() != leaves.len() || state.len() != leaves.len() {
+        return Err(PyValueError::new_err("step: as many gradients and states as parameters are needed"));
+    }
+    let grads = grads.iter().zip(&leaves).map(delta).collect::<PyResult<Vec<_>>>()?;
     let leaf = |s: &Bound<'_, PyTensor>| {
         s.get().leaf().cloned().ok_or_else(|| PyTypeError::new_err("step: the state of an optimiser is made by state(p)"))
     };
     let state = state.iter().map(|s| s.iter().map(leaf).collect::<PyResult<Vec<_>>>()).collect::<PyResult<Vec<_>>>()?;
-    if grads.len() != leaves.len() || state.len() != leaves.len() {
-        return Err(PyValueError::new_err("step: as many gradients and states as parameters are needed"));
-    }
     detached(py, || rule.step(&hyper, &leaves, &grads, &state))
 }
 

@@ -218,7 +218,7 @@ fn withgradient<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bo
 
 /// A sensitivity in the shape of `y`: a number or a 0-d tensor broadcasts.
 fn sensitivity(op: &str, y: &Tensor, delta: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    let delta = argument(delta)?;
+    let delta = crate::convert::beside(op, y.device(), delta, argument(delta)?)?;
     if delta.ndim() != 0 && delta.shape() != y.shape() {
         return Err(DimensionMismatch::new_err(format!(
             "{op}: the sensitivity Δ has shape {}, the result {}; they must be equal, or Δ a number",

@@ -1,6 +1,6 @@
 //! Parameters and state: made by `param`, changed by `update` and through `.data`.
 
-use crate::convert::{argument, from_numpy, strong};
+use crate::convert::{argument, beside, from_numpy, strong};
 use crate::error::{core, detached};
 use crate::tensor::{Inner, PyTensor, data_object, grad_object, leaf_object};
 use fluxrs::leaf::{self, Leaf};
@@ -66,7 +66,7 @@ pub fn update<'py>(
     if crate::custom::replaying() {
         return Ok(p);
     }
-    let delta = argument(delta)?;
+    let delta = beside("update", tensor.get().like().device(), delta, argument(delta)?)?;
     // An update that waits for this leaf, perhaps of another thread, is committed first: that may run a plan.
     detached(py, || leaf::update(leaf, &delta))?;
     Ok(p)
@@ -249,7 +249,7 @@ impl PyTensor {
         {
             return Ok(());
         }
-        let new = argument(value)?;
+        let new = beside("data", slf.get().like().device(), value, argument(value)?)?;
         write(data_object(py, leaf)?.get(), py, &new)
     }
 
@@ -273,7 +273,7 @@ impl PyTensor {
         {
             return Ok(());
         }
-        let new = argument(value)?;
+        let new = beside("grad", slf.get().like().device(), value, argument(value)?)?;
         write(grad_object(py, leaf)?.get(), py, &new)
     }
 
@@ -294,13 +294,14 @@ impl PyTensor {
             });
         let now = target.value(py)?;
         if whole {
-            let new = argument(value)?;
+            let new = beside("[…]", now.device(), value, argument(value)?)?;
             let wide = if new.is_number() { new } else { Cow::Owned(core(|| new.broadcast_to(now.shape()))?) };
             return write(target, py, &wide);
         }
         let array = crate::convert::numpy(py)?.call_method1("array", (slf,))?;
         array.set_item(key, value)?;
-        write(target, py, &from_numpy(array.cast::<PyUntypedArray>()?)?)
+        let new = from_numpy(array.cast::<PyUntypedArray>()?)?;
+        write(target, py, &*beside("[…]", now.device(), &array, Cow::Owned(new))?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Params, an ordered set of tensors by identity, and Grads, what `gradient` gives for one.
 
-use crate::convert::strong;
+use crate::convert::{beside, strong};
 use crate::error::DimensionMismatch;
 use crate::leaf;
 use crate::tensor::{PyTensor, zeros_of};
@@ -219,8 +219,8 @@ impl PyGrads {
     /// Replaces a gradient, for example by a clipped one; a step then takes that.
     fn __setitem__(&self, py: Python<'_>, p: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let i = self.place(p)?;
-        let new = strong(value)?;
         let wanted = self.found.leaves[i].peek();
+        let new = beside("grads[p]", wanted.device(), value, strong(value)?)?;
         if new.shape() != wanted.shape() {
             let (want, got) = (show(wanted.shape()), show(new.shape()));
             return Err(DimensionMismatch::new_err(format!(

@@ -1,6 +1,6 @@
 //! NumPy's functions on tensors: they give tensors, or say that they cannot. And DLPack.
 
-use crate::convert::{argument, numpy};
+use crate::convert::{argument, numpy, settle};
 use crate::error::core;
 use crate::operators::power;
 use crate::tensor::{PyTensor, made};
@@ -172,13 +172,16 @@ impl PyTensor {
             return into_array(ufunc, method, inputs, options, &what);
         }
         if method == "__call__" && options.is_none_or(|o| o.is_empty()) {
-            let mut xs = Vec::with_capacity(inputs.len());
-            for x in inputs.iter() {
+            let items: Vec<_> = inputs.iter().collect();
+            let mut xs = Vec::with_capacity(items.len());
+            for x in &items {
                 if x.getattr_opt("__array_ufunc__")?.is_some_and(|u| u.is_none()) {
                     return Ok(py.NotImplemented().into_bound(py));
                 }
-                xs.push(argument(&x)?.into_owned());
+                xs.push(argument(x)?);
             }
+            settle(&items.iter().collect::<Vec<_>>(), &mut xs)?;
+            let xs: Vec<_> = xs.into_iter().map(|x| x.into_owned()).collect();
             return universal(&name, &xs).unwrap_or_else(|| Err(cannot(&what)))?.into_bound_py_any(py);
         }
         let ours = match (method, name.as_str()) {

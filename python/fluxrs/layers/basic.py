@@ -11,7 +11,7 @@ import numpy as np
 from .._core import DimensionMismatch, Tensor, ones, param, tensor, zeros
 from ..activations import identity, name_of
 from ..names import keywords
-from ..onehot import OneHot
+from ..onehot import OneHot, tensor_of
 from ..treelike import treelike
 from ..utils import glorot_uniform
 
@@ -113,8 +113,7 @@ def like(x: Any, W: Tensor) -> Any:
     """`x` as a tensor in the dtype of the weights `W`."""
     if isinstance(x, OneHot):
         return x
-    if not isinstance(x, Tensor):
-        x = tensor(x)
+    x = tensor_of(x, W)
     if x.dtype != W.dtype:
         return x.astype(W.dtype)
     return x

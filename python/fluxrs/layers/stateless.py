@@ -108,6 +108,8 @@ def _samples(y: Tensor) -> int:
 
 def _fitting(loss: str, weight: Any, y: Tensor) -> Any:
     """The weight, if it broadcasts to the target."""
+    if isinstance(weight, (int, float)):
+        return weight
     shape = np.shape(weight)
     lengths = zip(reversed(shape), reversed(y.shape), strict=False)
     if len(shape) > y.ndim or any(n not in (1, m) for n, m in lengths):
@@ -118,7 +120,8 @@ def _fitting(loss: str, weight: Any, y: Tensor) -> Any:
 
 
 def _pair(loss: str, ŷ: Any, y: Any) -> tuple[Tensor, Tensor]:
-    a, b = tensor_of(ŷ), tensor_of(y)
+    a = tensor_of(ŷ, y)
+    b = tensor_of(y, a)
     if a.shape != b.shape:
         labels = b.ndim == a.ndim - 1 and not loss.endswith("binarycrossentropy") and loss != "mse"
         hint = "; for labels, onehotbatch(y, labels) gives what it takes" if labels else ""
