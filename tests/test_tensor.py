@@ -244,6 +244,18 @@ def test_gradients_are_read_written_and_clipped():
     assert fluxrs.grad(p).tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("step", ["p.data = v", "p.data[...] = v", "p.data *= 2", "p.data[0] = 3.0"])
+def test_writing_a_parameters_storage_leaves_its_gradient(step):
+    p, v = param([1.0, 2.0]), [3.0, 4.0]
+    back((p**2).sum())
+    exec(step, {"p": p, "v": v})
+    np.testing.assert_array_equal(p.grad, [2, 4])
+    before = np.array(p)
+    fluxrs.SGD([p], 0.5)()
+    np.testing.assert_array_equal(p, before - [1, 2])
+    np.testing.assert_array_equal(p.grad, [0, 0])
+
+
 def test_what_may_not_be_written():
     p, t = param([1.0, 2.0]), tensor([1.0])
 

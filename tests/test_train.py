@@ -332,6 +332,17 @@ def test_what_a_failing_optimiser_has_queued_is_discarded():
     assert p.grad.tolist() == [0]
 
 
+def test_a_bad_loss_spoils_no_gradient_that_was_clipped_with_it():
+    a, b = param([1.0]), param([2.0])
+    back((b * 3).sum())
+    back((a * np.nan).sum())
+    clipnorm([a, b], 1.0)
+    with pytest.raises(FloatingPointError):
+        SGD([a, b])()
+    assert (a.grad.tolist(), b.grad.tolist()) == ([0], [3])
+    assert (a.tolist(), b.tolist()) == ([1], [2])
+
+
 def test_a_bad_loss_with_clipping_leaves_no_gradient():
     p = param([1.0, 2.0])
     with pytest.raises(FloatingPointError):

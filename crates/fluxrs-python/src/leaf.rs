@@ -159,14 +159,19 @@ pub fn grad(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyTensor
     }
 }
 
-/// Gives a parameter a gradient made of the one it has, such as a clipped one: a bad loss still takes both back.
+/// Gives parameters gradients made of all those they have, such as clipped ones: a bad loss still takes both back.
 #[pyfunction]
-pub fn replace_gradient(p: &Bound<'_, PyTensor>, gradient: &Bound<'_, PyAny>) -> PyResult<()> {
-    let Some(leaf) = p.get().leaf() else {
-        return Err(PyAttributeError::new_err("grad: only a parameter made by param has a gradient"));
-    };
-    let new = fit(&leaf.peek(), &*argument(gradient)?, "grad")?;
-    core(|| leaf.replace_grad(new))
+pub fn replace_gradients(params: Vec<Bound<'_, PyTensor>>, gradients: Vec<Bound<'_, PyTensor>>) -> PyResult<()> {
+    let mut leaves = Vec::with_capacity(params.len());
+    let mut new = Vec::with_capacity(params.len());
+    for (p, g) in params.iter().zip(&gradients) {
+        let Some(leaf) = p.get().leaf() else {
+            return Err(PyAttributeError::new_err("grad: only a parameter made by param has a gradient"));
+        };
+        new.push(fit(&leaf.peek(), &*g.get().value(p.py())?, "grad")?);
+        leaves.push(leaf.clone());
+    }
+    core(|| leaf::replace_grads(&leaves, new))
 }
 
 /// Parameters change by `update`, results not at all.
@@ -316,6 +321,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(istracked, m)?)?;
     m.add_function(wrap_pyfunction!(data, m)?)?;
     m.add_function(wrap_pyfunction!(grad, m)?)?;
-    m.add_function(wrap_pyfunction!(replace_gradient, m)?)?;
+    m.add_function(wrap_pyfunction!(replace_gradients, m)?)?;
     Ok(())
 }

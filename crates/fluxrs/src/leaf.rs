@@ -181,12 +181,6 @@ impl Leaf {
         self.put_grad(grad, vec![])
     }
 
-    /// A gradient made of the accumulated one, clipped for example: a bad loss is undone as if it were that.
-    pub fn replace_grad(&self, grad: Tensor) -> Result<()> {
-        let before = self.grad.get(&graph::lock()).before.clone();
-        self.put_grad(Some(grad), before)
-    }
-
     fn put_grad(&self, grad: Option<Tensor>, before: Vec<(Tensor, Option<Tensor>)>) -> Result<()> {
         if let Some(g) = &grad {
             self.check("grad", g)?;
@@ -255,27 +249,28 @@ pub fn update(leaf: &Arc<Leaf>, delta: &Tensor) -> Result<()> {
     let new = graph::no_grad(|| {
         crate::ops::Elementwise::add.apply(&[&now, &if delta.is_number() { delta.clone() } else { delta.cast(now.dtype()) }])
     })?;
-    push(leaf, new)
+    push(leaf, new, true)
 }
 
-/// Queues p ← value.
+/// Queues p ← value; the gradient stays.
 pub fn assign(leaf: &Arc<Leaf>, value: &Tensor) -> Result<()> {
     let now = leaf.value()?;
     leaf.check("assign", value)?;
     let new = graph::no_grad(|| value.cast(now.dtype()));
     // A leaf never shares the value's memory, which somebody else may hold: it gets a computed copy.
-    push(leaf, graph::no_grad(|| new.copied()))
+    push(leaf, graph::no_grad(|| new.copied()), false)
 }
 
 /// Queues p ← value, a result made of p for this purpose.
 pub(crate) fn replace(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
-    push(leaf, value)
+    push(leaf, value, true)
 }
 
-fn push(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
+/// Queues a new value, which takes the gradient away if it `spends` it.
+fn push(leaf: &Arc<Leaf>, value: Tensor, spends: bool) -> Result<()> {
     let queue = QUEUE.with(Arc::clone);
     let mut g = graph::lock();
-    let grad = leaf.grad.set(&mut g, Grad::default());
+    let grad = if spends { leaf.grad.set(&mut g, Grad::default()) } else { Grad::default() };
     let spent = Spent { total: grad.total.as_ref().map(|t| t.tensor().clone()), before: grad.before };
     queue.updates.lock().unwrap_or_else(|e| e.into_inner()).push(Update { leaf: leaf.clone(), value, spent });
     leaf.queue.set(&mut g, Some(queue));
@@ -346,6 +341,27 @@ pub fn back(y: &Tensor, seed: Option<&Tensor>) -> Result<usize> {
         }
     }
     Ok(leaves.len())
+}
+
+/// Gradients made of all those that the leaves have, by a common norm for example: what a bad loss has spoilt is undone in all.
+pub fn replace_grads(leaves: &[Arc<Leaf>], grads: Vec<Tensor>) -> Result<()> {
+    let now: Vec<Grad> = leaves.iter().map(|l| l.grad.get(&graph::lock()).clone()).collect();
+    let mut losses: Vec<&Tensor> = Vec::new();
+    for (loss, _) in now.iter().flat_map(|g| &g.before) {
+        if !losses.iter().any(|l| l.ptr_eq(loss)) {
+            losses.push(loss);
+        }
+    }
+    for ((leaf, old), grad) in leaves.iter().zip(&now).zip(grads) {
+        let mut before = old.before.clone();
+        for &loss in &losses {
+            if !before.iter().any(|(l, _)| l.ptr_eq(loss)) {
+                before.push((loss.clone(), old.total.as_ref().map(|t| t.tensor().clone())));
+            }
+        }
+        leaf.put_grad(Some(grad), before)?;
+    }
+    Ok(())
 }
 
 /// Takes back what `back` of this loss, and those after it, added to the gradients of its leaves.

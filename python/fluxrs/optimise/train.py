@@ -256,8 +256,8 @@ def _gradients(op: str, ps: Any, c: Any) -> tuple[Any, list[Tensor]]:
 
 
 def _put(ps: Any, gs: list[Tensor]) -> None:
+    if not isinstance(ps, Grads):
+        _core.replace_gradients(ps, gs)
+        return
     for p, g in zip(ps, gs, strict=True):
-        if isinstance(ps, Grads):
-            ps[p] = g
-        else:
-            _core.replace_gradient(p, g)
+        ps[p] = g
