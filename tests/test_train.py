@@ -332,6 +332,15 @@ def test_what_a_failing_optimiser_has_queued_is_discarded():
     assert p.grad.tolist() == [0]
 
 
+def test_a_bad_first_loss_takes_back_nothing_from_before():
+    a, b, c = param([1.0]), param([2.0]), param([3.0])
+    fluxrs.loadparams([b], [[5.0]])
+    fluxrs.update(c, 1.0)
+    with pytest.raises(FloatingPointError):
+        train(lambda d: (a * d).sum(), [np.nan], SGD([a, b, c]))
+    assert [p.tolist() for p in (a, b, c)] == [[1], [5], [4]]
+
+
 def test_a_bad_loss_spoils_no_gradient_that_was_clipped_with_it():
     a, b = param([1.0]), param([2.0])
     back((b * 3).sum())

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from ._core import DimensionMismatch, Params, Tensor, isleaf, istracked
+from ._core import DimensionMismatch, Params, Tensor, commit, isleaf, istracked
 
 C = TypeVar("C", bound=type)
 
@@ -203,6 +203,7 @@ def loadparams(m: Any, xs: Sequence[Any] | Mapping[str, Any] | Params) -> None:
         raise kind("loadparams: " + "; ".join(wrong + misshapen))
     for n, x in values.items():
         leaves[n].data = x
+    commit()  # or a bad loss of the next step would take it back
 
 
 def _plain(x: Any) -> Any:

@@ -52,6 +52,7 @@ def train(
     >>> train(lambda x, y: fluxrs.mse(m(x), y), data, fluxrs.SGD(fluxrs.params(m), 0.1))
     """
     opts, cbs = _check((loss, data, opt, *more), cb)
+    _core.commit()  # what was queued before is no part of the first step
     try:
         for item in _bar(data, progress):
             _step(loss, item, opts)
