@@ -244,7 +244,9 @@ def test_gradients_are_read_written_and_clipped():
     assert fluxrs.grad(p).tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("step", ["p.data = v", "p.data[...] = v", "p.data *= 2", "p.data[0] = 3.0"])
+@pytest.mark.parametrize(
+    "step", ["p.data = v", "p.data[...] = v", "p.data *= 2", "p.data[0] = 3.0"]
+)
 def test_writing_a_parameters_storage_leaves_its_gradient(step):
     p, v = param([1.0, 2.0]), [3.0, 4.0]
     back((p**2).sum())

@@ -46,7 +46,14 @@ pub fn core<T>(f: impl FnOnce() -> Result<T>) -> PyResult<T> {
 
 /// A call into the core that may run a plan: without the GIL.
 pub fn detached<T: Send>(py: Python<'_>, f: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
-    core(|| py.detach(f))
+    let done = core(|| py.detach(f))?;
+    late()?;
+    Ok(done)
+}
+
+/// What a signal raised when a plan could not be stopped any more: raised once that is done, and never lost.
+pub fn late() -> PyResult<()> {
+    RAISED.take().map_or(Ok(()), Err)
 }
 
 fn from_panic(panic: &(dyn std::any::Any + Send)) -> PyErr {

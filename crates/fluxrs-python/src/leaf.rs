@@ -109,12 +109,12 @@ fn update_array(p: &Bound<'_, PyAny>, delta: &Bound<'_, PyAny>) -> PyResult<()> 
 pub fn commit(py: Python<'_>, opt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let t = opt.map(|opt| opt.getattr("t")?.extract::<u64>()).transpose()?;
     if leaf::has_queued() {
-        detached(py, leaf::flush)?;
+        core(|| py.detach(leaf::flush))?;
     }
-    match (opt, t) {
-        (Some(opt), Some(t)) => opt.setattr("t", t + 1),
-        _ => Ok(()),
+    if let (Some(opt), Some(t)) = (opt, t) {
+        opt.setattr("t", t + 1)?;
     }
+    crate::error::late()
 }
 
 /// How many updates wait on this thread.
