@@ -11,13 +11,20 @@ import fluxrs
 from fluxrs import (
     ADAM,
     SGD,
+    BatchNorm,
     Chain,
     Dense,
     DimensionMismatch,
+    Dropout,
+    LayerNorm,
     Params,
     back,
+    clipnorm,
+    clipvalue,
+    crossentropy,
     forward,
     gradient,
+    onecold,
     onehot,
     param,
     params,
@@ -26,6 +33,7 @@ from fluxrs import (
     train,
     update,
 )
+from fluxrs.optimise.optimisers import Optimiser
 
 W = param(np.arange(6.0).reshape(2, 3))
 b = param(np.arange(3.0))
@@ -37,6 +45,32 @@ m = Chain(Dense(3, 2), Dense(2, 1))
 def isub():
     p = W
     p -= 1
+
+
+class Forgetful(Optimiser):
+    slots = ("v",)
+
+    def rule(self, p, δ, v):
+        return -δ
+
+
+def iand():
+    p = W
+    p &= 1
+
+
+def delete():
+    del W[0]
+
+
+def set_η(value):
+    opt = SGD([W])
+    opt.η = value
+    opt([np.ones((2, 3))])
+
+
+def set_grad(p, value):
+    gradient(lambda: W.sum(), Params([W]))[p] = value
 
 
 def write():
@@ -105,7 +139,69 @@ ROWS = {
         AttributeError,
         r"Chain\[2\] <lambda>",
     ),
-    "memory": (lambda: np.asarray(fluxrs.zeros(10**7, 10**7)), (MemoryError, ValueError), ""),
+    "Dense of W and b": (lambda: Dense(rand(2, 3), rand(3)), DimensionMismatch, r"\(2, 3\) and \(3,\)"),
+    "Dense of a vector": (lambda: Dense(rand(3), rand(3)), DimensionMismatch, r"Dense\(W, b\)"),
+    "Dense's initW": (lambda: Dense(3, 2, initW=lambda *n: rand(5)), DimensionMismatch, r"initW.*\(2, 3\)"),
+    "Dense's initb": (lambda: Dense(3, 2, initb=0), TypeError, "Dense: initb"),
+    "BatchNorm's activation": (lambda: BatchNorm(3, 0.1), TypeError, "BatchNorm: the activation"),
+    "Dropout of a string": (lambda: Dropout("a"), TypeError, "Dropout: p is a probability"),
+    "LayerNorm's input": (lambda: LayerNorm(3)(rand(4, 1)), DimensionMismatch, r"^LayerNorm\(3\).*\(4, 1\)"),
+    "Chain's index": (lambda: m[5], IndexError, "Chain: index 5 into a chain of 2 layers"),
+    "Chain's append": (lambda: m.append(3), TypeError, "Chain: layer 2 is 3"),
+    "weight of a loss": (
+        lambda: crossentropy(rand(3, 2), rand(3, 2), weight=rand(4, 3, 2)), DimensionMismatch,
+        r"crossentropy: weight.*\(4, 3, 2\).*\(3, 2\)"),
+    "labels for onecold": (lambda: onecold(rand(3, 4), "abc"), DimensionMismatch, "3 labels for 4 classes"),
+    "η of a string": (lambda: ADAM([W], "0.1"), TypeError, "ADAM: η is a number, got '0.1'"),
+    "η set to None": (lambda: set_η(None), TypeError, "SGD: η is a number, got None"),
+    "an optimiser's class": (lambda: train(lambda x: W.sum(), [1], ADAM), TypeError, r"ADAM\(params\(m\)\)"),
+    "throttle without time": (lambda: fluxrs.throttle(print), TypeError, r"throttle\(f, 30\)"),
+    "epochs": (lambda: list(fluxrs.epochs("2")), TypeError, "epochs.*'2'"),
+    "size of a batch": (lambda: fluxrs.batches(x, x, 1.5), TypeError, "batches: size.*1.5"),
+    "steps of cosine": (lambda: fluxrs.cosine(0.1, 0), ValueError, "cosine: steps"),
+    "anneal's order": (lambda: fluxrs.anneal(0.1, SGD([W])), TypeError, r"anneal\(opt, cosine"),
+    "clipnorm of a model": (lambda: clipnorm(m, 1.0), TypeError, r"clipnorm\(params\(m\), c\)"),
+    "clipnorm of untracked": (lambda: clipnorm([x], 1.0), TypeError, "made by `param`"),
+    "clipnorm's bound": (lambda: clipnorm([W], -1), ValueError, "-1"),
+    "clipvalue's bound": (lambda: clipvalue([W], "1"), TypeError, "clipvalue: the bound c"),
+    "Grads' shape": (lambda: set_grad(W, b), DimensionMismatch, r"\(2, 3\).*\(3,\)"),
+    "Grads' new key": (lambda: set_grad(b, b), KeyError, r"\(3,\)"),
+    "activations of a layer": (lambda: fluxrs.activations(m[0], x), TypeError, "activations takes a Chain"),
+    "batch of nothing": (lambda: fluxrs.batch([]), ValueError, "^batch"),
+    "chunk in none": (lambda: fluxrs.chunk([1], 0), ValueError, "chunk.*0"),
+    "unstack's axis": (lambda: fluxrs.unstack(x, 2), IndexError, "unstack: axis 2.*2 axes"),
+    "labels in lists": (lambda: fluxrs.onehotbatch([["a"]], "ab"), TypeError, "onehotbatch.*flat"),
+    "checkpoint of several": (
+        lambda: fluxrs.checkpoint(lambda w: (w, w), W), TypeError, "checkpoint.*one tensor, got a tuple"),
+    "truth of a one-hot batch": (lambda: bool(fluxrs.onehotbatch("ab", "ab")), ValueError, "ambiguous"),
+    "rule without state": (lambda: Forgetful([W])([np.ones((2, 3))]), TypeError, r"Forgetful.rule.*\(Δ, v\)"),
+    "hook without return": (
+        lambda: gradient(lambda w: fluxrs.hook(lambda Δ: None, w).sum(), x), TypeError, "hook.*None"),
+    "loadparams of None": (lambda: fluxrs.loadparams(m, None), TypeError, "loadparams.*None"),
+    "update of a list": (lambda: update([1.0], [1.0]), TypeError, "update.*list"),
+    "update of untracked": (lambda: update(x, x), TypeError, "update.*untracked"),
+    "augmented and": (iand, TypeError, "update"),
+    "del": (delete, TypeError, "del"),
+    "back of a number": (lambda: back(3.0), TypeError, r"^back: it takes a tracked tensor, not 3\.0 \(float\)$"),
+    "stack's axis": (lambda: fluxrs.stack([x, x], axis=5), IndexError, "^stack: axis 5"),
+    "axes to concatenate": (lambda: fluxrs.concatenate([x, b]), DimensionMismatch, "number of axes"),
+    "matmul batches": (lambda: rand(2, 3, 4) @ rand(3, 4, 5), DimensionMismatch, r"\(2, 3, 4\).*\(3, 4, 5\)"),
+    "mask behind an Ellipsis": (
+        lambda: rand(2, 3, 4)[..., [True, False, True]], IndexError, r"mask.*\(3,\).*axis 2.*\(2, 3, 4\)"),
+    "one truth value": (lambda: x[True], IndexError, r"t\[None\]"),
+    "negative repeat": (lambda: x.repeat(-1), ValueError, "repeat.*-1"),
+    "negative split": (lambda: x.split(-1), ValueError, "split.*-1"),
+    "negative eye": (lambda: fluxrs.eye(-1), ValueError, "eye.*-1"),
+    "negative linspace": (lambda: fluxrs.linspace(0, 1, -1), ValueError, "linspace.*-1"),
+    "negative permutation": (lambda: fluxrs.permutation(-1), ValueError, "permutation.*-1"),
+    "arange to NaN": (lambda: fluxrs.arange(float("nan")), ValueError, "arange.*NaN"),
+    "no probability": (lambda: fluxrs.bernoulli(1.5, 3), ValueError, r"bernoulli.*1\.5"),
+    "divmod": (lambda: divmod(x, "a"), TypeError, "divmod"),
+    "memory": (lambda: np.asarray(fluxrs.zeros(10**7, 10**7)), MemoryError, "zeros"),
+    "memory for arange": (lambda: fluxrs.arange(10**15), MemoryError, "arange"),
+    "memory for linspace": (lambda: fluxrs.linspace(0, 1, 10**13).numpy(), MemoryError, "bytes"),
+    "memory for eye": (lambda: fluxrs.eye(10**6).numpy(), MemoryError, "bytes"),
+    "memory for outer": (lambda: fluxrs.outer(rand(10**7), rand(10**7)).numpy(), MemoryError, ""),
 }  # fmt: skip
 
 

@@ -126,3 +126,55 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert float((x * 2).sum()) == 6
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+XN, YN = np.ones((5, 3), "float32"), np.ones((5, 2), "float32")
+LABELS = fluxrs.onehotbatch([0, 1, 0, 1, 0], range(2))
+ARRAYS = {
+    "a model": lambda m, x: m(XN),
+    "BatchNorm": lambda m, x: gpu(fluxrs.BatchNorm(3))(XN),
+    "LayerNorm": lambda m, x: gpu(fluxrs.LayerNorm(3))(XN),
+    "mse": lambda m, x: fluxrs.mse(m(x), YN),
+    "mse, the other way": lambda m, x: fluxrs.mse(YN, m(x)),
+    "one-hot labels": lambda m, x: fluxrs.logitcrossentropy(m(x), LABELS),
+    "one-hot arithmetic": lambda m, x: LABELS * m(x),
+    "an array on the left": lambda m, x: XN @ x.T,
+    "clip": lambda m, x: fluxrs.clip(x, np.zeros(3), 1),
+    "a pullback's Δ": lambda m, x: fluxrs.forward(lambda a: a * 2, x)[1](XN)[0],
+    "a gradient in Python": lambda m, x: fluxrs.gradient(lambda a: fluxrs.hook(lambda Δ: XN, a).sum(), x)[0],
+}  # fmt: skip
+
+
+def small():
+    return gpu(fluxrs.Dense(3, 2)), gpu(fluxrs.tensor(XN))
+
+
+@pytest.mark.parametrize("f", ARRAYS.values(), ids=ARRAYS.keys())
+def test_arrays_are_copied_to_where_a_tensor_is(f):
+    assert f(*small()).device == "gpu:0"
+
+
+def test_arrays_written_to_parameters_there():
+    m, x = small()
+    one, two = np.ones(2), fluxrs.param(np.full(2, 2.0))
+    fluxrs.back(m(x), YN)
+    fluxrs.update(m.b, one)
+    close(m.b, np.ones(2, "float32"))
+    m.b.grad = one
+    fluxrs.SGD([m.b], 1.0)()
+    fluxrs.SGD([m.b], 1.0)([one])
+    close(m.b, -np.ones(2, "float32"))
+    m.b.data[0] = 3.0
+    m.b.data[1:] = one[1:]
+    close(m.b, np.array([3.0, 1.0], "float32"))
+    fluxrs.loadparams(m, [np.zeros((2, 3)), one])
+    close(m.b, np.ones(2, "float32"))
+    for wrong in (
+        lambda: fluxrs.update(m.b, two),
+        lambda: fluxrs.ADAM([m.b])([two]),
+        lambda: setattr(m.b, "data", two),
+        lambda: fluxrs.back(m(x)[0], two),
+    ):
+        with pytest.raises(fluxrs.DeviceError, match=r"gpu:0 and cpu.*gpu\(x\)"):
+            wrong()
+    close(m.b, np.ones(2, "float32"))

@@ -92,6 +92,11 @@ def test_it_behaves_like_the_array():
     np.testing.assert_array_equal(2.0 * Y, 2.0 * dense)
     np.testing.assert_array_equal(dense == Y, np.ones((3, 3), bool))
     np.testing.assert_array_equal(np.asarray(Y, dtype="float32").sum(1), np.ones(3))
+    np.testing.assert_array_equal(~Y, ~dense)
+    np.testing.assert_array_equal(2**Y, 2 ** dense.astype(int))
+    np.testing.assert_array_equal(Y ^ Y, dense ^ dense)
+    np.testing.assert_array_equal(np.argmax(Y, axis=1), dense.argmax(1))
+    np.testing.assert_array_equal(np.concatenate([Y, Y]), np.concatenate([dense, dense]))
     assert int(Y.sum()) == 3
     assert [isinstance(v, OneHotVector) for v in Y] == [True] * 3
     assert Y[0].tolist() == [False, True, False]

@@ -4,6 +4,7 @@ import json
 import os
 import struct
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -137,6 +138,10 @@ def test_what_has_no_name_is_refused_with_its_place(file):
         ({"m": [Local()]}, r"m\.0 is the local.*save_weights"),
         ({"m": {"k": object()}}, r"m\.k"),
         ({"m": 3j}, "m is a complex"),
+        ({"m": [np]}, r"m\.0 is a module"),
+        ({"m": Chain(partial(relu))}, r"m\.layers\.0 is a partial"),
+        ({"m": [].append}, "m is the local list.append"),
+        ({"m": Chain().append}, "m is a method"),
     ]:
         with pytest.raises(TypeError, match=place):
             save(file, **thing)
@@ -253,6 +258,7 @@ DAMAGED = {
     "bad float": model([{"float": "__import__('os')"}]),
     "function as class": model([{"object": "fluxrs.relu", "fields": {}}]),
     "dunder": model([{"object": "fluxrs.Dense", "fields": {"__class__": 3}}]),
+    "empty node": model([{}]),
     "unhashable": model([{"list": []}, {"dict": [[{"node": 0}, 1]]}], {"m": {"node": 1}}),
 }
 

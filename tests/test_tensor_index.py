@@ -15,6 +15,7 @@ KEYS = [
     [0, 2], [[0], [1]], [], I, J, (I, 0), (0, I), (I, I), (J, I), (slice(None), I), (slice(None), I, I), (I, slice(None), I),
     (I, None, I), (..., I), (0, slice(None), I), (slice(None), 0, I), (I, slice(1, 3)), (slice(None), J, slice(None, None, -2)),
     MASK, X > 30, (MASK[:, 0],), (slice(None), MASK[0]), (MASK[:, 0], 0), (slice(None), slice(None), np.array([True] * 5)),
+    (..., np.arange(5) > 2), (None, MASK), ((0, 1), (1, 2)),
     np.zeros((3, 4), bool), (1, MASK[1]), np.zeros(0, int), (slice(None), [0, 1], slice(2, 2)), (True, False, True)[0:0],
 ]  # fmt: skip
 

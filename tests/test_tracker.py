@@ -213,6 +213,7 @@ def test_jacobian_has_a_row_for_each_output():
     A = np.random.default_rng(0).normal(size=(3, 2))
     np.testing.assert_allclose(jacobian(lambda x: A @ x, np.ones(2)), A)
     assert jacobian(lambda x: x.sum(axis=0), np.ones((2, 3))).shape == (3, 6)
+    assert jacobian(lambda x: x[:0], np.ones(2)).shape == (0, 2)
 
 
 def test_hessian():

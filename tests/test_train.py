@@ -220,6 +220,20 @@ def test_a_trailing_call_stays_on_its_thread(clock):
     assert where == []
 
 
+def test_throttle_decorates_a_method(clock):
+    class Counter:
+        n = 0
+
+        @throttle(30)
+        def count(self):
+            self.n += 1
+
+    c = Counter()
+    c.count()
+    c.count()
+    assert c.n == 1
+
+
 def test_throttle_decorates_and_returns_the_last_result(clock):
     @throttle(30)
     def double(x):
@@ -268,11 +282,82 @@ def test_clipnorm_scales_all_gradients_together():
     np.testing.assert_allclose(a.grad, [0.6], rtol=1e-6)
 
 
+def test_clipping_what_gradient_gave():
+    a, b = param([3.0]), param(np.array([[4.0]]))
+    half = lambda: (a**2).sum() / 2 + (b**2).sum() / 2  # noqa: E731
+    grads = gradient(half, Params([a, b]))
+    assert float(clipnorm(grads, 1.0)) == pytest.approx(5)
+    np.testing.assert_allclose(grads[a], [0.6], rtol=1e-6)
+    assert grads[b].dtype == "float64"
+    np.testing.assert_array_equal(a.grad, [0])
+    clipvalue(grads, 0.7)
+    np.testing.assert_allclose(grads[b], [[0.7]], rtol=1e-6)
+    SGD([a, b], 1.0)()  # takes the clipped ones
+    np.testing.assert_allclose(a, [2.4], rtol=1e-6)
+    np.testing.assert_allclose(b, [[3.3]], rtol=1e-6)
+    assert float(clipnorm([], 1.0)) == 0
+
+
 def test_clipvalue():
     a = param([3.0, -3.0, 0.5])
     back((a**2).sum() / 2)
     clipvalue([a], 1.0)
     np.testing.assert_allclose(a.grad, [1.0, -1.0, 0.5])
+
+
+def test_a_bad_loss_with_a_hand_written_optimiser_is_raised_in_its_step():
+    p, seen = param([1.0, 2.0]), []
+    with pytest.raises(FloatingPointError):
+        train(
+            lambda d: (p * d).sum(),
+            [1.0, np.inf, 1.0],
+            lambda: fluxrs.update(p, -0.5 * p.grad),
+            cb=lambda: seen.append(p.tolist()),
+        )
+    assert seen == [[0.5, 1.5]]
+    assert p.tolist() == seen[-1]
+    assert p.grad.tolist() == [0, 0]
+
+
+def test_what_a_failing_optimiser_has_queued_is_discarded():
+    p = param([1.0])
+
+    def opt():
+        fluxrs.update(p, [5.0])
+        raise KeyError("opt")
+
+    with pytest.raises(KeyError):
+        train(lambda d: (p * d).sum(), [1.0], opt)
+    assert p.tolist() == [1]
+    assert p.grad.tolist() == [0]
+
+
+def test_a_bad_first_loss_takes_back_nothing_from_before():
+    a, b, c = param([1.0]), param([2.0]), param([3.0])
+    fluxrs.loadparams([b], [[5.0]])
+    fluxrs.update(c, 1.0)
+    with pytest.raises(FloatingPointError):
+        train(lambda d: (a * d).sum(), [np.nan], SGD([a, b, c]))
+    assert [p.tolist() for p in (a, b, c)] == [[1], [5], [4]]
+
+
+def test_a_bad_loss_spoils_no_gradient_that_was_clipped_with_it():
+    a, b = param([1.0]), param([2.0])
+    back((b * 3).sum())
+    back((a * np.nan).sum())
+    clipnorm([a, b], 1.0)
+    with pytest.raises(FloatingPointError):
+        SGD([a, b])()
+    assert (a.grad.tolist(), b.grad.tolist()) == ([0], [3])
+    assert (a.tolist(), b.tolist()) == ([1], [2])
+
+
+def test_a_bad_loss_with_clipping_leaves_no_gradient():
+    p = param([1.0, 2.0])
+    with pytest.raises(FloatingPointError):
+        train(lambda d: (p * d).sum(), [np.nan], [lambda: clipnorm([p], 1.0), SGD([p])])
+    assert p.tolist() == [1, 2]
+    assert p.grad.tolist() == [0, 0]
 
 
 def test_clipping_in_train():

@@ -26,6 +26,7 @@ def test_batch_and_batchseq():
     assert [b.tolist() for b in batchseq(seqs, 0)] == [[1, 4], [2, 5], [3, 0]]
     assert len(batchseq(seqs, 0, 4)) == 4
     assert len(batchseq(seqs, 0, 2)) == 2
+    assert batchseq([], 0) == []
 
 
 def test_chunk():
@@ -35,6 +36,7 @@ def test_chunk():
 
 def test_frequencies():
     assert frequencies(["a", "b", "b"]) == {"a": 1, "b": 2}
+    assert frequencies(fluxrs.tensor([1.0, 2.0, 1.0])) == {1: 2, 2: 1}
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,11 @@ def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
     with _scoped(log=log), _core.passing():
         y = f(*args)
     if not istracked(y):
+        parts = y.values() if isinstance(y, dict) else y if isinstance(y, (list, tuple)) else ()
+        if any(map(istracked, parts)):
+            raise TypeError(
+                f"checkpoint: the function returns one tensor, got a {type(y).__name__}"
+            )
         return y
     if _scope.log is not None:
         _scope.log.extend(log)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._core import DimensionMismatch, Tensor, arange, argmax, forward, take, tensor, zeros
+from ._core import gpu as to_gpu
 from .treelike import treelike
 
 
@@ -36,6 +37,12 @@ class OneHot:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         rows = np.asarray(self.indices)[..., None] == np.arange(self.shape[-1])
         return np.asarray(rows, dtype=dtype)
+
+    def __array_function__(self, f: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return f(*_seen(args), **kwargs)
+
+    def __bool__(self) -> bool:
+        return bool(self.dense())
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -67,24 +74,39 @@ class OneHot:
     __hash__ = object.__hash__
 
 
+def _seen(x: Any) -> Any:
+    """The arguments of a NumPy function, with booleans in place of what is one-hot."""
+    if isinstance(x, (list, tuple)):
+        return type(x)(map(_seen, x))
+    return x.dense() if isinstance(x, OneHot) else x
+
+
 def _elementwise(name: str) -> Any:
     f = getattr(operator, name)
 
     def op(self: OneHot, other: Any) -> Any:
-        return f(self.dense(), other.dense() if isinstance(other, OneHot) else other)
+        return f(tensor_of(self, other), other.dense() if isinstance(other, OneHot) else other)
 
     return op
 
 
+def _unary(name: str) -> Any:
+    f = getattr(operator, name)
+    return lambda self: f(self.dense())
+
+
 def _reflected(name: str) -> Any:
     f = getattr(operator, name)
-    return lambda self, other: f(other, self.dense())
+    return lambda self, other: f(other, tensor_of(self, other))
 
 
-for _name in ("add", "sub", "mul", "truediv", "and_", "or_", "eq", "ne", "lt", "le", "gt", "ge"):
+_arithmetic = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
+for _name in (*_arithmetic, "and_", "or_", "xor", "eq", "ne", "lt", "le", "gt", "ge"):
     setattr(OneHot, f"__{_name.strip('_')}__", _elementwise(_name))
-for _name in ("add", "sub", "mul", "truediv"):
+for _name in _arithmetic:
     setattr(OneHot, f"__r{_name}__", _reflected(_name))
+for _name in ("neg", "pos", "abs", "invert"):
+    setattr(OneHot, f"__{_name}__", _unary(_name))
 
 
 class OneHotVector(OneHot):
@@ -141,15 +163,14 @@ def _check_product(n: int, W: Any, axis: int) -> None:
         raise DimensionMismatch(f"a product of one-hot rows of {n} with an array of shape {shape}")
 
 
-def tensor_of(x: Any, beside: Tensor | None = None) -> Tensor:
-    """`x` as a tensor; a one-hot array as its booleans. What is no tensor goes where `beside` is."""
+def tensor_of(x: Any, beside: Any = None) -> Tensor:
+    """`x` as a tensor, a one-hot array as its booleans; beside a tensor on the GPU it is copied there."""
     if isinstance(x, Tensor):
         return x
-    made = x.dense() if isinstance(x, OneHot) else tensor(x)
-    if beside is None or beside.device == "cpu":
-        return made
-    moved: Tensor = made.to(beside.device)
-    return moved
+    t: Tensor = x.dense() if isinstance(x, OneHot) else tensor(x)
+    if isinstance(beside, Tensor) and beside.device != t.device:
+        t = to_gpu(t)
+    return t
 
 
 _missing: Any = object()
@@ -163,6 +184,7 @@ def onehot(l: Any, labels: Sequence[Any], unk: Any = _missing) -> OneHotVector:
     >>> onehot("b", ["a", "b", "c"])
     OneHotVector([0 1 0])
     """
+    labels = _items(labels)
     return OneHotVector(np.int64(_index(l, labels, unk)), _classes(labels))
 
 
@@ -172,7 +194,9 @@ def onehotbatch(ls: Iterable[Any], labels: Sequence[Any], unk: Any = _missing) -
     >>> onehotbatch("bab", "abc").shape
     (3, 3)
     """
-    ls = _items(ls)
+    ls, labels = _items(ls), _items(labels)
+    if any(isinstance(l, (list, dict, set)) for l in ls):
+        raise TypeError("onehotbatch takes a flat list of labels, got one inside another")
     known = {l: _index(l, labels, unk) for l in dict.fromkeys(ls)}
     return OneHotMatrix(np.array([known[l] for l in ls], dtype=np.int64), _classes(labels))
 
@@ -190,6 +214,9 @@ def onecold(y: Any, labels: Sequence[Any] | None = None) -> Any:
     indices = argmax(y, axis=-1)
     if labels is None:
         return indices if indices.ndim else int(indices)
+    classes = np.shape(y)[-1]
+    if len(labels) < classes:
+        raise DimensionMismatch(f"onecold: {len(labels)} labels for {classes} classes")
     return _lookup(indices.tolist(), labels)
 
 
@@ -206,10 +233,10 @@ def _items(xs: Any) -> list[Any]:
 
 
 def _index(l: Any, labels: Sequence[Any], unk: Any) -> int:
-    for i, known in enumerate(_items(labels)):
+    for i, known in enumerate(labels):
         if known == l:
             return i
     if unk is not _missing:
         return _index(unk, labels, _missing)
-    shown = ", ".join(map(repr, _items(labels)[:10])) + (", …" if len(labels) > 10 else "")
+    shown = ", ".join(map(repr, labels[:10])) + (", …" if len(labels) > 10 else "")
     raise ValueError(f"onehot: {l!r} is not among the labels {shown}; `unk` may name a replacement")

@@ -61,7 +61,7 @@ def _replace(path: Any, parts: list[bytes]) -> None:
 
 def read(path: Any) -> tuple[dict[str, Array], dict[str, str]]:
     """The arrays by name, and the metadata. Raises ValueError for anything but a sound file."""
-    with open(path, "rb") as file:
+    with open(os.fspath(path), "rb") as file:
         raw = file.read()
     try:
         return _parse(raw)

@@ -57,11 +57,12 @@ def load(path: Any, /, types: Any = ()) -> dict[str, Any]:
     arrays, metadata = safetensors.read(path)
     if "fluxrs" not in metadata:
         raise ValueError(f"load: {path} has no model in it; load_weights(path, model) reads arrays")
+    names = known(types)
     try:
         header = json.loads(metadata["fluxrs"])
         if header["version"] != VERSION:
             raise ValueError(f"it is of version {header['version']!r}, and {VERSION} is known here")
-        reader = Reader(arrays, known(types))
+        reader = Reader(arrays, names)
         for node in header["nodes"]:
             reader.done.append(reader.build(node))
         return {str(name): reader.decode(x) for name, x in header["names"].items()}
@@ -140,7 +141,7 @@ class Writer:
             }
         if isinstance(x, (kinds.FunctionType, kinds.BuiltinFunctionType, np.ufunc, type)):
             return {"function": name(x, path)}
-        if not hasattr(x, "__dict__") and fields(x) is None:
+        if not plain(type(x)) or (not hasattr(x, "__dict__") and fields(x) is None):
             raise TypeError(f"save: {path} is a {type(x).__name__}, which a file cannot hold")
         state = vars(x) if hasattr(x, "__dict__") else fields(x) or {}
         return {
@@ -154,6 +155,15 @@ class Writer:
             path += "'"
         self.arrays[path] = x
         return path
+
+
+def plain(cls: type) -> bool:
+    """Whether an object of the class is its attributes and no more, so that `load` can make it."""
+    try:
+        object.__new__(cls)
+    except TypeError:
+        return False
+    return True
 
 
 def kind(x: Any) -> str:
@@ -185,6 +195,9 @@ def known(types: Any) -> dict[str, Any]:
     ours = {n: getattr(fluxrs, n) for n in FUNCTIONS}
     ours |= {n: x for n, x in vars(fluxrs).items() if hasattr(x, "__treelike__")}
     given = types if isinstance(types, (list, tuple, set)) else [types]
+    for x in given:
+        if not hasattr(x, "__qualname__"):
+            raise TypeError(f"load: types lists classes and functions, got {x!r}")
     return {f"fluxrs.{n}": x for n, x in ours.items()} | {
         f"{x.__module__}.{x.__qualname__}": x for x in given
     }
@@ -210,6 +223,8 @@ class Reader:
 
     def build(self, node: dict[str, Any]) -> Any:
         """The thing that a node describes."""
+        if not node:
+            raise ValueError("an empty node")
         tag, body = next(iter(node.items()))
         if tag == "object":
             return self.object(self.find(body), node["fields"])

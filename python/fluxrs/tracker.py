@@ -29,6 +29,7 @@ from ._core import (
     stack,
     update,
     withgradient,
+    zeros,
 )
 from .checkpointing import checkpoint
 
@@ -127,7 +128,17 @@ def hook(f: Callable[[Tensor], Any], x: Any) -> Any:
     >>> gradient(lambda x: hook(lambda Δ: -Δ, x) * 2, 1.0)
     (-2.0,)
     """
-    return _core.custom(data(x), [x], lambda Δ: [f(Δ)]) if istracked(x) else x
+
+    if not callable(f):
+        raise TypeError(f"hook takes a function of the gradient first, as in hook(f, x); got {f!r}")
+
+    def pullback(Δ: Tensor) -> list[Any]:
+        new = f(Δ)
+        if new is None:
+            raise TypeError(f"hook: {_name(f)} returned None: is a return missing?")
+        return [new]
+
+    return _core.custom(data(x), [x], pullback) if istracked(x) else x
 
 
 def derivative(f: Callable[..., Any], x: Any = None) -> Any:
@@ -151,6 +162,8 @@ def jacobian(f: Callable[..., Any], x: Any) -> Tensor:
     [[2.0, 0.0], [0.0, 4.0]]
     """
     y, pullback = forward(f, x)
+    if y.size == 0:
+        return zeros(0, np.size(x))
     units = np.eye(y.size).reshape(y.size, *y.shape)
     return stack([pullback(unit)[0].reshape(-1) for unit in units])
 

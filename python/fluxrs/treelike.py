@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from ._core import DimensionMismatch, Params, Tensor, isleaf, istracked
+from ._core import DimensionMismatch, Params, Tensor, commit, isleaf, istracked
 
 C = TypeVar("C", bound=type)
 
@@ -179,6 +179,10 @@ def loadparams(m: Any, xs: Sequence[Any] | Mapping[str, Any] | Params) -> None:
     True
     """
     leaves = named_params(m)
+    if isinstance(xs, str) or not isinstance(xs, Iterable):
+        raise TypeError(
+            f"loadparams takes arrays in the order of params(m), or a mapping, got {xs!r}"
+        )
     if isinstance(xs, Mapping):
         given = dict(xs)
         wrong = [f"{n} is missing" for n in leaves if n not in given]
@@ -199,6 +203,7 @@ def loadparams(m: Any, xs: Sequence[Any] | Mapping[str, Any] | Params) -> None:
         raise kind("loadparams: " + "; ".join(wrong + misshapen))
     for n, x in values.items():
         leaves[n].data = x
+    commit()  # or a bad loss of the next step would take it back
 
 
 def _plain(x: Any) -> Any:

@@ -23,6 +23,8 @@ def batch(xs: Sequence[Any]) -> Any:
     """
     from .onehot import OneHotMatrix, OneHotVector
 
+    if not len(xs):
+        raise ValueError("batch: at least one array is needed")
     if all(isinstance(x, OneHotVector) for x in xs):
         return OneHotMatrix(np.stack([np.asarray(x.indices) for x in xs]), xs[0].classes)
     return stack(list(xs)) if any(hasattr(x, "shape") for x in xs) else tensor(list(xs))
@@ -34,7 +36,7 @@ def batchseq(xs: Sequence[Sequence[Any]], pad: Any = 0, n: int | None = None) ->
     >>> [b.tolist() for b in batchseq([[1, 2, 3], [4, 5]], 0)]
     [[1.0, 4.0], [2.0, 5.0], [3.0, 0.0]]
     """
-    n = max(len(x) for x in xs) if n is None else n
+    n = max((len(x) for x in xs), default=0) if n is None else n
     return [batch([x[i] if i < len(x) else pad for x in xs]) for i in range(n)]
 
 
@@ -44,6 +46,8 @@ def chunk(xs: Sequence[T], n: int) -> list[Sequence[T]]:
     >>> chunk(range(1, 11), 3)
     [range(1, 5), range(5, 9), range(9, 11)]
     """
+    if n < 1:
+        raise ValueError(f"chunk: the number of parts is at least 1, got {n}")
     size = max(math.ceil(len(xs) / n), 1)
     return [xs[i : i + size] for i in range(0, len(xs), size)]
 
@@ -55,6 +59,8 @@ def frequencies(xs: Iterable[H]) -> dict[H, int]:
     {'a': 1, 'b': 2}
     """
     counts: dict[H, int] = {}
+    if isinstance(xs, (np.ndarray, Tensor)):
+        xs = xs.tolist()
     for x in xs:
         counts[x] = counts.get(x, 0) + 1
     return counts
@@ -82,7 +88,11 @@ def unstack(xs: Any, axis: int = 0) -> list[Any]:
     >>> [x.tolist() for x in unstack(fluxrs.tensor([[1, 2], [3, 4]]), 1)]
     [[1.0, 3.0], [2.0, 4.0]]
     """
-    before = (slice(None),) * (axis % len(xs.shape))
+    if not isinstance(xs, np.ndarray):
+        xs = tensor(xs)
+    if not -xs.ndim <= axis < xs.ndim:
+        raise IndexError(f"unstack: axis {axis} is out of range for an array of {xs.ndim} axes")
+    before = (slice(None),) * (axis % xs.ndim)
     return [xs[(*before, i)] for i in range(xs.shape[axis])]
 
 
@@ -118,6 +128,8 @@ def batches(x: Any, y: Any, size: int, shuffle: bool = True) -> Batches:
     """
     if len(x) != len(y):
         raise ValueError(f"batches: x has {len(x)} rows and y {len(y)}; they must be as many")
+    if not hasattr(size, "__index__"):
+        raise TypeError(f"batches: size is a whole number, got {size!r}")
     if size < 1:
         raise ValueError(f"batches: size is at least 1, got {size}")
     return Batches(x, y, size, shuffle)

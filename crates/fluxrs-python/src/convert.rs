@@ -151,20 +151,34 @@ pub fn arguments<'a, const N: usize>(objs: [&'a Bound<'_, PyAny>; N]) -> PyResul
 #[cold]
 pub fn settle(objs: &[&Bound<'_, PyAny>], xs: &mut [Value<'_>]) -> PyResult<()> {
     let Some(device) = xs.iter().map(|x| x.device()).find(|d| !d.is_cpu()) else { return Ok(()) };
-    objs.iter().zip(xs).try_for_each(|(obj, x)| beside(obj, x, device))
-}
-
-/// As `settle`, for one argument beside a tensor on this device.
-pub fn beside(obj: &Bound<'_, PyAny>, x: &mut Value<'_>, device: Device) -> PyResult<()> {
-    if device.is_cpu() || x.is_number() || !x.device().is_cpu() {
-        return Ok(());
-    }
-    if let Some(made) = made_on(x, device) {
-        *x = Value::Owned(made);
-    } else if !obj.is_instance_of::<PyTensor>() {
-        *x = Value::Owned(crate::error::detached(obj.py(), || to_device(x, device))?);
+    for (obj, x) in objs.iter().zip(xs) {
+        if x.is_number() || !x.device().is_cpu() {
+            continue;
+        }
+        if let Some(made) = made_on(x, device) {
+            *x = Value::Owned(made);
+        } else if !obj.is_instance_of::<PyTensor>() {
+            *x = Value::Owned(crate::error::detached(obj.py(), || to_device(x, device))?);
+        }
     }
     Ok(())
+}
+
+/// An argument of `op` that goes with a tensor on this device: beside one on a GPU, arrays are copied there and constants made there.
+pub fn beside<'a>(op: &str, device: Device, obj: &Bound<'_, PyAny>, x: Value<'a>) -> PyResult<Value<'a>> {
+    if x.device() == device || x.is_number() {
+        return Ok(x);
+    }
+    if !device.is_cpu() {
+        if let Some(made) = made_on(&x, device) {
+            return Ok(Value::Owned(made));
+        }
+        if !obj.is_instance_of::<PyTensor>() {
+            return crate::error::detached(obj.py(), || to_device(&x, device)).map(Value::Owned);
+        }
+    }
+    let text = format!("{op}: operands live on {device} and {}; move one with gpu(x) or cpu(x)", x.device());
+    Err(crate::error::DeviceError::new_err(text))
 }
 
 /// An argument with a type of its own: a number becomes a 0-d tensor, a NumPy scalar keeps its type.
@@ -373,6 +387,11 @@ pub fn integers(args: &Bound<'_, PyTuple>, what: &str) -> PyResult<SmallVec<[isi
         }
     }
     args.iter().map(|a| index_number(&a, what)).collect()
+}
+
+/// A number of things, which is not negative.
+pub fn count(what: &str, n: isize) -> PyResult<usize> {
+    usize::try_from(n).map_err(|_| PyValueError::new_err(format!("{what} is not negative, got {n}")))
 }
 
 /// A shape: integers that are not negative.

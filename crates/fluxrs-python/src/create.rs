@@ -1,10 +1,10 @@
 //! Tensors from data, and from nothing.
 
-use crate::convert::{Dt, shape, strong};
+use crate::convert::{Dt, count, shape, strong};
 use crate::tensor::{PyTensor, made};
 use fluxrs::ops::create;
 use fluxrs::{DType, Number, Tensor};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -89,10 +89,6 @@ fn ones_like(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     like(x, dtype, 1.0)
 }
 
-fn from_values(values: Vec<f64>, shape: &[usize], dtype: DType) -> PyResult<PyTensor> {
-    made(|| Ok(Tensor::from_slice(&values, shape)?.cast(dtype)))
-}
-
 /// `arange(stop)` or `arange(start, stop, step=1)`: numbers from `start` on, before `stop`; float32 unless a dtype is given.
 #[pyfunction]
 #[pyo3(signature = (start, stop=None, step=1.0, *, dtype=None))]
@@ -101,32 +97,27 @@ fn arange(start: f64, stop: Option<f64>, step: f64, dtype: Option<Dt>) -> PyResu
     let dtype = dtype.map_or(DType::F32, |d| d.0);
     let whole = |x: f64| x.fract() == 0.0 && x.abs() < (1u64 << 53) as f64;
     let number = |x: f64| if dtype.is_int() && whole(start) && whole(step) { Number::Int(x as i64) } else { Number::Float(x) };
-    made(|| create::arange(number(start), Number::Float(stop), number(step), dtype))
+    let list = made(|| create::arange(number(start), Number::Float(stop), number(step), dtype))?;
+    crate::convert::check_size(list.like().shape(), "arange")?;
+    Ok(list)
 }
 
 /// `linspace(start, stop, num=50)`: `num` numbers at equal distances, both ends among them.
 #[pyfunction]
 #[pyo3(signature = (start, stop, num=50, *, dtype=None))]
-fn linspace(start: f64, stop: f64, num: usize, dtype: Option<Dt>) -> PyResult<PyTensor> {
+fn linspace(start: f64, stop: f64, num: isize, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    let num = count("linspace: num", num)?;
+    crate::convert::check_size(&[num], "linspace")?;
     made(|| Ok(create::linspace(start, stop, num, true, dtype.map_or(DType::F32, |d| d.0))))
 }
 
 /// `eye(n, m=None, k=0)`: ones on the k-th diagonal of n × m zeros.
 #[pyfunction]
 #[pyo3(signature = (n, m=None, k=0, *, dtype=None))]
-fn eye(n: usize, m: Option<usize>, k: isize, dtype: Option<Dt>) -> PyResult<PyTensor> {
-    let m = m.unwrap_or(n);
-    let Some(size) = n.checked_mul(m).filter(|&s| s <= 1 << 40) else {
-        return Err(PyValueError::new_err(format!("eye: {n} × {m} is too large")));
-    };
-    let mut values = vec![0.0; size];
-    for i in 0..n {
-        let j = i as isize + k;
-        if (0..m as isize).contains(&j) {
-            values[i * m + j as usize] = 1.0;
-        }
-    }
-    from_values(values, &[n, m], dtype.map_or(DType::F32, |d| d.0))
+fn eye(n: isize, m: Option<isize>, k: isize, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    let (n, m) = (count("eye: n", n)?, count("eye: m", m.unwrap_or(n))?);
+    crate::convert::check_size(&[n, m], "eye")?;
+    made(|| Ok(create::eye(n, m, k, dtype.map_or(DType::F32, |d| d.0))))
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

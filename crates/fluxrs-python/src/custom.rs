@@ -1,6 +1,6 @@
 //! Gradients that Python defines.
 
-use crate::convert::strong;
+use crate::convert::{beside, strong};
 use crate::error::raised;
 use crate::origin::with_gil;
 use crate::tensor::{PyTensor, Values};
@@ -41,7 +41,7 @@ impl PyPullback {
             .try_iter()?
             .map(|x| {
                 let x = x?;
-                if x.is_none() { Ok(None) } else { Ok(Some(strong(&x)?.into_owned())) }
+                if x.is_none() { Ok(None) } else { Ok(Some(beside("a pullback", g.device(), &x, strong(&x)?)?.into_owned())) }
             })
             .collect()
     }

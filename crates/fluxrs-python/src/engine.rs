@@ -1,15 +1,18 @@
 //! What the engine does, to be seen and tested: counters, plans, traces, the op table, the optimisers' rules.
 
+use crate::convert::{beside, strong};
 use crate::error::detached;
 use crate::params::{PyDeltas, PyParams};
 use crate::tensor::PyTensor;
 use fluxrs::evaluate::COUNTERS;
+use fluxrs::leaf::Leaf;
 use fluxrs::ops::Elementwise;
 use fluxrs::optim::{self, Hyper, RULES};
 use fluxrs::{Tensor, buffer, evaluate, profile};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// All tensors in a nest of lists, tuples, dicts, Params and the like.
@@ -123,21 +126,24 @@ fn step(
         Ok(set) => set.get().leaves(py, rule.name)?,
         Err(_) => return Err(PyTypeError::new_err("step takes Params")),
     };
-    let delta = |g: PyResult<Bound<'_, PyAny>>| match g? {
+    if state.len() != leaves.len() {
+        return Err(PyValueError::new_err("step: as many states as parameters are needed"));
+    }
+    let delta = |(g, leaf): (PyResult<Bound<'_, PyAny>>, &Arc<Leaf>)| match g? {
         g if g.is_none() => Ok(None),
-        g => crate::convert::strong(&g).map(|g| Some(g.detached())),
+        g => Ok(Some(beside(rule.name, leaf.device(), &g, strong(&g)?)?.detached())),
     };
     let grads = match grads.cast::<PyDeltas>() {
         Ok(taken) => taken.get().0.iter().map(|g| g.as_ref().map(Tensor::detached)).collect(),
-        Err(_) => grads.try_iter()?.map(delta).collect::<PyResult<Vec<_>>>()?,
+        Err(_) => grads.try_iter()?.zip(&*leaves).map(delta).collect::<PyResult<Vec<_>>>()?,
     };
+    if grads.len() != leaves.len() {
+        return Err(PyValueError::new_err("step: as many gradients as parameters are needed"));
+    }
     let leaf = |s: &Bound<'_, PyTensor>| {
         s.get().leaf().cloned().ok_or_else(|| PyTypeError::new_err("step: the state of an optimiser is made by state(p)"))
     };
     let state = state.iter().map(|s| s.iter().map(leaf).collect::<PyResult<Vec<_>>>()).collect::<PyResult<Vec<_>>>()?;
-    if grads.len() != leaves.len() || state.len() != leaves.len() {
-        return Err(PyValueError::new_err("step: as many gradients and states as parameters are needed"));
-    }
     detached(py, || rule.step(&hyper, &leaves, &grads, &state))
 }
 

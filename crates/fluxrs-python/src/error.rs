@@ -62,6 +62,25 @@ pub fn unheard() -> PyResult<()> {
     RAISED.take().map_or(Ok(()), Err)
 }
 
+/// The same for an evaluation that no call waits for: raised between two of the program's lines.
+fn raise_later() {
+    extern "C" fn raise(_: *mut c_void) -> c_int {
+        // SAFETY: the interpreter makes pending calls with the GIL held.
+        let py = unsafe { Python::assume_attached() };
+        match RAISED.take() {
+            Some(error) => {
+                error.restore(py);
+                -1
+            }
+            None => 0,
+        }
+    }
+    if RAISED.with_borrow(Option::is_some) {
+        // SAFETY: the function is there as long as the module, which is never unloaded. A full queue only delays what is raised.
+        unsafe { Py_AddPendingCall(Some(raise), std::ptr::null_mut()) };
+    }
+}
+
 fn from_panic(panic: &(dyn std::any::Any + Send)) -> PyErr {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     PyRuntimeError::new_err(format!("a fault inside fluxrs, please report it: {}", text.unwrap_or("no message")))

@@ -1,12 +1,12 @@
 //! gradient, forward, withgradient and back.
 
 use crate::convert::{argument, beside, strong};
-use crate::error::{DeviceError, DimensionMismatch, core, detached};
-use crate::params::{Found, PyGrads, PyParams};
+use crate::error::{DimensionMismatch, core, detached};
+use crate::params::{Found, Leaves, PyGrads, PyParams};
 use crate::tensor::{PyTensor, leaf_object, zeros_of};
 use fluxrs::Tensor;
 use fluxrs::graph::{NoGrad, tracking};
-use fluxrs::leaf::{self, Leaf};
+use fluxrs::leaf;
 use fluxrs::shape::show;
 use fluxrs::tape::{self, Target};
 use numpy::PyUntypedArray;
@@ -15,7 +15,6 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
 
 thread_local! {
     /// How many functions this thread is inside of that are being differentiated.
@@ -39,7 +38,7 @@ impl Drop for Inside {
 
 /// What a gradient is taken by.
 enum Subject {
-    Params(Py<PyParams>, Vec<Arc<Leaf>>),
+    Params(Py<PyParams>, Leaves),
     /// Each argument under an identity of its own.
     Args(Vec<Tensor>),
 }
@@ -125,9 +124,11 @@ fn reaches_leaf(y: &Bound<'_, PyAny>) -> bool {
     })
 }
 
+/// What a function must return.
+const WANTED: &str = "; it must return a tensor computed from what is differentiated by";
+
 /// The result of a differentiated function as a tensor, or the error that says what it should have been.
 fn result(op: &str, y: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    let wanted = "it must return a tensor computed from what is differentiated by";
     if let Ok(t) = y.cast::<PyTensor>() {
         let y = t.get().value(t.py())?.into_owned();
         if y.is_tracked() {
@@ -135,7 +136,7 @@ fn result(op: &str, y: &Bound<'_, PyAny>) -> PyResult<Tensor> {
         }
         let why = if tracking() { "data(), a constant or integers cut the way" } else { "no_grad is on" };
         return Err(PyTypeError::new_err(format!(
-            "{op}: the function returned a tensor that depends on nothing tracked ({why}); {wanted}"
+            "{op}: the function returned a tensor that depends on nothing tracked ({why}){WANTED}"
         )));
     }
     let got = if y.is_none() {
@@ -145,7 +146,7 @@ fn result(op: &str, y: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     } else {
         format!("{} ({})", y.repr()?, y.get_type().name()?)
     };
-    Err(PyTypeError::new_err(format!("{op}: the function returned {got}; {wanted}")))
+    Err(PyTypeError::new_err(format!("{op}: the function returned {got}{WANTED}")))
 }
 
 fn scalar(op: &str, y: &Bound<'_, PyAny>) -> PyResult<Tensor> {
@@ -176,7 +177,7 @@ fn shown<'py>(
     let finish = |g: Tensor| if nest && !g.is_tracked() { Tensor::tracked_identity(&g) } else { g };
     match subject {
         Subject::Params(params, leaves) => {
-            let grads = grads.into_iter().map(|g| g.map(finish)).collect();
+            let grads = grads.into_iter().map(|g| g.map(finish));
             PyGrads::new(params.clone_ref(py), Found::new(y, leaves.clone(), grads)).into_bound_py_any(py)
         }
         Subject::Args(args) => {
@@ -215,15 +216,7 @@ fn withgradient<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bo
 
 /// A sensitivity in the shape of `y`, and where that lives: a number or a 0-d tensor broadcasts.
 fn sensitivity(op: &str, y: &Tensor, delta: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    let (object, mut delta) = (delta, argument(delta)?);
-    beside(object, &mut delta, y.device())?;
-    if !delta.is_number() && delta.device() != y.device() {
-        return Err(DeviceError::new_err(format!(
-            "{op}: the sensitivity Δ lives on {}, the result on {}; move one with gpu(x) or cpu(x)",
-            delta.device(),
-            y.device()
-        )));
-    }
+    let delta = beside(op, y.device(), delta, argument(delta)?)?;
     if delta.ndim() != 0 && delta.shape() != y.shape() {
         return Err(DimensionMismatch::new_err(format!(
             "{op}: the sensitivity Δ has shape {}, the result {}; they must be equal, or Δ a number",
@@ -284,7 +277,8 @@ fn back<'py>(x: &Bound<'py, PyAny>, Δ: Option<Bound<'py, PyAny>>, twin: Option<
     let y = result("back", x).map_err(|e| match x.cast::<PyTensor>() {
         Ok(_) => PyTypeError::new_err("back: the tensor is not tracked: it depends on no parameter made by param"),
         Err(_) => {
-            PyTypeError::new_err(e.value(py).to_string().replace("the function returned", "it takes a tracked tensor, not"))
+            let text = e.value(py).to_string().replace("the function returned", "it takes a tracked tensor, not");
+            PyTypeError::new_err(text.replace(WANTED, ""))
         }
     })?;
     let seed = match &delta {

@@ -21,6 +21,8 @@ enum Entry<'py> {
     Rest,
     /// Integers, and whether they were known at the call (and so are checked there).
     Array(Tensor, bool),
+    /// Where a mask is true along one of its axes, the mask's shape, and which axis that is.
+    Mask(Tensor, Vec<usize>, usize),
 }
 
 /// Row `i` of a tensor.
@@ -51,6 +53,7 @@ fn parse<'py>(key: &Bound<'py, PyAny>, out: &mut Vec<Entry<'py>>) -> PyResult<()
         out.push(Entry::Int(key.extract()?));
     } else if key.is_instance_of::<PyTensor>()
         || key.is_instance_of::<PyList>()
+        || key.is_instance_of::<PyTuple>()
         || key.is_instance_of::<PyBool>()
         || key.hasattr("__array__")?
     {
@@ -58,10 +61,15 @@ fn parse<'py>(key: &Bound<'py, PyAny>, out: &mut Vec<Entry<'py>>) -> PyResult<()
         let known = !key.is_instance_of::<PyTensor>();
         match array.dtype() {
             DType::Bool => {
+                if array.ndim() == 0 {
+                    let text = "True and False alone are no index; t[None] adds an axis, and a mask has the shape of what it selects from";
+                    return Err(PyIndexError::new_err(text));
+                }
                 // How many elements a mask selects is known only by its value.
                 let mask = to_numpy(py, &array)?;
-                for at in numpy(py)?.call_method1("nonzero", (mask,))?.try_iter()? {
-                    out.push(Entry::Array(from_numpy(at?.cast::<PyUntypedArray>()?)?, true));
+                for (axis, at) in numpy(py)?.call_method1("nonzero", (mask,))?.try_iter()?.enumerate() {
+                    let at = from_numpy(at?.cast::<PyUntypedArray>()?)?;
+                    out.push(Entry::Mask(at, array.shape().to_vec(), axis));
                 }
             }
             d if d.is_int() && array.ndim() == 0 && known => out.push(Entry::Int(key.call_method0("__index__")?.extract()?)),
@@ -81,30 +89,6 @@ fn parse<'py>(key: &Bound<'py, PyAny>, out: &mut Vec<Entry<'py>>) -> PyResult<()
         )));
     }
     Ok(())
-}
-
-/// The shape that a mask must have is that of the axes it replaces.
-fn check_mask(key: &Bound<'_, PyAny>, x: &Tensor, axis: usize) -> PyResult<usize> {
-    let shape: Vec<usize> = match key.cast::<PyTensor>() {
-        Ok(t) if t.get().like().dtype() == DType::Bool => t.get().like().shape().to_vec(),
-        Ok(_) => return Ok(1),
-        Err(_) => {
-            let array = numpy(key.py())?.call_method1("asarray", (key,))?;
-            if array.getattr("dtype")?.getattr("kind")?.extract::<char>()? != 'b' {
-                return Ok(1);
-            }
-            array.getattr("shape")?.extract()?
-        }
-    };
-    let end = (axis + shape.len()).min(x.ndim());
-    if x.shape()[axis.min(end)..end] != shape[..] {
-        return Err(PyIndexError::new_err(format!(
-            "a mask of shape {} does not fit axis {axis} and following of a tensor of shape {}",
-            show(&shape),
-            show(x.shape())
-        )));
-    }
-    Ok(shape.len())
 }
 
 fn consumed(entries: &[Entry<'_>]) -> usize {
@@ -136,20 +120,10 @@ pub fn get(x: &Tensor, key: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     match key.cast::<PyTuple>() {
         Ok(tuple) => {
             for k in tuple.iter() {
-                if (k.is_instance_of::<PyTensor>() || k.hasattr("__array__")? || k.is_instance_of::<PyList>())
-                    && !entries.iter().any(|e| matches!(e, Entry::Rest))
-                {
-                    check_mask(&k, x, consumed(&entries))?;
-                }
                 parse(&k, &mut entries)?;
             }
         }
-        Err(_) => {
-            if key.is_instance_of::<PyTensor>() || key.is_instance_of::<PyList>() || key.hasattr("__array__")? {
-                check_mask(key, x, 0)?;
-            }
-            parse(key, &mut entries)?;
-        }
+        Err(_) => parse(key, &mut entries)?,
     }
     let used = consumed(&entries);
     if used > x.ndim() {
@@ -165,7 +139,7 @@ pub fn get(x: &Tensor, key: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     if !entries.iter().any(|e| matches!(e, Entry::Rest)) {
         entries.push(Entry::Rest);
     }
-    let mixed = entries.iter().any(|e| matches!(e, Entry::Array(..)));
+    let mixed = entries.iter().any(|e| matches!(e, Entry::Array(..) | Entry::Mask(..)));
 
     // First what is a view: slices, integers, new axes. Arrays leave their axis whole, and beside an array an integer is one.
     let mut slices: Vec<Slice> = Vec::with_capacity(x.ndim());
@@ -203,6 +177,19 @@ pub fn get(x: &Tensor, key: &Bound<'_, PyAny>) -> PyResult<Tensor> {
             Entry::Array(at, known) => {
                 if known {
                     check_known(py, &at, axis, size)?;
+                }
+                slices.push(full(size));
+                arrays.push((kept.len(), at));
+                kept.push(size as isize);
+            }
+            Entry::Mask(at, mask, which) => {
+                if mask[which] != size {
+                    return Err(PyIndexError::new_err(format!(
+                        "a mask of shape {} does not fit axis {} and following of a tensor of shape {}",
+                        show(&mask),
+                        axis - which,
+                        show(x.shape())
+                    )));
                 }
                 slices.push(full(size));
                 arrays.push((kept.len(), at));

@@ -3,7 +3,7 @@
 // Methods that a macro of ours writes trip this lint over the code PyO3 makes of them.
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use crate::convert::{Axes, argument, arguments, number, settle, strong};
+use crate::convert::{Axes, argument, arguments, count, number, settle, strong};
 use crate::error::core;
 use crate::tensor::{PyTensor, Value, Values, made};
 use fluxrs::ops::{einsum as contraction, linalg, place, products};
@@ -97,10 +97,14 @@ fn hstack(tensors: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 #[pyo3(signature = (x, parts, axis=0))]
 fn split(x: &Bound<'_, PyAny>, parts: &Bound<'_, PyAny>, axis: isize) -> PyResult<Vec<PyTensor>> {
     let x = argument(x)?;
-    let pieces = match parts.extract::<usize>() {
-        Ok(n) => core(|| x.split(n, axis))?,
+    let pieces = match parts.extract::<isize>() {
+        Ok(n) => {
+            let n = count("split: a number of parts", n)?;
+            core(|| x.split(n, axis))?
+        }
         Err(_) => {
-            let at: Vec<usize> = parts.extract()?;
+            let at: Vec<isize> = parts.extract()?;
+            let at = at.into_iter().map(|n| count("split: a position", n)).collect::<PyResult<Vec<_>>>()?;
             core(|| x.split_at(&at, axis))?
         }
     };
@@ -117,9 +121,11 @@ fn pad(x: &Bound<'_, PyAny>, width: &Bound<'_, PyAny>, value: Option<&Bound<'_, 
     } else if let Ok(pair) = width.extract::<(usize, usize)>() {
         vec![pair; x.ndim()]
     } else {
-        width
-            .extract()
-            .map_err(|_| PyValueError::new_err("pad: width is a number, a pair (before, after), or a pair for every axis"))?
+        width.extract().map_err(|_| {
+            PyValueError::new_err(
+                "pad: width is a number, a pair (before, after), or a pair for every axis, none of them negative",
+            )
+        })?
     };
     let widths = if widths.len() == 1 { vec![widths[0]; x.ndim()] } else { widths };
     let value = match value {

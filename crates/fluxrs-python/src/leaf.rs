@@ -1,6 +1,6 @@
 //! Parameters and state: made by `param`, changed by `update` and through `.data`.
 
-use crate::convert::{argument, beside, from_numpy, strong, unsupported};
+use crate::convert::{argument, beside, from_numpy, strong};
 use crate::error::{core, detached, unheard};
 use crate::origin::without_gil;
 use crate::tensor::{Inner, PyTensor, Value, data_object, grad_object, leaf_object};
@@ -59,16 +59,18 @@ pub fn update<'py>(
             update_array(&p, delta)?;
             return Ok(p);
         }
-        return Err(unsupported(&p));
+        let kind = p.get_type().name()?;
+        return Err(PyTypeError::new_err(format!("update takes a parameter made by param, or a NumPy array, got a {kind}")));
     };
     let Some(leaf) = tensor.get().leaf() else {
-        return Err(PyTypeError::new_err("update takes a parameter made by param, got the result of an op"));
+        return Err(PyTypeError::new_err(
+            "update takes a parameter made by param, got the result of an op or an untracked tensor",
+        ));
     };
     if crate::custom::replaying() {
         return Ok(p);
     }
-    let (object, mut delta) = (delta, argument(delta)?);
-    beside(object, &mut delta, leaf.device())?;
+    let delta = beside("update", leaf.device(), delta, argument(delta)?)?;
     // An update that waits for this leaf, perhaps of another thread, is committed first: that runs a plan.
     if !core(|| leaf::try_update(leaf, &delta))? {
         detached(py, || leaf::update(leaf, &delta))?;
@@ -206,13 +208,32 @@ pub fn grad(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyTensor
     }
 }
 
+/// Gives parameters gradients made of all those they have, such as clipped ones: a bad loss still takes both back.
+#[pyfunction]
+pub fn replace_gradients(params: Vec<Bound<'_, PyTensor>>, gradients: Vec<Bound<'_, PyTensor>>) -> PyResult<()> {
+    let mut leaves = Vec::with_capacity(params.len());
+    let mut new = Vec::with_capacity(params.len());
+    for (p, g) in params.iter().zip(&gradients) {
+        let Some(leaf) = p.get().leaf() else {
+            return Err(PyAttributeError::new_err("grad: only a parameter made by param has a gradient"));
+        };
+        new.push(fit(p.py(), &leaf.peek(), &*g.get().value(p.py())?, "grad")?);
+        leaves.push(leaf.clone());
+    }
+    core(|| leaf::replace_grads(&leaves, new))
+}
+
 /// Parameters change by `update`, results not at all.
 pub fn check_writable(target: &PyTensor, what: &str) -> PyResult<()> {
     let text = match &target.inner {
         Inner::Data(_) | Inner::Grad(_) => return Ok(()),
-        Inner::Leaf(_) => format!(
-            "{what} on a parameter would make it the result of an op; use update(p, Δ) to add to it, or p.data {what} v to write its storage"
-        ),
+        Inner::Leaf(_) => {
+            let written = if what == "[…]" { "[…] =" } else { what };
+            let space = if what == "[…]" { "" } else { " " };
+            format!(
+                "{what} on a parameter would make it the result of an op; use update(p, Δ) to add to it, or p.data{space}{written} v to write its storage"
+            )
+        }
         Inner::Node(h) if h.tensor().is_tracked() => {
             format!(
                 "{what}: the result of an op that is tracked cannot be written; gradients would be wrong. Build a new tensor, for example with where"
@@ -281,7 +302,7 @@ impl PyTensor {
         {
             return Ok(());
         }
-        let new = argument(value)?;
+        let new = beside("data", slf.get().like().device(), value, argument(value)?)?;
         write(data_object(py, leaf)?.get(), py, &new)
     }
 
@@ -305,8 +326,12 @@ impl PyTensor {
         {
             return Ok(());
         }
-        let new = argument(value)?;
+        let new = beside("grad", slf.get().like().device(), value, argument(value)?)?;
         write(grad_object(py, leaf)?.get(), py, &new)
+    }
+
+    fn __delitem__(&self, _key: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(PyTypeError::new_err("del t[…]: a tensor keeps its elements; build a new one, for example with an index"))
     }
 
     fn __setitem__(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -322,13 +347,14 @@ impl PyTensor {
             });
         let now = target.value(py)?;
         if whole {
-            let new = argument(value)?;
+            let new = beside("[…]", now.device(), value, argument(value)?)?;
             let wide = if new.is_number() { new } else { Value::Owned(core(|| new.broadcast_to(now.shape()))?) };
             return write(target, py, &wide);
         }
         let array = crate::convert::numpy(py)?.call_method1("array", (slf,))?;
         array.set_item(key, value)?;
-        write(target, py, &from_numpy(array.cast::<PyUntypedArray>()?)?)
+        let new = from_numpy(array.cast::<PyUntypedArray>()?)?;
+        write(target, py, &*beside("[…]", now.device(), &array, Value::Owned(new))?)
     }
 }
 
@@ -343,5 +369,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(istracked, m)?)?;
     m.add_function(wrap_pyfunction!(data, m)?)?;
     m.add_function(wrap_pyfunction!(grad, m)?)?;
+    m.add_function(wrap_pyfunction!(replace_gradients, m)?)?;
     Ok(())
 }

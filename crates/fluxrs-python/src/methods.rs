@@ -103,7 +103,8 @@ ops! {
     /// All elements along one axis.
     ravel(x) { Ok(x.ravel()) }
     /// Every element `repeats` times along an axis; without an axis, of all elements in a row.
-    repeat(x, repeats: usize, axis: Option<isize> = None) {
+    repeat(x, repeats: isize, axis: Option<isize> = None) {
+        let repeats = crate::convert::count("repeat: a number of repetitions", repeats).map_err(crate::error::raised)?;
         match axis {
             Some(axis) => plain(x).repeat(repeats, axis),
             None => plain(x).reshape(&[-1])?.repeat(repeats, 0),
@@ -126,8 +127,9 @@ ops! {
     }
     /// x between two bounds; None leaves a side open. At a bound the gradient is x's.
     clip(x, low: Option<&Bound<'_, PyAny>> = None, high: Option<&Bound<'_, PyAny>> = None) {
-        let bound = |b: Option<&Bound<'_, PyAny>>| b.map(|b| tensor(b).map_err(crate::error::raised)).transpose();
-        compose::clip(x, bound(low)?.as_ref(), bound(high)?.as_ref())
+        let beside = |b| crate::convert::beside("clip", x.device(), b, argument(b)?);
+        let bound = |b: Option<_>| b.map(|b| beside(b).map_err(crate::error::raised)).transpose();
+        compose::clip(x, bound(low)?.as_deref(), bound(high)?.as_deref())
     }
 
     /// The sums of the elements up to each, along an axis; without one, of all elements in a row.
@@ -179,10 +181,6 @@ ops! {
         const Α: f64 = 1.6732632423543772848170429916717;
         scalar(Elementwise::multiply, &scalar(Elementwise::elu, x, Α)?, Λ)
     }
-}
-
-fn tensor(x: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    argument(x).map(|x| x.into_owned())
 }
 
 fn reshaped(x: &Tensor, shape: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {

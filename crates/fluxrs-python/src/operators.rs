@@ -73,14 +73,25 @@ fn to_power<'py>(x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) -> Object<'py> {
     or_not_implemented(x.py(), Some(made(|| power(&a, &b))?))
 }
 
+fn whole_and_rest<'py>(x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) -> Object<'py> {
+    match (binary(Elementwise::floor_divide, x, y)?, binary(Elementwise::remainder, x, y)?) {
+        (Some(whole), Some(rest)) => (whole, rest).into_bound_py_any(x.py()),
+        _ => or_not_implemented(x.py(), None),
+    }
+}
+
 /// `&`, `|`, `^` and `~` are for truth values.
 fn logical<'py>(op: Elementwise, sign: &str, x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) -> Object<'py> {
     let Some([a, b]) = operands([x, y])? else { return or_not_implemented(x.py(), None) };
-    if let Some(bad) = [&a, &b].into_iter().find(|t| t.dtype() != DType::Bool) {
+    or_not_implemented(x.py(), Some(made(|| truth(op, sign, &a, &b))?))
+}
+
+fn truth(op: Elementwise, sign: &str, x: &Tensor, y: &Tensor) -> fluxrs::Result<Tensor> {
+    if let Some(bad) = [x, y].into_iter().find(|t| t.dtype() != DType::Bool) {
         let hint = if sign == "^" { "; x to the power n is x ** n" } else { "" };
-        return Err(PyTypeError::new_err(format!("{sign} takes bool tensors, got {}{hint}", bad.dtype())));
+        fluxrs::bail!(Type, "{sign} takes bool tensors, got {}{hint}", bad.dtype());
     }
-    or_not_implemented(x.py(), Some(made(|| op.apply(&[&a, &b]))?))
+    op.apply(&[x, y])
 }
 
 macro_rules! operators {
@@ -108,8 +119,11 @@ macro_rules! operators {
             }
 
             fn __divmod__<'py>(slf: &Bound<'py, Self>, other: &Bound<'py, PyAny>) -> Object<'py> {
-                let whole = operator(Elementwise::floor_divide, slf.as_any(), other)?;
-                (whole, operator(Elementwise::remainder, slf.as_any(), other)?).into_bound_py_any(slf.py())
+                whole_and_rest(slf.as_any(), other)
+            }
+
+            fn __rdivmod__<'py>(slf: &Bound<'py, Self>, other: &Bound<'py, PyAny>) -> Object<'py> {
+                whole_and_rest(other, slf.as_any())
             }
 
             fn __neg__(&self, py: Python<'_>) -> PyResult<PyTensor> {
@@ -187,6 +201,9 @@ in_place! {
     __ifloordiv__ "//" |x, y| Elementwise::floor_divide.apply(&[x, y]);
     __imod__ "%" |x, y| Elementwise::remainder.apply(&[x, y]);
     __imatmul__ "@" matmul;
+    __iand__ "&" |x, y| truth(Elementwise::logical_and, "&", x, y);
+    __ior__ "|" |x, y| truth(Elementwise::logical_or, "|", x, y);
+    __ixor__ "^" |x, y| truth(Elementwise::logical_xor, "^", x, y);
 }
 
 #[pymethods]

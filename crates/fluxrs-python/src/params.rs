@@ -1,5 +1,7 @@
 //! Params, an ordered set of tensors by identity, and Grads, what `gradient` gives for one.
 
+use crate::convert::{beside, strong};
+use crate::error::DimensionMismatch;
 use crate::leaf;
 use crate::tensor::{PyTensor, zeros_of};
 use fluxrs::Tensor;
@@ -8,19 +10,21 @@ use fluxrs::leaf::Leaf;
 use fluxrs::shape::show;
 use pyo3::exceptions::{PyIndexError, PyKeyError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyIterator, PyList, PySlice, PyTuple};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use smallvec::SmallVec;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
-type Object<'py> = PyResult<Option<Bound<'py, PyAny>>>;
+/// The parameters behind the members of a Params.
+pub type Leaves = Arc<[Arc<Leaf>]>;
 
 /// `Params(xs)`: an ordered set of parameters by identity; what `gradient` takes and the optimisers hold.
 #[pyclass(frozen, module = "fluxrs", name = "Params", weakref, sequence)]
 pub struct PyParams {
     pub members: Vec<Py<PyAny>>,
     places: HashMap<usize, usize>,
+    /// Found when they are asked for first: the members never change.
+    leaves: OnceLock<Leaves>,
 }
 
 impl PyParams {
@@ -29,7 +33,10 @@ impl PyParams {
     }
 
     /// The leaves behind the members, or a TypeError naming the one that is none.
-    pub fn leaves(&self, py: Python<'_>, op: &str) -> PyResult<Vec<Arc<Leaf>>> {
+    pub fn leaves(&self, py: Python<'_>, op: &str) -> PyResult<Leaves> {
+        if let Some(known) = self.leaves.get() {
+            return Ok(known.clone());
+        }
         let leaf = |(i, x): (usize, &Py<PyAny>)| {
             let found = x.bind(py).cast::<PyTensor>().ok().and_then(|t| t.get().leaf().filter(|l| l.is_tracked()).cloned());
             found.ok_or_else(|| {
@@ -37,7 +44,8 @@ impl PyParams {
                 PyTypeError::new_err(format!("{op}: member {i} of Params is no parameter made by param: {text}"))
             })
         };
-        self.members.iter().enumerate().map(leaf).collect()
+        let leaves: Leaves = self.members.iter().enumerate().map(leaf).collect::<PyResult<_>>()?;
+        Ok(self.leaves.get_or_init(|| leaves).clone())
     }
 }
 
@@ -52,7 +60,7 @@ impl PyParams {
     #[new]
     #[pyo3(signature = (xs=None))]
     fn new(xs: Option<&Bound<'_, PyAny>>) -> PyResult<PyParams> {
-        let mut out = PyParams { members: Vec::new(), places: HashMap::new() };
+        let mut out = PyParams { members: Vec::new(), places: HashMap::new(), leaves: OnceLock::new() };
         let Some(xs) = xs else { return Ok(out) };
         if xs.is_instance_of::<PyTensor>() {
             return Err(PyTypeError::new_err("Params takes a list of parameters, as in Params([W, b]); got a tensor"));
@@ -106,34 +114,54 @@ impl PyParams {
     }
 }
 
-/// What a gradient found for each member of a Params: None where the loss did not reach it.
+/// What a gradient found for each member of a Params.
 pub struct Found {
-    leaves: Vec<Arc<Leaf>>,
-    grads: Vec<Option<Handle>>,
+    leaves: Leaves,
+    entries: Mutex<SmallVec<[Entry; 4]>>,
     /// The loss, which every step made of the gradients is guarded by: held, it is computed before what it needs is overwritten.
     _loss: Handle,
+}
+
+struct Entry {
+    /// None where the loss did not reach the parameter.
+    grad: Option<Handle>,
+    /// Its tensor, once somebody has asked for it.
+    object: Option<Py<PyTensor>>,
     /// Whether a step has used it up.
-    used: Vec<AtomicBool>,
+    used: bool,
 }
 
 /// Those that are alive, the latest last.
 static LIVING: Mutex<Vec<Weak<Found>>> = Mutex::new(Vec::new());
 
 impl Found {
-    pub fn new(loss: &Tensor, leaves: Vec<Arc<Leaf>>, grads: Vec<Option<Tensor>>) -> Arc<Found> {
-        let grads = grads.into_iter().map(|g| g.map(Handle::new)).collect();
-        let used = leaves.iter().map(|_| AtomicBool::new(false)).collect();
-        let found = Arc::new(Found { leaves, grads, _loss: Handle::new(loss.clone()), used });
+    pub fn new(loss: &Tensor, leaves: Leaves, grads: impl Iterator<Item = Option<Tensor>>) -> Arc<Found> {
+        let entry = |grad: Option<Tensor>| Entry { grad: grad.map(Handle::new), object: None, used: false };
+        let entries = Mutex::new(grads.map(entry).collect());
+        let found = Arc::new(Found { leaves, entries, _loss: Handle::new(loss.clone()) });
         let mut living = LIVING.lock().unwrap_or_else(|e| e.into_inner());
         living.retain(|w| w.strong_count() > 0);
         living.push(Arc::downgrade(&found));
         found
     }
 
-    /// The places of leaves that are all in it and that no step has used yet.
-    fn unused(&self, leaves: &[Arc<Leaf>]) -> Option<Vec<usize>> {
+    fn entries(&self) -> MutexGuard<'_, SmallVec<[Entry; 4]>> {
+        self.entries.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The gradients of leaves that are all in it and that no step has used yet; then one has.
+    fn take(&self, leaves: &[Arc<Leaf>]) -> Option<Vec<Option<Tensor>>> {
         let place = |leaf: &Arc<Leaf>| self.leaves.iter().position(|l| l.number() == leaf.number());
-        leaves.iter().map(|l| place(l).filter(|&i| !self.used[i].load(Ordering::Acquire))).collect()
+        let places: Vec<usize> = leaves.iter().map(place).collect::<Option<_>>()?;
+        let mut entries = self.entries();
+        if places.iter().any(|&i| entries[i].used) {
+            return None;
+        }
+        let mut take = |&i: &usize| {
+            entries[i].used = true;
+            entries[i].grad.as_ref().map(|h| h.tensor().clone())
+        };
+        Some(places.iter().map(&mut take).collect())
     }
 }
 
@@ -144,9 +172,7 @@ fn latest(leaves: &[Arc<Leaf>]) -> Option<Vec<Option<Tensor>>> {
         return Some(accumulated);
     }
     let living: Vec<Arc<Found>> = LIVING.lock().unwrap_or_else(|e| e.into_inner()).iter().filter_map(Weak::upgrade).collect();
-    let (found, places) = living.iter().rev().find_map(|f| f.unused(leaves).map(|places| (f, places)))?;
-    places.iter().for_each(|&i| found.used[i].store(true, Ordering::Release));
-    let grads: Vec<Option<Tensor>> = places.iter().map(|&i| found.grads[i].as_ref().map(|h| h.tensor().clone())).collect();
+    let grads = living.iter().rev().find_map(|found| found.take(leaves))?;
     grads.iter().any(Option::is_some).then_some(grads)
 }
 
@@ -180,36 +206,34 @@ fn take_gradients(py: Python<'_>, params: &Bound<'_, PyAny>) -> PyResult<Option<
 #[pyclass(frozen, module = "fluxrs", name = "Grads", weakref, mapping)]
 pub struct PyGrads {
     params: Py<PyParams>,
-    /// Made when they are asked for.
-    values: Vec<PyOnceLock<Py<PyTensor>>>,
     found: Arc<Found>,
 }
 
 impl PyGrads {
     pub fn new(params: Py<PyParams>, found: Arc<Found>) -> PyGrads {
-        let values = found.leaves.iter().map(|_| PyOnceLock::new()).collect();
-        PyGrads { params, values, found }
+        PyGrads { params, found }
     }
 
-    fn value<'py>(&self, py: Python<'py>, i: usize) -> PyResult<&Bound<'py, PyTensor>> {
-        let make = || {
-            let zeros = || zeros_of(&self.found.leaves[i].peek());
-            let grad = self.found.grads[i].as_ref().map_or_else(zeros, |h| h.tensor().clone());
-            Py::new(py, PyTensor::new(grad))
-        };
-        Ok(self.values[i].get_or_try_init(py, make)?.bind(py))
+    fn value(&self, py: Python<'_>, i: usize) -> PyResult<Py<PyTensor>> {
+        let mut entries = self.found.entries();
+        let entry = &mut entries[i];
+        if let Some(object) = &entry.object {
+            return Ok(object.clone_ref(py));
+        }
+        let grad = entry.grad.as_ref().map_or_else(|| zeros_of(&self.found.leaves[i].peek()), |h| h.tensor().clone());
+        let object = Py::new(py, PyTensor::new(grad))?;
+        entry.object = Some(object.clone_ref(py));
+        Ok(object)
     }
 
-    fn all<'py>(&self, py: Python<'py>) -> PyResult<Vec<&Bound<'py, PyTensor>>> {
-        (0..self.values.len()).map(|i| self.value(py, i)).collect()
+    fn all(&self, py: Python<'_>) -> PyResult<Vec<Py<PyTensor>>> {
+        (0..self.found.leaves.len()).map(|i| self.value(py, i)).collect()
     }
-}
 
-#[pymethods]
-impl PyGrads {
-    fn __getitem__(&self, py: Python<'_>, p: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
+    /// The place of a key, or the KeyError that says why it has none.
+    fn place(&self, p: &Bound<'_, PyAny>) -> PyResult<usize> {
         if let Some(i) = self.params.get().place(p) {
-            return Ok(self.value(py, i)?.clone().unbind());
+            return Ok(i);
         }
         let why = match p.cast::<PyTensor>() {
             Ok(t) => {
@@ -221,11 +245,39 @@ impl PyGrads {
         };
         Err(PyKeyError::new_err(why))
     }
+}
+
+#[pymethods]
+impl PyGrads {
+    fn __getitem__(&self, py: Python<'_>, p: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
+        self.value(py, self.place(p)?)
+    }
+
+    /// Replaces a gradient, for example by a clipped one; a step then takes that.
+    fn __setitem__(&self, py: Python<'_>, p: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let i = self.place(p)?;
+        let wanted = self.found.leaves[i].peek();
+        let new = beside("grads[p]", wanted.device(), value, strong(value)?)?;
+        if new.shape() != wanted.shape() {
+            let (want, got) = (show(wanted.shape()), show(new.shape()));
+            return Err(DimensionMismatch::new_err(format!(
+                "grads[p]: a parameter of shape {want} cannot have a gradient of shape {got}"
+            )));
+        }
+        let new = new.cast(wanted.dtype());
+        let object = Py::new(py, PyTensor::new(new.clone()))?;
+        let new = (Some(Handle::new(new)), Some(object));
+        let mut entries = self.found.entries();
+        let old = (std::mem::replace(&mut entries[i].grad, new.0), std::mem::replace(&mut entries[i].object, new.1));
+        drop(entries);
+        drop(old);
+        Ok(())
+    }
 
     #[pyo3(signature = (p, default=None))]
-    fn get<'py>(&self, p: &Bound<'py, PyAny>, default: Option<Bound<'py, PyAny>>) -> Object<'py> {
+    fn get<'py>(&self, p: &Bound<'py, PyAny>, default: Option<Bound<'py, PyAny>>) -> PyResult<Option<Bound<'py, PyAny>>> {
         match self.params.get().place(p) {
-            Some(i) => Ok(Some(self.value(p.py(), i)?.clone().into_any())),
+            Some(i) => Ok(Some(self.value(p.py(), i)?.into_bound(p.py()).into_any())),
             None => Ok(default),
         }
     }
@@ -235,7 +287,7 @@ impl PyGrads {
     }
 
     fn __len__(&self) -> usize {
-        self.values.len()
+        self.found.leaves.len()
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
@@ -255,15 +307,15 @@ impl PyGrads {
     /// Pairs of a parameter and its gradient.
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let pairs = self.params.get().members.iter().zip(self.all(py)?);
-        let pairs = pairs.map(|(p, g)| PyTuple::new(py, [p.bind(py), g.as_any()])).collect::<PyResult<Vec<_>>>()?;
+        let pairs = pairs.map(|(p, g)| PyTuple::new(py, [p.bind(py), g.bind(py).as_any()])).collect::<PyResult<Vec<_>>>()?;
         PyList::new(py, pairs)
     }
 
-    fn __repr__(&self) -> PyResult<String> {
+    fn __repr__(&self) -> String {
         let shapes: Vec<String> = self.found.leaves.iter().map(|l| show(l.peek().shape())).collect();
-        let unused = self.found.grads.iter().filter(|g| g.is_none()).count();
+        let unused = self.found.entries().iter().filter(|e| e.grad.is_none()).count();
         let note = if unused == 0 { String::new() } else { format!("; {unused} not used by the function") };
-        Ok(format!("Grads of {} parameters of shapes {}{note}", shapes.len(), shapes.join(", ")))
+        format!("Grads of {} parameters of shapes {}{note}", shapes.len(), shapes.join(", "))
     }
 }
 

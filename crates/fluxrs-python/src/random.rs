@@ -1,9 +1,10 @@
 //! Random tensors, all from one stream.
 
-use crate::convert::{Dt, argument, shape};
+use crate::convert::{Dt, argument, count, number, shape};
 use crate::tensor::{PyTensor, made};
 use fluxrs::DType;
 use fluxrs::ops::random;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -48,6 +49,9 @@ fn randint(low: i64, high: i64, shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -
 #[pyfunction]
 #[pyo3(signature = (p, *shape))]
 fn bernoulli(p: &Bound<'_, PyAny>, shape: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
+    if let Some(n) = number(p)?.map(|n| n.as_f64()).filter(|n| !(0.0..=1.0).contains(n)) {
+        return Err(PyValueError::new_err(format!("bernoulli: p is a probability, between 0 and 1, got {n}")));
+    }
     let p = argument(p)?;
     let shape = if shape.is_empty() { p.shape().into() } else { self::shape(shape, "bernoulli")? };
     made(|| random::bernoulli(&p, &shape))
@@ -55,7 +59,8 @@ fn bernoulli(p: &Bound<'_, PyAny>, shape: &Bound<'_, PyTuple>) -> PyResult<PyTen
 
 /// The numbers from 0 to n − 1 in random order.
 #[pyfunction]
-fn permutation(n: usize) -> PyResult<PyTensor> {
+fn permutation(n: isize) -> PyResult<PyTensor> {
+    let n = count("permutation: n", n)?;
     made(|| random::permutation(n))
 }
 

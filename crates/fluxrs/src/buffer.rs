@@ -3,12 +3,15 @@
 use crate::bail;
 use crate::dtype::{DType, Element};
 use crate::error::Result;
-use std::alloc::{Layout, alloc, dealloc};
+use std::alloc::{GlobalAlloc, Layout, System, alloc, dealloc};
 use std::any::Any;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 pub const ALIGN: usize = 64;
+/// From so many bytes on the system is asked: it refuses what it does not have, where a program's own allocator reserves addresses
+/// and lets the process be killed when they are used.
+const LARGE: usize = 64 << 20;
 
 /// A piece of host memory: our own, or somebody else's kept alive by `owner`.
 pub struct HostBuffer {
@@ -36,7 +39,7 @@ impl HostBuffer {
             bail!(Memory, "cannot get {bytes} bytes of memory: more than can be addressed");
         };
         // SAFETY: the layout has a nonzero size.
-        match NonNull::new(unsafe { alloc(layout) }) {
+        match NonNull::new(unsafe { if layout.size() < LARGE { alloc(layout) } else { System.alloc(layout) } }) {
             Some(ptr) => Ok(HostBuffer { ptr, bytes, owner: None }),
             None => bail!(Memory, "cannot get {bytes} bytes of memory; make the tensors or the batch smaller"),
         }
@@ -81,8 +84,9 @@ impl Drop for HostBuffer {
         if self.owner.is_none()
             && let Some(layout) = layout(self.bytes)
         {
-            // SAFETY: allocated in `new` with the same layout.
-            unsafe { dealloc(self.ptr.as_ptr(), layout) }
+            let ptr = self.ptr.as_ptr();
+            // SAFETY: allocated in `new` with the same layout, hence by the same allocator.
+            unsafe { if layout.size() < LARGE { dealloc(ptr, layout) } else { System.dealloc(ptr, layout) } }
         }
     }
 }

@@ -57,6 +57,8 @@ pub struct Queue {
 pub struct Update {
     pub leaf: Arc<Leaf>,
     pub value: Tensor,
+    /// Whether it took the gradient away.
+    spends: bool,
     spent: Spent,
 }
 
@@ -196,10 +198,15 @@ impl Leaf {
     }
 
     pub fn set_grad(&self, grad: Option<Tensor>) -> Result<()> {
+        self.put_grad(grad, vec![])
+    }
+
+    fn put_grad(&self, grad: Option<Tensor>, before: Vec<(Tensor, Option<Tensor>)>) -> Result<()> {
         if let Some(g) = &grad {
             self.check("grad", g)?;
         }
-        let new = Grad { total: grad.map(Handle::new), ..Grad::default() };
+        let calls = before.len();
+        let new = Grad { total: grad.map(Handle::new), before, calls };
         let old = self.grad.set(&mut graph::lock(), new);
         drop(old);
         Ok(())
@@ -269,7 +276,7 @@ impl Leaf {
 
     /// Puts a gradient back that an update took which came to nothing, unless there is a newer one.
     pub(crate) fn restore_grad(&self, g: &mut Graph, update: &Update) {
-        if self.grad.get(g).total.is_none() {
+        if update.spends && self.grad.get(g).total.is_none() {
             let Spent { total, before } = update.spent.clone();
             let calls = before.len();
             self.grad.set(g, Grad { total: total.map(Handle::new), before, calls });
@@ -283,6 +290,9 @@ impl Leaf {
             let value = new.0.value.get(g).clone();
             old.0.value.set(g, value);
             self.current.set(g, old.clone());
+        }
+        if !update.spends {
+            return Grad::default();
         }
         let gone = self.grad.set(g, Grad::default());
         self.restore_grad(g, update);
@@ -345,10 +355,10 @@ fn update_from(leaf: &Arc<Leaf>, now: &Handle, delta: &Tensor) -> Result<bool> {
     let now = now.tensor();
     let delta = if delta.is_number() { delta.clone() } else { delta.cast(now.dtype()) };
     let new = graph::no_grad(|| crate::ops::Elementwise::add.apply(&[now, &delta]))?;
-    Ok(push(leaf, new, Some(now)))
+    Ok(push(leaf, new, Some(now), true))
 }
 
-/// Queues p ← value.
+/// Queues p ← value; the gradient stays.
 pub fn assign(leaf: &Arc<Leaf>, value: &Tensor) -> Result<()> {
     queue_made_of(leaf, |now| {
         leaf.check("assign", value)?;
@@ -362,7 +372,7 @@ fn queue_made_of(leaf: &Arc<Leaf>, make: impl Fn(&Tensor) -> Result<Tensor>) -> 
     loop {
         let now = leaf.held()?;
         let new = graph::no_grad(|| make(now.tensor()))?;
-        if push(leaf, new, Some(now.tensor())) {
+        if push(leaf, new, Some(now.tensor()), false) {
             return Ok(());
         }
     }
@@ -370,20 +380,20 @@ fn queue_made_of(leaf: &Arc<Leaf>, make: impl Fn(&Tensor) -> Result<Tensor>) -> 
 
 /// Queues p ← value, a result made of p for this purpose.
 pub(crate) fn replace(leaf: &Arc<Leaf>, value: Tensor) -> Result<()> {
-    push(leaf, value, None);
+    push(leaf, value, None, true);
     Ok(())
 }
 
-/// Queues a value; not if it was made of another one than the leaf now has.
-fn push(leaf: &Arc<Leaf>, value: Tensor, made_of: Option<&Tensor>) -> bool {
+/// Queues a value, which takes the gradient away if it `spends` it; not if it was made of another one than the leaf now has.
+fn push(leaf: &Arc<Leaf>, value: Tensor, made_of: Option<&Tensor>, spends: bool) -> bool {
     let queue = QUEUE.with(Arc::clone);
     let mut g = graph::lock();
     if made_of.is_some_and(|now| leaf.queue.get(&g).is_some() || !leaf.current.get(&g).ptr_eq(now)) {
         return false;
     }
-    let grad = leaf.grad.set(&mut g, Grad::default());
+    let grad = if spends { leaf.grad.set(&mut g, Grad::default()) } else { Grad::default() };
     let spent = Spent { total: grad.total.as_ref().map(|t| t.tensor().clone()), before: grad.before };
-    queue.updates.lock().unwrap_or_else(|e| e.into_inner()).push(Update { leaf: leaf.clone(), value, spent });
+    queue.updates.lock().unwrap_or_else(|e| e.into_inner()).push(Update { leaf: leaf.clone(), value, spends, spent });
     leaf.queue.set(&mut g, Some(queue));
     leaf.queued.store(true, Ordering::Release);
     drop(g);
@@ -462,6 +472,27 @@ pub fn back(y: &Tensor, seed: Option<&Tensor>) -> Result<usize> {
         }
     }
     Ok(leaves.len())
+}
+
+/// Gradients made of all those that the leaves have, by a common norm for example: what a bad loss has spoilt is undone in all.
+pub fn replace_grads(leaves: &[Arc<Leaf>], grads: Vec<Tensor>) -> Result<()> {
+    let now: Vec<Grad> = leaves.iter().map(|l| l.grad.get(&graph::lock()).clone()).collect();
+    let mut losses: Vec<&Tensor> = Vec::new();
+    for (loss, _) in now.iter().flat_map(|g| &g.before) {
+        if !losses.iter().any(|l| l.ptr_eq(loss)) {
+            losses.push(loss);
+        }
+    }
+    for ((leaf, old), grad) in leaves.iter().zip(&now).zip(grads) {
+        let mut before = old.before.clone();
+        for &loss in &losses {
+            if !before.iter().any(|(l, _)| l.ptr_eq(loss)) {
+                before.push((loss.clone(), old.total.as_ref().map(|t| t.tensor().clone())));
+            }
+        }
+        leaf.put_grad(Some(grad), before)?;
+    }
+    Ok(())
 }
 
 /// Takes back what `back` of this loss, and those after it, added to the gradients of its leaves.

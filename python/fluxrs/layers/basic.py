@@ -32,10 +32,9 @@ class Chain:
     """
 
     def __init__(self, *layers: Layer) -> None:
-        for i, layer in enumerate(layers):
-            if not callable(layer):
-                raise TypeError(f"Chain: layer {i} is {layer!r}, which cannot be called")
-        self.layers: list[Layer] = list(layers)
+        self.layers: list[Layer] = []
+        for layer in layers:
+            self.append(layer)
 
     def __call__(self, x: Any) -> Any:
         i = 0
@@ -63,7 +62,13 @@ class Chain:
     @overload
     def __getitem__(self, i: int) -> Any: ...
     def __getitem__(self, i: int | slice) -> Any:
-        return Chain(*self.layers[i]) if isinstance(i, slice) else self.layers[i]
+        if isinstance(i, slice):
+            return Chain(*self.layers[i])
+        try:
+            return self.layers[i]
+        except (IndexError, TypeError):
+            kind = IndexError if hasattr(i, "__index__") else TypeError
+            raise kind(f"Chain: index {i!r} into a chain of {len(self)} layers") from None
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -73,6 +78,8 @@ class Chain:
 
     def append(self, layer: Layer) -> None:
         """Add a layer at the end."""
+        if not callable(layer):
+            raise TypeError(f"Chain: layer {len(self)} is {layer!r}, which cannot be called")
         self.layers.append(layer)
 
     def __repr__(self) -> str:
@@ -104,6 +111,8 @@ def activations(c: Chain, x: Any) -> list[Any]:
     >>> activations(Chain(lambda x: x**2, lambda x: x + 1), 5)
     [25, 26]
     """
+    if not isinstance(c, Chain):
+        raise TypeError(f"activations takes a Chain and its input, got {c!r}")
     return list(c.outputs(x))
 
 
@@ -111,8 +120,7 @@ def like(x: Any, W: Tensor) -> Any:
     """`x` as a tensor in the dtype of the weights `W`."""
     if isinstance(x, OneHot):
         return x
-    if not isinstance(x, Tensor):
-        x = tensor_of(x, W)
+    x = tensor_of(x, W)
     if x.dtype != W.dtype:
         return x.astype(W.dtype)
     return x
@@ -150,9 +158,14 @@ class Dense:
     ) -> None:
         if np.ndim(in_or_W) == 0:
             n_in, n_out = whole("Dense", in_or_W), whole("Dense", out_or_b)
-            self.W, self.b = param(initW(n_out, n_in)), param(initb(n_out))
+            self.W = made("Dense", "initW", initW, n_out, n_in)
+            self.b = made("Dense", "initb", initb, n_out)
         else:
             self.W, self.b = _kept(in_or_W), _kept(out_or_b)
+            if self.W.ndim != 2 or self.b.shape not in ((), self.W.shape[:1]):
+                raise DimensionMismatch(
+                    f"Dense(W, b): W is (out, in) and b is (out,), got shapes {self.W.shape} and {self.b.shape}"
+                )
         if not callable(σ):
             raise TypeError(f"Dense: the activation σ is {σ!r}, which cannot be called")
         self.σ = σ
@@ -163,7 +176,7 @@ class Dense:
             W = self.W
             x = like(x, W)
             if not x.shape or x.shape[-1] != W.shape[1]:
-                raise _wrong_input(self, W.shape[1], x.shape)
+                raise wrong_input(self, W.shape[1], x.shape)
             z = x @ W.T + self.b
         y: Tensor = self.σ(z)
         return y
@@ -190,17 +203,28 @@ class Diagonal:
 
     def __init__(self, n: int, /, *, initα: Init = ones, initβ: Init = zeros) -> None:
         n = whole("Diagonal", n)
-        self.α, self.β = param(initα(n)), param(initβ(n))
+        self.α = made("Diagonal", "initα", initα, n)
+        self.β = made("Diagonal", "initβ", initβ, n)
 
     def __call__(self, x: Any) -> Tensor:
         t: Tensor = like(x, self.α)
         n = len(self.α)
         if t.shape and t.shape[-1] not in (1, n):
-            raise _wrong_input(self, n, t.shape)
+            raise wrong_input(self, n, t.shape)
         return self.α * t + self.β
 
     def __repr__(self) -> str:
         return f"Diagonal({len(self.α)})"
+
+
+def made(layer: str, name: str, init: Any, *dims: int) -> Tensor:
+    """The parameter that an initialiser makes, checked."""
+    if not callable(init):
+        raise TypeError(f"{layer}: {name} is {init!r}, which cannot be called")
+    p = param(init(*dims))
+    if p.shape != dims:
+        raise DimensionMismatch(f"{layer}: {name} made an array of shape {p.shape} for {dims}")
+    return p
 
 
 def whole(layer: str, n: Any) -> int:
@@ -216,5 +240,6 @@ def _kept(x: Any) -> Tensor:
     return x if isinstance(x, Tensor) else tensor(x)
 
 
-def _wrong_input(layer: Layer, n: int, shape: tuple[int, ...]) -> DimensionMismatch:
+def wrong_input(layer: Layer, n: int, shape: tuple[int, ...]) -> DimensionMismatch:
+    """The error for an input whose last axis does not fit."""
     return DimensionMismatch(f"{layer!r} takes an input whose last axis is {n}, got shape {shape}")

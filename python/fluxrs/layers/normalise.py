@@ -10,7 +10,6 @@ from .._core import (
     data,
     mean,
     ones,
-    param,
     rand_like,
     sqrt,
     state,
@@ -22,7 +21,7 @@ from ..checkpointing import mode
 from ..names import keywords
 from ..onehot import tensor_of
 from ..treelike import prefor, treelike
-from .basic import Diagonal, Init, Layer, like, whole
+from .basic import Diagonal, Init, Layer, like, made, whole, wrong_input
 from .stateless import normalise
 
 M = TypeVar("M")
@@ -62,6 +61,8 @@ class Dropout:
     """
 
     def __init__(self, p: float, /) -> None:
+        if not hasattr(p, "__float__"):
+            raise TypeError(f"Dropout: p is a probability, between 0 and 1, got {p!r}")
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout: p is a probability, between 0 and 1, got {p!r}")
         self.p = p
@@ -92,11 +93,14 @@ class LayerNorm:
     """
 
     def __init__(self, n: int, /, *, ϵ: float = 1e-8) -> None:
-        self.diag = Diagonal(n)
+        self.diag = Diagonal(whole("LayerNorm", n))
         self.ϵ = ϵ
 
     def __call__(self, x: Any) -> Tensor:
-        return self.diag(normalise(like(x, self.diag.α), ϵ=self.ϵ))
+        x, n = like(x, self.diag.α), len(self.diag.α)
+        if x.shape[-1:] != (n,):
+            raise wrong_input(self, n, x.shape)
+        return self.diag(normalise(x, ϵ=self.ϵ))
 
     def __repr__(self) -> str:
         return f"LayerNorm({len(self.diag.α)})"
@@ -133,8 +137,10 @@ class BatchNorm:
         momentum: float = 0.1,
     ) -> None:
         n = whole("BatchNorm", channels)
+        if not callable(σ):
+            raise TypeError(f"BatchNorm: the activation σ is {σ!r}, which cannot be called")
         self.σ = σ
-        self.β, self.γ = param(initβ(n)), param(initγ(n))
+        self.β, self.γ = made("BatchNorm", "initβ", initβ, n), made("BatchNorm", "initγ", initγ, n)
         self.μ, self.var = state(zeros(n)), state(ones(n))
         self.ϵ, self.momentum = ϵ, momentum
         self.active = True

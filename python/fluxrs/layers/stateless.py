@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
+import numpy as np
+
 from .. import _core
 from .._core import DimensionMismatch, Tensor, log, logsoftmax, mean, sqrt, where
 from ..activations import logsigmoid
@@ -36,7 +38,7 @@ def crossentropy(ŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
     0.2877
     """
     ŷ, y = _pair("crossentropy", ŷ, y)
-    return -_core.sum(_ylog(y, ŷ) * weight) / _samples(y)
+    return -_core.sum(_ylog(y, ŷ) * _fitting("crossentropy", weight, y)) / _samples(y)
 
 
 @keywords
@@ -49,7 +51,7 @@ def logitcrossentropy(logŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
     logŷ, y = _pair("logitcrossentropy", logŷ, y)
     logp = logsoftmax(logŷ)
     logp = where((y == 0) & (logp == -inf), 0.0, logp)
-    return -_core.sum(y * logp * weight) / _samples(y)
+    return -_core.sum(y * logp * _fitting("logitcrossentropy", weight, y)) / _samples(y)
 
 
 @keywords
@@ -104,11 +106,24 @@ def _samples(y: Tensor) -> int:
     return max(y.size // y.shape[-1], 1) if y.ndim and y.shape[-1] else 1
 
 
+def _fitting(loss: str, weight: Any, y: Tensor) -> Any:
+    """The weight, if it broadcasts to the target."""
+    if isinstance(weight, (int, float)):
+        return weight
+    shape = np.shape(weight)
+    lengths = zip(reversed(shape), reversed(y.shape), strict=False)
+    if len(shape) > y.ndim or any(n not in (1, m) for n, m in lengths):
+        raise DimensionMismatch(
+            f"{loss}: weight has shape {shape}, which does not broadcast to the target's {y.shape}"
+        )
+    return weight
+
+
 def _pair(loss: str, ŷ: Any, y: Any) -> tuple[Tensor, Tensor]:
-    a = tensor_of(ŷ)
+    a = tensor_of(ŷ, y)
     b = tensor_of(y, a)
     if a.shape != b.shape:
-        labels = b.ndim == a.ndim - 1 and loss.endswith("crossentropy")
+        labels = b.ndim == a.ndim - 1 and not loss.endswith("binarycrossentropy") and loss != "mse"
         hint = "; for labels, onehotbatch(y, labels) gives what it takes" if labels else ""
         raise DimensionMismatch(
             f"{loss}: the prediction has shape {a.shape} and the target {b.shape}; they must be equal{hint}"

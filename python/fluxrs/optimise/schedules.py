@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from .step import Optimiser
 
@@ -16,6 +17,7 @@ def exponential(η: float, factor: float, every: int = 1) -> Schedule:
     >>> exponential(0.1, 0.5, every=10)(25)
     0.025
     """
+    _check_count("exponential", "every", every)
     return lambda t: η * factor ** (t // every)
 
 
@@ -25,6 +27,7 @@ def cosine(η: float, steps: int, end: float = 0.0) -> Schedule:
     >>> cosine(0.1, 100)(50)
     0.05
     """
+    _check_count("cosine", "steps", steps)
 
     def rate(t: int) -> float:
         return end + (η - end) * (1 + math.cos(math.pi * min(t / steps, 1))) / 2
@@ -41,6 +44,11 @@ def warmup(steps: int, schedule: Schedule) -> Schedule:
     return lambda t: schedule(0) * t / steps if t < steps else schedule(t - steps)
 
 
+def _check_count(schedule: str, name: str, n: Any) -> None:
+    if not n > 0:
+        raise ValueError(f"{schedule}: {name} is a number of steps above 0, got {n!r}")
+
+
 def anneal(opt: Optimiser, schedule: Schedule) -> Callable[[], None]:
     """`anneal(opt, schedule)`: a callback for `train` that sets `opt.η` after every step.
 
@@ -52,6 +60,10 @@ def anneal(opt: Optimiser, schedule: Schedule) -> Callable[[], None]:
     >>> opt.η
     0.2
     """
+    if not isinstance(opt, Optimiser) or not callable(schedule):
+        raise TypeError(
+            f"anneal takes an optimiser and a schedule, as in anneal(opt, cosine(0.1, 1000)); got {opt!r} and {schedule!r}"
+        )
 
     def callback() -> None:
         opt.η = schedule(opt.t)

@@ -11,6 +11,8 @@ from .. import _core
 from .._core import DimensionMismatch, Params, Tensor, data, isleaf, istracked, tensor, update
 from ..treelike import treelike
 
+_OWN = ("params", "state", "t")
+
 
 @treelike
 class Optimiser:
@@ -33,6 +35,8 @@ class Optimiser:
 
     def __init__(self, params: Any, **hyper: Any) -> None:
         self.params = _checked(type(self).__name__, params)
+        if self.core:
+            _check_numbers(type(self).__name__, hyper)
         for name, value in hyper.items():
             setattr(self, name, value)
         self.t = 0
@@ -58,9 +62,13 @@ class Optimiser:
         if self.core:
             t = self.t + 1
             hyper = (self.η, self.ρ, self.β1, self.β2, self.ϵ, self.decay, self.couple, t)
-            _core.step(self.core, hyper, self.params, δs, self.state)
+            try:
+                _core.step(self.core, hyper, self.params, δs, self.state)
+            except TypeError:
+                _check_numbers(type(self).__name__, vars(self), skip=_OWN)
+                raise
             return
-        steps = [self.rule(*args) for args in self._arguments(δs)]
+        steps = [self._ruled(*args) for args in self._arguments(δs)]
         for p, state, (Δ, *new) in zip(self.params, self.state, steps, strict=True):
             for s, value in zip(state, new, strict=True):
                 s.data = value
@@ -70,13 +78,19 @@ class Optimiser:
         for p, δ, state in zip(self.params, δs, self.state, strict=True):
             yield data(p), data(p) * 0 if δ is None else tensor(δ), *map(data, state)
 
+    def _ruled(self, *args: Any) -> tuple[Any, ...]:
+        given = self.rule(*args)
+        if not isinstance(given, tuple) or len(given) != 1 + len(self.slots):
+            wanted = ", ".join(("Δ", *self.slots))
+            raise TypeError(f"{type(self).__name__}.rule returns a tuple ({wanted}), got {given!r}")
+        return given
+
     def rule(self, p: Tensor, δ: Tensor, *state: Tensor) -> tuple[Any, ...]:
         """What is added to `p`, then the new state. `self.t` steps were taken before."""
         raise NotImplementedError(f"{type(self).__name__} has no rule(p, δ, *state)")
 
     def __repr__(self) -> str:
-        own = ("params", "state", "t")
-        hyper = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k not in own)
+        hyper = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k not in _OWN)
         return f"{type(self).__name__}({len(self.params)} parameters, {hyper})"
 
 
@@ -95,6 +109,12 @@ def _checked(name: str, params: Any) -> Params:
     if len(Params(ps)) != len(ps):
         raise ValueError(f"{name}: the list holds a parameter twice")
     return Params(ps)
+
+
+def _check_numbers(name: str, hyper: Mapping[str, Any], skip: tuple[str, ...] = ()) -> None:
+    for k, v in hyper.items():
+        if k not in skip and not hasattr(v, "__float__") and not hasattr(v, "__index__"):
+            raise TypeError(f"{name}: {k} is a number, got {v!r}")
 
 
 def _accumulated(opt: Optimiser) -> Sequence[Any]:

@@ -7,10 +7,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from types import MethodType
 from typing import Any
 
 from .. import _core
-from .._core import Params, Tensor, back, clip, minimum, sqrt
+from .._core import Grads, Params, Tensor, back, clip, grad, minimum, sqrt, tensor
 from ..names import keywords
 from .step import Optimiser
 
@@ -51,6 +52,7 @@ def train(
     >>> train(lambda x, y: fluxrs.mse(m(x), y), data, fluxrs.SGD(fluxrs.params(m), 0.1))
     """
     opts, cbs = _check((loss, data, opt, *more), cb)
+    _core.commit()  # what was queued before is no part of the first step
     try:
         for item in _bar(data, progress):
             _step(loss, item, opts)
@@ -65,11 +67,14 @@ def train(
 
 def _step(loss: Callable[..., Any], item: Any, opts: list[Callback]) -> None:
     l = loss(*item) if isinstance(item, (tuple, list)) else loss(item)
+    before = _core.queued()
     try:
         back(l)
         for f in opts:
             f()
+        _core.commit()  # what a hand-written `opt` has queued belongs to this step
     except BaseException:
+        _core.discard(before)
         _core.drop_gradients(l)
         raise
 
@@ -78,7 +83,8 @@ def _check(given: tuple[Any, ...], cb: Any) -> tuple[list[Callback], list[Callba
     loss, data, opt = given[:3]
     opts, cbs = _functions(opt), _functions(cb)
     misplaced = isinstance(loss, Optimiser) or isinstance(data, (Params, Optimiser))
-    fits = callable(loss) and isinstance(data, Iterable) and all(map(callable, opts))
+    steps = all(callable(f) and not isinstance(f, type) for f in opts)
+    fits = callable(loss) and isinstance(data, Iterable) and steps
     if len(given) > 3 or misplaced or not fits:
         got = ", ".join(type(a).__name__ for a in given)
         raise TypeError(
@@ -110,6 +116,8 @@ def epochs(n: int) -> Iterator[int]:
     hello
     hello
     """
+    if not hasattr(n, "__index__"):
+        raise TypeError(f"epochs: how many is a whole number, got {n!r}")
     for epoch in range(1, n + 1):
         print(f"Epoch {epoch}", file=sys.stderr)
         yield epoch
@@ -131,8 +139,12 @@ def throttle(
     >>> f("once"); f("once")
     once
     """
-    if timeout is None:
+    if timeout is None and not callable(f):
         return lambda g: throttle(g, f, leading=leading, trailing=trailing)
+    if timeout is None or not callable(f) or not hasattr(timeout, "__float__"):
+        raise TypeError(
+            f"throttle takes a function and a number of seconds, as in throttle(f, 30); got {f!r} and {timeout!r}"
+        )
     return Throttled(f, timeout, leading, trailing)
 
 
@@ -163,6 +175,10 @@ class Throttled:
                 _calls().append(self)
         return self.result
 
+    def __get__(self, obj: Any, cls: Any = None) -> Any:
+        """As a method: one period for all objects of the class."""
+        return self if obj is None else MethodType(self, obj)
+
     def run_later(self) -> None:
         """Run the call that was kept, if this thread made it; it opens a new period."""
         if self.later is None or self.later[0] != threading.get_ident():
@@ -185,9 +201,10 @@ def _run_trailing() -> None:
         calls.pop(0).run_later()
 
 
-def clipnorm(ps: Iterable[Tensor], c: float) -> Tensor:
-    """`clipnorm(ps, c)`: scale the `.grad`s so that their common norm is at most `c`.
+def clipnorm(ps: Any, c: float) -> Tensor:
+    """`clipnorm(ps, c)`: scale the gradients so that their common norm is at most `c`.
 
+    `ps` is parameters, for what `back` left in their `.grad`, or what `gradient(f, ps)` gave.
     Returns the norm as it was. In `train`: `opt=[lambda: clipnorm(ps, 1.0), opt]`.
 
     >>> import fluxrs
@@ -198,24 +215,52 @@ def clipnorm(ps: Iterable[Tensor], c: float) -> Tensor:
     >>> [round(g, 4) for g in p.grad.tolist()]
     [0.6, 0.8]
     """
-    ps = list(ps)
-    squares = [_core.sum(p.grad**2) for p in ps]
-    norm = sqrt(functools.reduce(lambda a, b: a + b, squares))
+    ps, gs = _gradients("clipnorm", ps, c)
+    if not gs:
+        return tensor(0.0)
+    norm = sqrt(functools.reduce(lambda a, b: a + b, [_core.sum(g**2) for g in gs]))
     scale = minimum(1.0, c / (norm + 1e-12))
-    for p in ps:
-        p.grad = p.grad * scale
+    _put(ps, [g * scale for g in gs])
     return norm
 
 
-def clipvalue(ps: Iterable[Tensor], c: float) -> None:
-    """`clipvalue(ps, c)`: every element of the `.grad`s between −c and c.
+def clipvalue(ps: Any, c: float) -> None:
+    """`clipvalue(ps, c)`: every element of the gradients between −c and c.
+
+    `ps` is parameters, for what `back` left in their `.grad`, or what `gradient(f, ps)` gave.
 
     >>> import fluxrs
     >>> p = fluxrs.param([3.0, -0.5])
-    >>> fluxrs.back((p**2).sum() / 2)
-    >>> clipvalue([p], 1.0)
-    >>> p.grad.tolist()
+    >>> grads = fluxrs.gradient(lambda: (p**2).sum() / 2, fluxrs.Params([p]))
+    >>> clipvalue(grads, 1.0)
+    >>> grads[p].tolist()
     [1.0, -0.5]
     """
-    for p in ps:
-        p.grad = clip(p.grad, -c, c)
+    ps, gs = _gradients("clipvalue", ps, c)
+    _put(ps, [clip(g, -c, c) for g in gs])
+
+
+def _gradients(op: str, ps: Any, c: Any) -> tuple[Any, list[Tensor]]:
+    """The parameters, or the Grads, and the gradients to clip."""
+    if not hasattr(c, "__float__"):
+        raise TypeError(f"{op}: the bound c is a number, got {c!r}")
+    if not c >= 0:
+        raise ValueError(f"{op}: the bound c is not negative, got {c!r}")
+    if isinstance(ps, Grads):
+        return ps, list(ps.values())
+    listed = isinstance(ps, Iterable) and not isinstance(ps, Tensor)
+    ps = list(ps) if listed else ps
+    gs: list[Any] = [grad(p) for p in ps] if listed else [None]
+    if any(g is None for g in gs):
+        raise TypeError(
+            f"{op} takes parameters made by `param`, as in {op}(params(m), c), or what gradient(f, ps) gave; got {ps!r}"
+        )
+    return ps, gs
+
+
+def _put(ps: Any, gs: list[Tensor]) -> None:
+    if not isinstance(ps, Grads):
+        _core.replace_gradients(ps, gs)
+        return
+    for p, g in zip(ps, gs, strict=True):
+        ps[p] = g

@@ -87,7 +87,7 @@ pub fn arange(start: Number, stop: Number, step: Number, dtype: DType) -> Result
             let span = if s > 0 { b - a } else { a - b };
             ((span.max(0) + s.abs() - 1) / s.abs()) as f64
         }
-        _ => ((stop.as_f64() - start.as_f64()) / step.as_f64()).ceil().max(0.0),
+        _ => ((stop.as_f64() - start.as_f64()) / step.as_f64()).ceil(),
     };
     if !n.is_finite() || n > isize::MAX as f64 / 8.0 {
         bail!(Value, "arange: from {} to {} is no finite number of steps of {}", start.as_f64(), stop.as_f64(), step.as_f64());

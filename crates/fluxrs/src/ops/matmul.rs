@@ -60,7 +60,14 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         return Ok(product(&a.reshape_to(&[rows, k]), &b).reshape_to(&shape));
     }
     let m = a.shape()[a.ndim() - 2];
-    let lead = shape::broadcast("matmul", &a.shape()[..a.ndim() - 2], &b.shape()[..b.ndim() - 2])?;
+    let Ok(lead) = shape::broadcast("matmul", &a.shape()[..a.ndim() - 2], &b.shape()[..b.ndim() - 2]) else {
+        bail!(
+            Shape,
+            "matmul: shapes {} and {} do not fit: all axes but the last two must be equal or 1",
+            show(a.shape()),
+            show(b.shape())
+        );
+    };
     let full = |r: usize, c: usize| -> Shape { lead.iter().copied().chain([r, c]).collect() };
     Ok(product(&a.broadcast_shape(&full(m, k)), &b.broadcast_shape(&full(k, n))))
 }

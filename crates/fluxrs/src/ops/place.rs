@@ -56,7 +56,10 @@ pub fn concatenate(xs: &[Tensor], axis: isize) -> Result<Tensor> {
     let mut shape = Shape::from(xs[0].shape());
     shape[axis] = 0;
     for x in xs {
-        let same = x.ndim() == ndim && (0..ndim).all(|a| a == axis || x.shape()[a] == shape[a]);
+        if x.ndim() != ndim {
+            bail!(Shape, "concatenate: shapes {} and {} differ in their number of axes", show(xs[0].shape()), show(x.shape()));
+        }
+        let same = (0..ndim).all(|a| a == axis || x.shape()[a] == shape[a]);
         if !same {
             bail!(
                 Shape,
@@ -85,6 +88,7 @@ pub fn stack(xs: &[Tensor], axis: isize) -> Result<Tensor> {
     if let Some(x) = xs.iter().find(|x| x.shape() != xs[0].shape()) {
         bail!(Shape, "stack: shapes {} and {} differ", show(xs[0].shape()), show(x.shape()));
     }
+    let axis = shape::axis("stack", axis, xs[0].ndim() + 1)? as isize;
     let wide: Vec<Tensor> = xs.iter().map(|x| x.expand_dims(&[axis])).collect::<Result<_>>()?;
     concatenate(&wide, axis)
 }

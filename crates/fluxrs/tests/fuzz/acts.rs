@@ -167,7 +167,7 @@ fn update(w: &mut World, r: &mut Random) {
     let value = w.meaning(&delta).map(|d| reference::sum(&w.params[p].value, &d));
     let leaf = Arc::clone(&w.params[p].leaf);
     leaf::update(&leaf, &delta).expect("shapes fit, and nothing waits");
-    w.enqueue(p, value, origin.guards, origin.stale);
+    w.enqueue(p, value, origin.guards, origin.stale, true);
 }
 
 fn assign(w: &mut World, r: &mut Random) {
@@ -183,7 +183,7 @@ fn assign(w: &mut World, r: &mut Random) {
     let value = w.meaning(&value);
     let leaf = Arc::clone(&w.params[p].leaf);
     leaf::assign(&leaf, &x).expect("shapes fit, and nothing waits");
-    w.enqueue(p, value, origin.guards, origin.stale);
+    w.enqueue(p, value, origin.guards, origin.stale, false);
 }
 
 fn finite(v: &Var) -> bool {
@@ -314,7 +314,7 @@ fn step(w: &mut World, r: &mut Random) {
         let value = w.meaning(&delta).map(|d| reference::sum(&w.params[p].value, &d));
         let leaf = Arc::clone(&w.params[p].leaf);
         leaf::update(&leaf, &delta).expect("shapes fit, and nothing waits");
-        w.enqueue(p, value, origin.guards.clone(), origin.stale);
+        w.enqueue(p, value, origin.guards.clone(), origin.stale, true);
     }
     if r.coin() {
         drop(grads);

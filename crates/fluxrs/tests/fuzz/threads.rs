@@ -40,7 +40,7 @@ pub fn update_elsewhere(w: &mut World, r: &mut Random) {
             leaf::flush().expect("nothing here can fail");
         }
     });
-    w.enqueue(p, value, BTreeSet::new(), false);
+    w.enqueue(p, value, BTreeSet::new(), false, true);
     let result = if ask { leaf.held().map(drop) } else { elsewhere(|| leaf.held().map(drop)) };
     w.settle(result);
 }
@@ -84,6 +84,6 @@ pub fn race(w: &mut World, r: &mut Random) {
         first += at.expect("a value was seen that the parameter never had");
     }
     let last = values.pop().expect("one a step");
-    w.enqueue(p, Ok(last), BTreeSet::new(), false);
+    w.enqueue(p, Ok(last), BTreeSet::new(), false, true);
     w.settle(leaf.held().map(drop));
 }

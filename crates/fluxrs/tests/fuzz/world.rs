@@ -52,7 +52,8 @@ pub struct Waiting {
     pub value: Result<Array>,
     pub guards: BTreeSet<usize>,
     pub stale: bool,
-    grad: SavedGrad,
+    /// None if it is an assignment, which leaves the gradient.
+    grad: Option<SavedGrad>,
 }
 
 /// What may go wrong now because the program asked for it.
@@ -257,8 +258,9 @@ impl World {
                 continue;
             }
             // The gradient is as it was before the update, but for what a bad loss put there.
-            let (grad, before, guards, stale, broken) = w.grad;
-            if p.grad.is_none() {
+            if p.grad.is_none()
+                && let Some((grad, before, guards, stale, broken)) = w.grad
+            {
                 (p.grad, p.before, p.grad_guards, p.grad_stale, p.grad_broken) = (grad, before, guards, stale, broken);
             }
             if matches!(result, Err(Error::BadLoss(_)))
@@ -271,15 +273,18 @@ impl World {
         self.check_params();
     }
 
-    pub fn enqueue(&mut self, p: usize, value: Result<Array>, guards: BTreeSet<usize>, stale: bool) {
+    pub fn enqueue(&mut self, p: usize, value: Result<Array>, guards: BTreeSet<usize>, stale: bool, spends: bool) {
         let param = &mut self.params[p];
-        let grad = (
-            param.grad.take(),
-            std::mem::take(&mut param.before),
-            std::mem::take(&mut param.grad_guards),
-            std::mem::take(&mut param.grad_stale),
-            std::mem::take(&mut param.grad_broken),
-        );
+        let take = || {
+            (
+                param.grad.take(),
+                std::mem::take(&mut param.before),
+                std::mem::take(&mut param.grad_guards),
+                std::mem::take(&mut param.grad_stale),
+                std::mem::take(&mut param.grad_broken),
+            )
+        };
+        let grad = spends.then(take);
         self.queue.push(Waiting { param: p, value, guards, stale, grad });
     }
 
