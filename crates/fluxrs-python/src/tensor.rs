@@ -139,6 +139,14 @@ impl PyTensor {
     }
 }
 
+/// The node behind an object, if it is the result of an op.
+pub fn result<'a>(x: &'a Bound<'_, PyAny>) -> Option<&'a Tensor> {
+    match &x.cast::<PyTensor>().ok()?.get().inner {
+        Inner::Node(handle) => Some(handle.tensor()),
+        _ => None,
+    }
+}
+
 /// Zeros of a tensor's shape, type and device.
 pub fn zeros_of(x: &Tensor) -> Tensor {
     Tensor::filled(x, 0.0)

@@ -62,8 +62,13 @@ impl Handle {
     /// As `new`, for the holder of the graph lock.
     pub(crate) fn within(g: &mut Graph, tensor: Tensor) -> Handle {
         let base = base_node(&tensor);
-        base.handles.fetch_add(1, Ordering::Relaxed);
-        if !is_given(base) && *base.place.get(g) == NOWHERE && !is_settled(base.value.get(g)) {
+        if is_given(base) {
+            base.handles.fetch_add(1, Ordering::Relaxed);
+            return Handle(tensor);
+        }
+        // Counted under the lock, here and where it is dropped.
+        base.handles.store(base.handles.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        if *base.place.get(g) == NOWHERE && !is_settled(base.value.get(g)) {
             let place = g.held.0.len() as u32;
             let node = NonNull::new(Arc::as_ptr(base).cast_mut()).expect("an Arc points somewhere");
             g.held.0.push(Entry { node, thread: thread() });
@@ -92,7 +97,9 @@ impl Drop for Handle {
             return;
         }
         let mut g = graph::lock();
-        if base.handles.fetch_sub(1, Ordering::Release) == 1 && *base.place.get(&g) != NOWHERE {
+        let left = base.handles.load(Ordering::Relaxed) - 1;
+        base.handles.store(left, Ordering::Release);
+        if left == 0 && *base.place.get(&g) != NOWHERE {
             let place = base.place.set(&mut g, NOWHERE);
             remove(&mut g, place);
         }
