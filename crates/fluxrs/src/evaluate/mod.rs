@@ -15,8 +15,8 @@ use crate::leaf::{self, Queue};
 use crate::ops::Op;
 use crate::shape::Map;
 use std::cell::Cell;
-use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 pub use held::Handle;
 use held::held_and_pending;
