@@ -65,7 +65,7 @@ RESULTS = {
     "random_state": "Any", "leaves": "list[Tensor]", "vjp": "list[Tensor | None]",
     "take_gradients": "Deltas | None", "rules": "dict[str, tuple[str, ...]]",
     "devices": "list[Any]", "op_table": "list[dict[str, Any]]", "split": "list[Tensor]",
-    "stack": "Tensor", "affine": "Tensor | None", "counters": "dict[str, int]", "__iter__": "Iterator[Tensor]",
+    "stack": "Tensor", "affine": "Tensor | None", "squared_error": "Tensor | None", "counters": "dict[str, int]", "__iter__": "Iterator[Tensor]",
     "list": "list[Tensor]",
 }  # fmt: skip
 

@@ -5,7 +5,7 @@
 
 use crate::convert::{Axes, argument, arguments, count, number, settle, strong};
 use crate::error::core;
-use crate::tensor::{PyTensor, Value, Values, made};
+use crate::tensor::{PyTensor, Value, Values, made, result};
 use fluxrs::ops::matmul::matmul;
 use fluxrs::ops::{einsum as contraction, linalg, place, products};
 use fluxrs::{Elementwise, Number, Tensor};
@@ -50,6 +50,21 @@ fn affine(py: Python<'_>, x: &Bound<'_, PyAny>, W: &Bound<'_, PyAny>, b: &Bound<
         _ => matmul(&x, &w.transpose(None)?),
     };
     made(|| Elementwise::add.apply(&[&product()?, &b])).map(Some)
+}
+
+/// Σ (x − y)² / n for two results of ops that fit; None if something is to be converted, or to be said.
+#[pyfunction]
+fn squared_error(x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> PyResult<Option<PyTensor>> {
+    let (Some(x), Some(y)) = (result(x), result(y)) else { return Ok(None) };
+    if x.shape() != y.shape() || x.device() != y.device() || !x.dtype().is_float() {
+        return Ok(None);
+    }
+    let error = || {
+        let difference = Elementwise::subtract.apply(&[x, y])?;
+        let sum = Elementwise::square.apply(&[&difference])?.sum(None, false)?;
+        Elementwise::divide.apply(&[&sum, &Tensor::number(x.size() as i64)])
+    };
+    made(error).map(Some)
 }
 
 /// Tensors one after the other along an axis.
@@ -231,6 +246,7 @@ impl PyTensor {
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     register_pairs(m)?;
     m.add_function(wrap_pyfunction!(affine, m)?)?;
+    m.add_function(wrap_pyfunction!(squared_error, m)?)?;
     m.add_function(wrap_pyfunction!(concatenate, m)?)?;
     m.add_function(wrap_pyfunction!(stack, m)?)?;
     m.add_function(wrap_pyfunction!(vstack, m)?)?;

@@ -214,6 +214,15 @@ impl Leaf {
 
     /// Adds what `back` of `loss` found.
     pub fn accumulate(&self, part: Tensor, loss: &Tensor) {
+        {
+            let mut g = graph::lock();
+            let Grad { total, before, .. } = self.grad.get(&g);
+            if total.is_none() && before.is_empty() {
+                let total = Some(Handle::within(&mut g, part));
+                self.grad.set(&mut g, Grad { total, before: vec![(loss.clone(), None)], calls: 1 });
+                return;
+            }
+        }
         self.shorten_history();
         let mut added = false;
         while !added {

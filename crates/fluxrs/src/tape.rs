@@ -316,12 +316,22 @@ fn start(y: &Tensor, seed: Option<&Tensor>) -> Tensor {
 
 /// The leaves that `y` depends on, by number, in order of first use.
 pub fn leaves(y: &Tensor) -> Vec<u64> {
-    let steps = history(&mut graph::lock(), y);
-    let mut out: Vec<u64> = Vec::new();
-    for step in &steps {
-        if step.node.0.leaf != 0 && !out.contains(&step.node.0.leaf) {
-            out.push(step.node.0.leaf);
+    let mut g = graph::lock();
+    g.epoch += 1;
+    let seen = (g.epoch, NONE);
+    let (mut out, mut known) = (Vec::new(), FxHashSet::default());
+    let mut stack: SmallVec<[&Tensor; 32]> = SmallVec::new();
+    stack.extend(y.is_tracked().then_some(y));
+    while let Some(node) = stack.pop() {
+        if node.0.mark.set(&mut g, seen).0 == seen.0 {
+            continue;
         }
+        if node.0.leaf != 0 && known.insert(node.0.leaf) {
+            out.push(node.0.leaf);
+        }
+        // SAFETY: the srcs of a tracked node never change while it lives, and every node here lives as long as `y`.
+        let srcs = unsafe { node.0.srcs.lasting() };
+        stack.extend(srcs.iter().rev().filter(|s| s.is_tracked() && s.0.mark.get(&g).0 != seen.0));
     }
     out
 }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from .._core import DimensionMismatch, Tensor, log, logsoftmax, mean, sqrt, where
+from .._core import DimensionMismatch, Tensor, log, logsoftmax, mean, sqrt, squared_error, where
 from ..activations import logsigmoid
 from ..names import keywords
 from ..onehot import tensor_of
@@ -23,8 +23,11 @@ def mse(ŷ: Any, y: Any) -> Tensor:
     >>> float(mse([1.0, 2.0], [1.0, 4.0]))
     2.0
     """
-    a, b = _pair("mse", ŷ, y)
-    return _core.sum(_core.square(a - b)) / a.size
+    error = squared_error(ŷ, y)
+    if error is None:  # something to convert, or a wrong shape
+        a, b = _pair("mse", ŷ, y)
+        error = _core.sum(_core.square(a - b)) / a.size
+    return error
 
 
 @keywords
