@@ -279,6 +279,23 @@ def test_tensors_used_from_several_threads():
     assert errors == []
 
 
+def test_what_a_thread_made_that_has_ended_is_as_it_was():
+    k, held = np.array([1.0, 2.0, 3.0]), {}
+    p = param([1.0, 2.0, 3.0])
+
+    def work():
+        held["result"] = p * k
+        held["gradient"] = gradient(lambda: ((p * k) ** 2).sum(), Params([p]))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    update(p, 10.0)
+    np.testing.assert_array_equal(p, [11, 12, 13])
+    np.testing.assert_array_equal(held["result"], [1, 4, 9])
+    np.testing.assert_array_equal(held["gradient"][p], [2, 16, 54])
+
+
 def test_a_parameter_read_while_another_thread_learns():
     p, errors = param(np.zeros(64)), []
 

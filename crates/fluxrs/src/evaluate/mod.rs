@@ -47,8 +47,14 @@ struct Pending {
     limit: usize,
 }
 
-/// The lists of all threads: an update asks what else reads what it overwrites.
-static THREADS: Mutex<Vec<Weak<Mutex<Pending>>>> = Mutex::new(Vec::new());
+/// The lists of all threads: an update asks what else reads what it overwrites. That of a thread that has ended stays as long
+/// as somebody may hold what it made.
+static THREADS: Mutex<Vec<Arc<Mutex<Pending>>>> = Mutex::new(Vec::new());
+
+/// Whether the thread of this list runs.
+fn is_running(pending: &Arc<Mutex<Pending>>) -> bool {
+    Arc::strong_count(pending) > 1
+}
 
 fn locked(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
     pending.lock().unwrap_or_else(|e| e.into_inner())
@@ -57,7 +63,9 @@ fn locked(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
 thread_local! {
     static PENDING: Arc<Mutex<Pending>> = {
         let own = Arc::default();
-        THREADS.lock().unwrap_or_else(|e| e.into_inner()).push(Arc::downgrade(&own));
+        let mut threads = THREADS.lock().unwrap_or_else(|e| e.into_inner());
+        threads.retain(|pending| is_running(pending) || locked(pending).list.iter().any(|w| w.strong_count() > 0));
+        threads.push(Arc::clone(&own));
         own
     };
     static MADE: Cell<u32> = const { Cell::new(0) };
@@ -135,7 +143,10 @@ fn held_and_pending(g: &Graph, everywhere: bool, passed: &mut Vec<Tensor>) -> Ve
         });
     };
     if everywhere {
-        THREADS.lock().unwrap_or_else(|e| e.into_inner()).retain(|w| w.upgrade().map(|pending| look(&pending)).is_some());
+        THREADS.lock().unwrap_or_else(|e| e.into_inner()).retain(|pending| {
+            look(pending);
+            is_running(pending) || !locked(pending).list.is_empty()
+        });
     } else {
         PENDING.with(|pending| look(pending));
     }
@@ -230,9 +241,9 @@ pub(crate) fn own_copy(x: &Tensor) -> Result<(Buffer, Device)> {
 
 pub(crate) fn overwritten(node: &Node) -> Error {
     Error::Value(format!(
-        "a value is needed that an update has overwritten since: the parameter of shape {} (leaf {}) was updated after the result was made; call the forward pass again",
-        crate::shape::show(&node.shape),
-        node.leaf
+        "a value is needed that an update has overwritten since: the {} parameter of shape {} was updated after the result was made; call the forward pass again",
+        node.dtype,
+        crate::shape::show(&node.shape)
     ))
 }
 
