@@ -196,6 +196,8 @@ ROWS = {
     "negative permutation": (lambda: fluxrs.permutation(-1), ValueError, "permutation.*-1"),
     "arange to NaN": (lambda: fluxrs.arange(float("nan")), ValueError, "arange.*NaN"),
     "no probability": (lambda: fluxrs.bernoulli(1.5, 3), ValueError, r"bernoulli.*1\.5"),
+    "a time": (lambda: x + np.timedelta64(1), TypeError, "tensor of a timedelta64"),
+    "a date": (lambda: x + np.datetime64("2020-01-01"), TypeError, "tensor of a datetime64"),
     "divmod": (lambda: divmod(x, "a"), TypeError, "divmod"),
     "memory": (lambda: np.asarray(fluxrs.zeros(10**7, 10**7)), MemoryError, "zeros"),
     "memory for arange": (lambda: fluxrs.arange(10**15), MemoryError, "arange"),

@@ -43,7 +43,9 @@ pub fn number(obj: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
     }
     if is_numpy_scalar(obj)? {
         let item = obj.call_method0("item")?;
-        if is_numpy_scalar(&item)? {
+        // A time without a unit shows itself as a plain integer.
+        let time = matches!(obj.getattr("dtype")?.getattr("kind")?.extract()?, 'm' | 'M');
+        if time || is_numpy_scalar(&item)? {
             return Err(unsupported(obj));
         }
         return number(&item);
