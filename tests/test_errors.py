@@ -39,6 +39,7 @@ W = param(np.arange(6.0).reshape(2, 3))
 b = param(np.arange(3.0))
 other = param([1.0])
 x = tensor(np.arange(6.0).reshape(2, 3))
+i = tensor(np.array([1, 2], dtype="int32"))
 m = Chain(Dense(3, 2), Dense(2, 1))
 
 
@@ -196,6 +197,13 @@ ROWS = {
     "negative permutation": (lambda: fluxrs.permutation(-1), ValueError, "permutation.*-1"),
     "arange to NaN": (lambda: fluxrs.arange(float("nan")), ValueError, "arange.*NaN"),
     "no probability": (lambda: fluxrs.bernoulli(1.5, 3), ValueError, r"bernoulli.*1\.5"),
+    "sum with a large integer": (lambda: i + 2**40, OverflowError, r"^add: the integer 1099511627776.*int32"),
+    "product with an enormous one": (lambda: 2**70 * i, OverflowError, r"^multiply.*int32"),
+    "where with a large integer": (lambda: fluxrs.where(i > 0, i, 2**40), OverflowError, "^where.*int32"),
+    "clip to a large integer": (lambda: i.clip(0, 2**40), OverflowError, "^clip.*int32"),
+    "pad with a large integer": (lambda: i.pad(1, 2**40), OverflowError, "^pad.*int32"),
+    "full of a large integer": (lambda: fluxrs.full(2, 2**40, dtype="int32"), OverflowError, "^full.*int32"),
+    "tensor of a large integer": (lambda: tensor(2**40, dtype="int32"), OverflowError, "^tensor.*int32"),
     "a time": (lambda: x + np.timedelta64(1), TypeError, "tensor of a timedelta64"),
     "a date": (lambda: x + np.datetime64("2020-01-01"), TypeError, "tensor of a datetime64"),
     "divmod": (lambda: divmod(x, "a"), TypeError, "divmod"),

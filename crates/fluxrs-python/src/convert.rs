@@ -53,11 +53,10 @@ pub fn number(obj: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
     Ok(None)
 }
 
-/// Integers that do not fit into 64 bits are floats.
 fn integer(x: &Bound<'_, PyInt>) -> PyResult<Number> {
     match x.extract::<i64>() {
         Ok(i) => Ok(Number::Int(i)),
-        Err(_) => Ok(Number::Float(x.extract()?)),
+        Err(_) => Ok(Number::Huge(x.extract()?)),
     }
 }
 

@@ -12,6 +12,11 @@ use pyo3::types::PyTuple;
 #[pyfunction]
 #[pyo3(signature = (x, dtype=None))]
 pub fn tensor(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    if let Some(Dt(dtype)) = dtype
+        && let Some(n) = crate::convert::number(x)?
+    {
+        return full_of(&[], n, dtype, "tensor");
+    }
     let value = strong(x)?;
     made(|| Ok(dtype.map_or_else(|| (*value).clone(), |d| value.cast(d.0))))
 }
@@ -35,9 +40,16 @@ fn asarray(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<Py<PyTensor>> {
     Py::new(x.py(), value)
 }
 
+fn full_of(shape: &[usize], value: Number, dtype: DType, op: &str) -> PyResult<PyTensor> {
+    made(|| {
+        value.check(op, dtype)?;
+        Ok(Tensor::full(shape, value, dtype))
+    })
+}
+
 fn filled(args: &Bound<'_, PyTuple>, dtype: Option<Dt>, op: &str, value: Number) -> PyResult<PyTensor> {
     let shape = shape(args, op)?;
-    made(|| Ok(Tensor::full(&shape, value, dtype.map_or(DType::F32, |d| d.0))))
+    full_of(&shape, value, dtype.map_or(DType::F32, |d| d.0), op)
 }
 
 /// Zeros of a shape, given as `(2, 3)` or `2, 3`; float32 unless a dtype is given.

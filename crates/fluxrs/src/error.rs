@@ -11,6 +11,9 @@ pub enum Error {
     Index(String),
     #[error("{0}")]
     Value(String),
+    /// A Python integer that its type does not hold: OverflowError.
+    #[error("{0}")]
+    Overflow(String),
     #[error("{0}")]
     Memory(String),
     #[error("{0}")]
