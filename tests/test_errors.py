@@ -204,6 +204,8 @@ ROWS = {
     "pad with a large integer": (lambda: i.pad(1, 2**40), OverflowError, "^pad.*int32"),
     "full of a large integer": (lambda: fluxrs.full(2, 2**40, dtype="int32"), OverflowError, "^full.*int32"),
     "tensor of a large integer": (lambda: tensor(2**40, dtype="int32"), OverflowError, "^tensor.*int32"),
+    "negative power of integers": (lambda: i**-1, ValueError, r"^power.*-1.*astype"),
+    "negative power of 2": (lambda: fluxrs.power(i, -20), ValueError, r"^power.*-20"),
     "a time": (lambda: x + np.timedelta64(1), TypeError, "tensor of a timedelta64"),
     "a date": (lambda: x + np.datetime64("2020-01-01"), TypeError, "tensor of a datetime64"),
     "divmod": (lambda: divmod(x, "a"), TypeError, "divmod"),

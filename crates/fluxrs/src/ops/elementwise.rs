@@ -40,7 +40,7 @@ pub struct Record {
     pub operands: &'static [&'static str],
     /// Whether a gradient exists.
     pub differentiable: bool,
-    /// Largest error in units of the last place, where the class is `Real`.
+    /// Largest error in units of the last place, for floats.
     pub ulp: u32,
     /// Where tests draw each operand from.
     pub domain: &'static [(f64, f64)],
@@ -254,6 +254,12 @@ impl Elementwise {
             Class::Num | Class::Compare | Class::Select => common_with_numbers(record, values)?,
             _ => common_dtype(values),
         };
+        if self == Elementwise::power
+            && !common.is_float()
+            && let Op::Number(Number::Int(n @ ..0)) = xs[1].op()
+        {
+            bail!(Value, "power: an integer has no power {n} among integers; convert with astype('float32') first");
+        }
         let (operand, result) = match record.class {
             Class::Real => (common.to_float(), common.to_float()),
             Class::Round if common.is_float() => (common, common),
