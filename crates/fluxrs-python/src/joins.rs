@@ -6,8 +6,8 @@
 use crate::convert::{Axes, argument, arguments, count, number, settle, strong};
 use crate::error::core;
 use crate::tensor::{PyTensor, Value, Values, made};
-use fluxrs::ops::{einsum as contraction, linalg, place, products};
 use fluxrs::ops::matmul::matmul;
+use fluxrs::ops::{einsum as contraction, linalg, place, products};
 use fluxrs::{Elementwise, Number, Tensor};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;

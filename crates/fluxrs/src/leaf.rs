@@ -305,7 +305,9 @@ impl Leaf {
         let Grad { total, before, .. } = self.grad.get(g);
         let is_bad = |loss: &Tensor| bad.iter().any(|b| b.ptr_eq(loss));
         let kept = match before.iter().position(|(loss, _)| is_bad(loss)) {
-            Some(first) => Grad { total: before[first].1.clone().map(Handle::new), before: before[..first].to_vec(), calls: first },
+            Some(first) => {
+                Grad { total: before[first].1.clone().map(Handle::new), before: before[..first].to_vec(), calls: first }
+            }
             None if total.as_ref()?.tensor().0.guards.as_ref()?.0.iter().any(is_bad) => Grad::default(),
             None => return None,
         };

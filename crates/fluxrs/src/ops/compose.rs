@@ -1,8 +1,8 @@
 //! Small ops made of others: clip, roll, and shapes by other names.
 
-use super::{Elementwise, Op};
 use super::elementwise::select;
 use super::place::concatenate;
+use super::{Elementwise, Op};
 use crate::bail;
 use crate::error::Result;
 use crate::graph::Tensor;

@@ -107,7 +107,9 @@ impl Op {
             Op::Custom(_) => 15,
             Op::Gradient(_) => 16,
         };
-        let mut h = Hasher::new((dtype as u64) << 56 | (device.0 as u64) << 48 | (tracked as u64) << 47 | (shape.len() as u64) << 40 | tag);
+        let mut h = Hasher::new(
+            (dtype as u64) << 56 | (device.0 as u64) << 48 | (tracked as u64) << 47 | (shape.len() as u64) << 40 | tag,
+        );
         match self {
             Op::View(v) => {
                 h.add(v.map.offset as u64);
