@@ -258,6 +258,10 @@ DAMAGED = {
     "bad float": model([{"float": "__import__('os')"}]),
     "function as class": model([{"object": "fluxrs.relu", "fields": {}}]),
     "dunder": model([{"object": "fluxrs.Dense", "fields": {"__class__": 3}}]),
+    "Dense without W": model([{"object": "fluxrs.Dense", "fields": {"b": 1, "σ": 2}}]),
+    "BatchNorm without all": model([{"object": "fluxrs.BatchNorm", "fields": {}}]),
+    "Chain without layers": model([{"object": "fluxrs.Chain", "fields": {}}]),
+    "SGD without state": model([{"object": "fluxrs.SGD", "fields": {"params": 1, "t": 0}}]),
     "empty node": model([{}]),
     "unhashable": model([{"list": []}, {"dict": [[{"node": 0}, 1]]}], {"m": {"node": 1}}),
 }
@@ -267,6 +271,12 @@ DAMAGED = {
 def test_damaged_and_hostile_files(file, content):
     file.write_bytes(content)
     with pytest.raises(ValueError, match=r"model\.safetensors"):
+        load(file)
+
+
+def test_a_layer_without_its_weights(file):
+    file.write_bytes(DAMAGED["Dense without W"])
+    with pytest.raises(ValueError, match="damaged: a Dense without W$"):
         load(file)
 
 
