@@ -18,7 +18,7 @@ type Object<'py> = PyResult<Bound<'py, PyAny>>;
 
 fn or_not_implemented<'py>(py: Python<'py>, result: Option<PyTensor>) -> Object<'py> {
     match result {
-        Some(t) => t.into_bound_py_any(py),
+        Some(t) => crate::tensor::object_of(py, t),
         None => Ok(PyNotImplemented::get(py).to_owned().into_any()),
     }
 }

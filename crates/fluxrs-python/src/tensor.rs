@@ -139,9 +139,25 @@ impl PyTensor {
     }
 }
 
+/// The node behind an object, if it is the result of an op.
+pub fn result<'a>(x: &'a Bound<'_, PyAny>) -> Option<&'a Tensor> {
+    match &x.cast::<PyTensor>().ok()?.get().inner {
+        Inner::Node(handle) => Some(handle.tensor()),
+        _ => None,
+    }
+}
+
 /// Zeros of a tensor's shape, type and device.
 pub fn zeros_of(x: &Tensor) -> Tensor {
     Tensor::filled(x, 0.0)
+}
+
+/// The Python object of a result. The garbage collector need not look at it: it refers to no Python object that could refer back.
+pub fn object_of(py: Python<'_>, tensor: PyTensor) -> PyResult<Bound<'_, PyAny>> {
+    let object = Bound::new(py, tensor)?.into_any();
+    // SAFETY: an object of a class that the collector knows, made just now; untracking it twice, as its end does, is allowed.
+    unsafe { pyo3::ffi::PyObject_GC_UnTrack(object.as_ptr().cast()) };
+    Ok(object)
 }
 
 /// The result of an op as a Tensor, or the exception it raises.

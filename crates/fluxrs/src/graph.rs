@@ -18,9 +18,11 @@ pub type Srcs = SmallVec<[Tensor; 3]>;
 /// The proof that the one lock over what evaluation changes in a graph is held.
 pub struct Graph {
     pub(crate) epoch: u32,
+    /// What somebody outside holds and what may have to be computed for them.
+    pub(crate) held: crate::evaluate::Held,
 }
 
-static GRAPH: Mutex<Graph> = Mutex::new(Graph { epoch: 0 });
+static GRAPH: Mutex<Graph> = Mutex::new(Graph { epoch: 0, held: crate::evaluate::Held::new() });
 
 /// Takes the graph lock: short, and never held while Python code or a kernel runs.
 pub fn lock() -> MutexGuard<'static, Graph> {
@@ -101,6 +103,8 @@ pub struct Node {
     /// (epoch, local index) of the pass that saw this node last.
     pub(crate) mark: Guarded<(u32, u32)>,
     pub(crate) handles: AtomicU32,
+    /// Where it stands in the list of what is held.
+    pub(crate) place: Guarded<u32>,
 }
 
 /// The losses that a gradient derives from: no update made of it may be committed when one of them is Inf or NaN.
@@ -246,6 +250,7 @@ impl Tensor {
             value: Guarded::new(value),
             mark: Guarded::new((0, 0)),
             handles: AtomicU32::new(0),
+            place: Guarded::new(crate::evaluate::NOWHERE),
         }))
     }
 

@@ -27,7 +27,7 @@ pub struct Leaf {
 const MAX_ACCUMULATED: usize = 256;
 
 /// What `back` has accumulated since it was last zeroed.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Grad {
     /// Held like a result in somebody's hands: it is computed before what it needs is overwritten.
     total: Option<Handle>,
@@ -251,22 +251,24 @@ impl Leaf {
     }
 
     fn forget_finite(&self) {
-        let old = self.grad.get(&graph::lock()).clone();
-        let mut before = old.before.clone();
+        let (old, mut before, calls) = {
+            let g = graph::lock();
+            let grad = self.grad.get(&g);
+            (grad.total.as_ref().map(|t| t.tensor().clone()), grad.before.clone(), grad.calls)
+        };
+        let known = before.len();
         before.retain(|(loss, _)| evaluate::known_finite(loss) != Some(true));
         // Everything goes back to before the first loss that is bad; what came after is no matter.
         if let Some(bad) = before.iter().position(|(loss, _)| evaluate::known_finite(loss) == Some(false)) {
             before.truncate(bad + 1);
         }
-        let total = old.total.clone();
         // A total without history derives from no loss any more.
-        let total = if before.is_empty() { total.map(|t| Handle::new(evaluate::without_guards(t.tensor()))) } else { total };
-        let mut slot = Some(Grad { total, before, calls: old.calls });
+        let total = if before.is_empty() { old.as_ref().map(evaluate::without_guards) } else { old.clone() };
+        let mut slot = Some(Grad { total: total.map(Handle::new), before, calls });
         let mut g = graph::lock();
         let now = self.grad.get(&g);
-        let unchanged = now.before.len() == old.before.len();
-        let tensor = |h: &Option<Handle>| h.as_ref().map(|h| h.tensor().clone());
-        if unchanged && same(tensor(&now.total).as_ref(), tensor(&old.total).as_ref()) {
+        let unchanged = now.before.len() == known;
+        if unchanged && same(now.total.as_ref().map(Handle::tensor), old.as_ref()) {
             let gone = self.grad.set(&mut g, slot.take().expect("made above"));
             slot = Some(gone);
         }
@@ -279,7 +281,8 @@ impl Leaf {
         if update.spends && self.grad.get(g).total.is_none() {
             let Spent { total, before } = update.spent.clone();
             let calls = before.len();
-            self.grad.set(g, Grad { total: total.map(Handle::new), before, calls });
+            let total = total.map(|t| Handle::within(g, t));
+            self.grad.set(g, Grad { total, before, calls });
         }
     }
 
@@ -306,7 +309,8 @@ impl Leaf {
         let is_bad = |loss: &Tensor| bad.iter().any(|b| b.ptr_eq(loss));
         let kept = match before.iter().position(|(loss, _)| is_bad(loss)) {
             Some(first) => {
-                Grad { total: before[first].1.clone().map(Handle::new), before: before[..first].to_vec(), calls: first }
+                let (total, before) = (before[first].1.clone(), before[..first].to_vec());
+                Grad { total: total.map(|t| Handle::within(g, t)), before, calls: first }
             }
             None if total.as_ref()?.tensor().0.guards.as_ref()?.0.iter().any(is_bad) => Grad::default(),
             None => return None,
@@ -478,18 +482,23 @@ pub fn back(y: &Tensor, seed: Option<&Tensor>) -> Result<usize> {
 
 /// Gradients made of all those that the leaves have, by a common norm for example: what a bad loss has spoilt is undone in all.
 pub fn replace_grads(leaves: &[Arc<Leaf>], grads: Vec<Tensor>) -> Result<()> {
-    let now: Vec<Grad> = leaves.iter().map(|l| l.grad.get(&graph::lock()).clone()).collect();
+    type Before = Vec<(Tensor, Option<Tensor>)>;
+    let now: Vec<(Option<Tensor>, Before)> = {
+        let g = graph::lock();
+        let grads = leaves.iter().map(|l| l.grad.get(&g));
+        grads.map(|grad| (grad.total.as_ref().map(|t| t.tensor().clone()), grad.before.clone())).collect()
+    };
     let mut losses: Vec<&Tensor> = Vec::new();
-    for (loss, _) in now.iter().flat_map(|g| &g.before) {
+    for (loss, _) in now.iter().flat_map(|(_, before)| before) {
         if !losses.iter().any(|l| l.ptr_eq(loss)) {
             losses.push(loss);
         }
     }
-    for ((leaf, old), grad) in leaves.iter().zip(&now).zip(grads) {
-        let mut before = old.before.clone();
+    for ((leaf, (total, before)), grad) in leaves.iter().zip(&now).zip(grads) {
+        let mut before = before.clone();
         for &loss in &losses {
             if !before.iter().any(|(l, _)| l.ptr_eq(loss)) {
-                before.push((loss.clone(), old.total.as_ref().map(|t| t.tensor().clone())));
+                before.push((loss.clone(), total.clone()));
             }
         }
         leaf.put_grad(Some(grad), before)?;

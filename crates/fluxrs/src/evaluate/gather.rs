@@ -1,6 +1,7 @@
 //! Gathers what an evaluation takes part in, and the key of its plan on the way.
 
-use super::{base_node, held_and_pending, overwritten};
+use super::held::held_and_pending;
+use super::{base_node, overwritten};
 use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::dtype::Number;
@@ -352,7 +353,7 @@ fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Upd
 /// Adds every node that somebody holds and that depends on what is computed, or reads what is overwritten; what is out of
 /// reach by now stays so.
 fn add_dependents(gatherer: &mut Gatherer<'_>, updates: &[Update]) -> Result<()> {
-    let held = held_and_pending(gatherer.g, !updates.is_empty(), &mut gatherer.out.passed);
+    let held = held_and_pending(gatherer.g, !updates.is_empty());
     let first = gatherer.out.passed.len();
     gatherer.out.passed.extend(held);
     if gatherer.out.passed[first..].iter().all(|t| gatherer.seen(&t.0)) {

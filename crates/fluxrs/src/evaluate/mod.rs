@@ -1,6 +1,7 @@
 //! Evaluation: gathers what is pending, finds or makes its plan, binds memory, runs, and publishes the results.
 
 mod gather;
+mod held;
 pub mod late;
 mod run;
 mod seen;
@@ -14,9 +15,12 @@ use crate::leaf::{self, Queue};
 use crate::ops::Op;
 use crate::shape::Map;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
+pub use held::Handle;
+use held::held_and_pending;
+pub(crate) use held::{Held, NOWHERE};
 pub(crate) use run::wait;
 pub use run::{Bystander, InterruptCheck, cached_plans, explain, explain_last, interrupted, set_bystander, set_interrupt_check};
 use run::{bystander, run};
@@ -40,83 +44,10 @@ pub struct Counters {
 
 pub static COUNTERS: Counters = Counters { runs: AtomicU64::new(0), plans_made: AtomicU64::new(0), kernels: AtomicU64::new(0) };
 
-/// Nodes that somebody outside the graph holds and that had no value when a thread handed them out.
-#[derive(Default)]
-struct Pending {
-    list: Vec<Weak<Node>>,
-    limit: usize,
-}
-
-/// The lists of all threads: an update asks what else reads what it overwrites. That of a thread that has ended stays as long
-/// as somebody may hold what it made.
-static THREADS: Mutex<Vec<Arc<Mutex<Pending>>>> = Mutex::new(Vec::new());
-
-/// Whether the thread of this list runs.
-fn is_running(pending: &Arc<Mutex<Pending>>) -> bool {
-    Arc::strong_count(pending) > 1
-}
-
-fn locked(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
-    pending.lock().unwrap_or_else(|e| e.into_inner())
-}
-
 thread_local! {
-    static PENDING: Arc<Mutex<Pending>> = {
-        let own = Arc::default();
-        let mut threads = THREADS.lock().unwrap_or_else(|e| e.into_inner());
-        threads.retain(|pending| is_running(pending) || locked(pending).list.iter().any(|w| w.strong_count() > 0));
-        threads.push(Arc::clone(&own));
-        own
-    };
     static MADE: Cell<u32> = const { Cell::new(0) };
     static PINNED: Cell<usize> = const { Cell::new(0) };
     static BOUNDED: Cell<bool> = const { Cell::new(true) };
-}
-
-/// A tensor held from outside the graph: evaluations that compute it keep its value.
-pub struct Handle(Tensor);
-
-impl Handle {
-    pub fn new(tensor: Tensor) -> Handle {
-        let base = base_node(&tensor);
-        base.handles.fetch_add(1, Ordering::Relaxed);
-        if !matches!(base.op, Op::Data | Op::Number(_)) {
-            // Another thread may let go of a node while it is looked at: it goes after the lock.
-            let mut looked_at = Vec::new();
-            PENDING.with(|pending| {
-                let mut pending = locked(pending);
-                pending.list.push(Arc::downgrade(base));
-                if pending.list.len() > pending.limit {
-                    pending.list.retain(|w| {
-                        let Some(n) = w.upgrade() else { return false };
-                        let held = n.handles.load(Ordering::Relaxed) > 0;
-                        looked_at.push(n);
-                        held
-                    });
-                    pending.limit = (2 * pending.list.len()).max(64);
-                }
-            });
-            drop(looked_at);
-        }
-        Handle(tensor)
-    }
-
-    pub fn tensor(&self) -> &Tensor {
-        &self.0
-    }
-}
-
-impl Clone for Handle {
-    fn clone(&self) -> Handle {
-        Handle::new(self.0.clone())
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // What was made of it under other handles is known to whoever sees that it is gone.
-        base_node(&self.0).handles.fetch_sub(1, Ordering::Release);
-    }
 }
 
 fn base_node(t: &Tensor) -> &Arc<Node> {
@@ -124,33 +55,6 @@ fn base_node(t: &Tensor) -> &Arc<Node> {
         Op::View(v) => &v.base.0,
         _ => &t.0,
     }
-}
-
-/// The nodes that callers on this thread, or on all of them, hold and that have no value yet. What else was looked at is put into
-/// `passed`: it may have been let go meanwhile, and then goes with that, after the lock.
-fn held_and_pending(g: &Graph, everywhere: bool, passed: &mut Vec<Tensor>) -> Vec<Tensor> {
-    let mut held = Vec::new();
-    let mut look = |pending: &Mutex<Pending>| {
-        locked(pending).list.retain(|w| {
-            let Some(n) = w.upgrade() else { return false };
-            let wanted = n.handles.load(Ordering::Relaxed) > 0 && matches!(n.value.get(g), Value::Pending);
-            if wanted {
-                held.push(Tensor(n))
-            } else {
-                passed.push(Tensor(n))
-            }
-            wanted
-        });
-    };
-    if everywhere {
-        THREADS.lock().unwrap_or_else(|e| e.into_inner()).retain(|pending| {
-            look(pending);
-            is_running(pending) || !locked(pending).list.is_empty()
-        });
-    } else {
-        PENDING.with(|pending| look(pending));
-    }
-    held
 }
 
 /// Called for every node made: bounds what a loop that reads nothing can pile up.
@@ -204,9 +108,7 @@ fn restart_count() {
 
 /// Evaluates everything on this thread that somebody holds.
 pub fn evaluate_pending() -> Result<()> {
-    let mut passed = Vec::new();
-    let held = held_and_pending(&graph::lock(), false, &mut passed);
-    drop(passed);
+    let held = held_and_pending(&mut graph::lock(), false);
     evaluate(&held)
 }
 
