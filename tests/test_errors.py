@@ -406,6 +406,17 @@ def test_errors_at_evaluation_name_the_line_that_made_the_node():
         np.asarray(big[seven - 4, seven - 7])
 
 
+def test_a_value_that_is_gone_is_told_by_its_shape():
+    p = param([1.0, 2.0])
+    y = (p**2).sum()
+    update(p, 1.0)
+    fluxrs.evaluate(p)
+    back(y)
+    with pytest.raises(ValueError, match=r"the float32 parameter of shape \(2,\) was updated"):
+        np.asarray(p.grad)
+    p.grad = None
+
+
 def test_a_plan_that_comes_again_names_its_own_line():
     index = tensor(np.array([0, 1]))
     for bad in (0, 5):
