@@ -115,7 +115,7 @@ def test_a_transposed_batch_behaves_like_the_array():
     np.testing.assert_array_equal(T * 2, bits * 2)
     np.testing.assert_array_equal(1 - T, 1 - bits)
     np.testing.assert_array_equal(np.ones((3, 2)) + T, 1 + bits)
-    np.testing.assert_array_equal(T == bits, np.ones((3, 2), bool))
+    np.testing.assert_array_equal(bits == T, np.ones((3, 2), bool))
     np.testing.assert_array_equal(~T, ~bits)
     np.testing.assert_array_equal(T.T * 2 + T.T, 3 * bits.T)
     np.testing.assert_array_equal(T[1], bits[1])

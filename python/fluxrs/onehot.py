@@ -34,7 +34,7 @@ class Booleans:
         return getattr(self.dense(), name)
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return int(self.shape[0])
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))

@@ -140,7 +140,7 @@ def _check_numbers(name: str, hyper: Mapping[str, Any], skip: tuple[str, ...] = 
             raise TypeError(f"{name}: {k} is a number, got {v!r}")
 
 
-def _accumulated(opt: Optimiser) -> Sequence[Any]:
+def _accumulated(opt: Optimiser) -> Any:
     """Each parameter's δ: what `back` left, or once the latest living `Grads` that covers them."""
     δs = _core.take_gradients(opt.params)
     if δs is None:

@@ -6,6 +6,7 @@ use super::math::Num;
 use crate::dtype::DType;
 use crate::per_isa;
 
+#[expect(clippy::extra_unused_type_parameters, reason = "the set is that of the function it becomes a part of")]
 #[inline(always)]
 unsafe fn add_body<T: Num, I: Isa>(dst: &mut [T], x: &[T]) {
     for (y, &x) in dst.iter_mut().zip(x) {
