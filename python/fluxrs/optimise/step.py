@@ -15,17 +15,19 @@ from ..treelike import treelike
 _OWN = ("params", "state", "t")
 
 
-class _Whole(type):
-    """Tells an object when its constructors, which may add attributes, have all run."""
+class _Closed(type):
+    """Lets an object have new attributes only while its constructors run."""
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        x = super().__call__(*args, **kwargs)
-        x._whole = True
+    def __call__(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        x = cls.__new__(cls, *args, **kwargs)
+        x._open = True
+        x.__init__(*args, **kwargs)
+        del x._open
         return x
 
 
 @treelike
-class Optimiser(metaclass=_Whole):
+class Optimiser(metaclass=_Closed):
     """Base of all optimisers: `opt()` takes a step with the gradients that `back` accumulated.
 
     A subclass has its hyperparameters in `__init__`; they are attributes, to be read and set at
@@ -34,7 +36,7 @@ class Optimiser(metaclass=_Whole):
     """
 
     # A slot is no part of what `vars`, and so `save`, finds.
-    __slots__ = ("__dict__", "__weakref__", "_whole")
+    __slots__ = ("__dict__", "__weakref__", "_open")
 
     core: ClassVar[str] = ""
     slots: ClassVar[tuple[str, ...]] = ()
@@ -61,7 +63,7 @@ class Optimiser(metaclass=_Whole):
 
     def __setattr__(self, name: str, value: Any) -> None:
         known = name.startswith("_") or name in vars(self) or hasattr(type(self), name)
-        if not known and hasattr(self, "_whole"):
+        if not known and not hasattr(self, "_open"):
             hint = nearest(name, [n for n in vars(self) if n not in _OWN])
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}; {hint}")
         object.__setattr__(self, name, value)
