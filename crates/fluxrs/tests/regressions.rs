@@ -429,3 +429,34 @@ fn what_is_kept_for_the_backward_pass_goes_with_it_and_is_needed_elsewhere() {
     leaf::flush().unwrap();
     assert_eq!(values(beside.tensor()), [10.0]);
 }
+
+#[test]
+fn products_are_added_in_place_as_they_are_written() {
+    // Rows long enough for blocks of their own, where a factor is one element for the whole row; short ones; and one row.
+    for (rows, columns) in [(3, 300), (2, 5000), (1, 256), (5, 7), (40, 257)] {
+        let value =
+            |seed: usize, n: usize| -> Vec<f32> { (0..n).map(|i| ((i * 7919 + seed) % 1009) as f32 / 311.0 - 1.3).collect() };
+        let (w, a, b) = (value(1, rows * columns), value(2, rows), value(3, columns));
+        let (column, row) = (floats(&a, &[rows, 1]), floats(&b, &[columns]));
+        let full = floats(&value(4, rows * columns), &[rows, columns]);
+        let (s, f) = (0.37f32, value(4, rows * columns));
+        let at = |i: usize| (a[i / columns], b[i % columns], f[i]);
+        type Expected<'a> = Box<dyn Fn(usize) -> f32 + 'a>;
+        let cases: Vec<(Tensor, Expected<'_>)> = vec![
+            (&column * &row, Box::new(|i| at(i).0 * at(i).1)),
+            ((&column * &row) * 0.37, Box::new(|i| at(i).0 * at(i).1 * s)),
+            (0.37 * (&row * &column), Box::new(|i| at(i).0 * at(i).1 * s)),
+            (&full * 0.37, Box::new(|i| at(i).2 * s)),
+            ((&full * &column) * &row, Box::new(|i| at(i).2 * at(i).0 * at(i).1)),
+            (&column * (&full * &row), Box::new(|i| at(i).2 * at(i).1 * at(i).0)),
+        ];
+        for (k, (delta, expected)) in cases.iter().enumerate() {
+            let p = param(&w, &[rows, columns]);
+            leaf::update(&p, delta).unwrap();
+            let now = now(&p);
+            for i in 0..rows * columns {
+                assert_eq!(now[i] as f32, w[i] + expected(i), "case {k} of {rows} × {columns}, element {i}");
+            }
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Runs a lowered program on one block of its index space.
 
+use super::accumulate::THREE;
 use super::isa::{Isa, level};
 use super::lanes::Lane;
 use super::lower::{Action, LoadStep, Lowered, Operand, StoreStep, Walk};
@@ -72,6 +73,8 @@ pub struct Worker<'a> {
     stride: usize,
     /// Where each load's elements of the present block are.
     loaded: SmallVec<[*mut u8; 12]>,
+    /// The loads that are one element in the present block.
+    singles: SmallVec<[bool; 12]>,
 }
 
 impl Worker<'_> {
@@ -90,13 +93,15 @@ impl Worker<'_> {
         if scratch.len() < words * body.registers {
             scratch.resize(words * body.registers, [0; 8]);
         }
+        let (loaded, singles) = (SmallVec::new(), SmallVec::new());
         let mut worker =
-            Worker { body, buffers, numbers, scratch: scratch.as_mut_ptr().cast(), stride: words * 64, loaded: SmallVec::new() };
+            Worker { body, buffers, numbers, scratch: scratch.as_mut_ptr().cast(), stride: words * 64, loaded, singles };
         for load in &body.loads {
             if load.how == Walk::Fixed {
                 worker.splat(load, elements);
             }
             worker.loaded.push(worker.register(load.reg));
+            worker.singles.push(load.single && load.how == Walk::Fixed);
         }
         let result = f(&mut worker);
         SCRATCH.replace(scratch);
@@ -155,7 +160,7 @@ impl Worker<'_> {
         for (i, load) in body.loads.iter().enumerate() {
             if load.how != Walk::Fixed && part.has(load.rank) {
                 // SAFETY: the block lies within the loop's space, and the map within the buffer.
-                self.loaded[i] = unsafe { self.bring(load, block) };
+                (self.loaded[i], self.singles[i]) = unsafe { self.bring(load, block) };
             }
         }
         for micro in &body.code {
@@ -173,6 +178,15 @@ impl Worker<'_> {
                             *s = self.operand(*o, block).cast_const();
                         }
                         f(dst, src, n);
+                    }
+                    Action::AddProduct(f) => {
+                        let mut src = [std::ptr::null(); 3];
+                        let mut mask = if micro.arity == 3 { THREE } else { 0 };
+                        for (k, o) in micro.src[..micro.arity].iter().enumerate() {
+                            src[k] = self.operand(*o, block).cast_const();
+                            mask |= (self.is_single(*o) as u8) << k;
+                        }
+                        f(dst, src, n, mask);
                     }
                     Action::Fold(fold) if part == Part::All => {
                         let src = self.operand(micro.src[0], block);
@@ -197,17 +211,22 @@ impl Worker<'_> {
         }
     }
 
-    /// The address of a load's elements for this block: in memory if they lie side by side, else in its register.
-    unsafe fn bring(&self, load: &LoadStep, block: &Block) -> *mut u8 {
+    fn is_single(&self, o: Operand) -> bool {
+        matches!(o, Operand::Load(i) if self.singles[i as usize])
+    }
+
+    /// The address of a load's elements for this block: in memory if they lie side by side, else in its register. And whether it is
+    /// one element that stands for all.
+    unsafe fn bring(&self, load: &LoadStep, block: &Block) -> (*mut u8, bool) {
         let (start, n) = block.range(load.rank);
         let size = load.dtype.bytes();
         let base = self.buffer(load.source);
         if load.how == Walk::Straight {
-            return base.wrapping_offset((load.map.offset + start as i64) as isize * size as isize);
+            return (base.wrapping_offset((load.map.offset + start as i64) as isize * size as isize), false);
         }
         let register = self.register(load.reg);
         if n == 0 {
-            return register;
+            return (register, false);
         }
         let space = self.body.space(load.rank);
         if let (Some(&inner), Some(&step)) = (space.last(), load.map.strides.last())
@@ -217,17 +236,17 @@ impl Worker<'_> {
             // Within one row the elements lie side by side, or are one element.
             let (at, left) = position(&load.map, space, start);
             let from = base.wrapping_offset(at as isize * size as isize);
-            if n <= left && step == 1 {
-                return from;
+            if n <= left && (step == 1 || load.single) {
+                return (from, step == 0);
             } else if n <= left {
                 // SAFETY: the register has room for the block, and the map lies within the buffer.
                 unsafe { splat(register, from, size, n) };
-                return register;
+                return (register, false);
             }
         }
         // SAFETY: the caller's promise.
         unsafe { gather(register, base, &load.map, space, start, n, size) };
-        register
+        (register, false)
     }
 
     unsafe fn store(&self, store: &StoreStep, block: &Block) {

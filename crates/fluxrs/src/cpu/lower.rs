@@ -1,14 +1,15 @@
 //! A loop's program made ready to run: virtual registers become pieces of scratch memory, ops become function pointers.
 
-use super::accumulate;
+use super::accumulate::{self, ProductLoop};
 use super::fold::{self, Fold};
 use super::lanes::{self, Loop as LaneLoop, UnaryBody};
 use super::math::Cast;
 use crate::dtype::DType;
 use crate::ops::Elementwise;
 use crate::ops::reduce::Kind;
-use crate::plan::{Code, Load, Loop, Mode, Place, Plan, Rank, Reg, Source, Store};
+use crate::plan::{Code, Inst, Load, Loop, Mode, Place, Plan, Rank, Reg, Source, Store};
 use crate::shape::{self, Map, Shape};
+use smallvec::{SmallVec, smallvec};
 
 /// Elements of a register: a few of them fit the first-level cache.
 pub const BLOCK: usize = 2048;
@@ -30,6 +31,8 @@ pub enum Operand {
 pub enum Action {
     Apply(LaneLoop),
     Fold(Fold),
+    /// The product of the operands, added to what the result's memory holds.
+    AddProduct(ProductLoop),
     /// Every element of a row register, once for each element of its row.
     Spread,
 }
@@ -52,6 +55,8 @@ pub struct LoadStep {
     pub how: Walk,
     /// The register it is brought into, where it is not read in place.
     pub reg: u16,
+    /// Whether all who read it take one element for a block of equal ones.
+    pub single: bool,
 }
 
 /// How a load or store moves through memory as the block's index grows.
@@ -186,7 +191,7 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         place[load.reg as usize] = Operand::Load(out.loads.len() as u16);
         let reg = out.registers as u16;
         out.registers += (how != Walk::Straight) as usize;
-        out.loads.push(LoadStep { source: load.source, dtype: load.dtype, rank: load.rank, map, how, reg });
+        out.loads.push(LoadStep { source: load.source, dtype: load.dtype, rank: load.rank, map, how, reg, single: false });
     }
     // A result that is stored straight to memory of its own is computed there.
     let mut direct: Vec<Option<u16>> = vec![None; count];
@@ -220,10 +225,21 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
             from: Operand::Reg(0),
         });
     }
+    let factors: Vec<Option<Factors>> =
+        added.iter().enumerate().map(|(at, other)| factors(body, at, (*other)?, &mut last_use)).collect();
+    for (i, load) in body.loads.iter().enumerate() {
+        let reads = |inst: &Inst| inst.src.contains(&load.reg);
+        let made_one = |k: usize| factors.iter().flatten().any(|f| f.insts.contains(&k));
+        let stored = body.stores.iter().any(|s| s.reg == load.reg);
+        out.loads[i].single = !stored && body.code.iter().enumerate().all(|(k, inst)| !reads(inst) || made_one(k));
+    }
     let mut free: Vec<u16> = Vec::new();
     // Computed registers of full rank: the ones that are used again.
     let mut full = vec![false; count];
     for (k, inst) in body.code.iter().enumerate() {
+        if factors.iter().flatten().any(|f| f.insts[1..].contains(&k)) {
+            continue;
+        }
         let mut src = [Operand::Reg(0); 3];
         src.iter_mut().zip(&inst.src).for_each(|(s, &r)| *s = place[r as usize]);
         // The result's register is taken before the operands' are given back: a loop's result never aliases an operand.
@@ -244,6 +260,12 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
             }
         }
         full[inst.dst as usize] = inst.rank == Rank::Full;
+        if let (Some(product), Some(f)) = (&factors[k], accumulate::of_product(inst.dtype)) {
+            src.iter_mut().zip(&product.regs).for_each(|(s, &r)| *s = place[r as usize]);
+            let action = Action::AddProduct(f);
+            out.code.push(Micro { action, dst, src, arity: product.regs.len(), rank: inst.rank, size: inst.dtype.bytes() });
+            continue;
+        }
         if let (Some(other), Some(f)) = (added[k], accumulate::of(inst.dtype)) {
             src[0] = place[other as usize];
             let action = Action::Apply(f);
@@ -291,6 +313,40 @@ fn accumulates(body: &Loop, plan: &Plan, at: usize, store: &Store, last: Option<
         _ => return None,
     };
     (add && last == Some(at) && other != load.reg && load.map == store.map).then_some(other)
+}
+
+/// A product that is made and added in one instruction.
+struct Factors {
+    /// In the order in which they are multiplied.
+    regs: SmallVec<[Reg; 3]>,
+    /// The instruction that adds it, and those that would have made it.
+    insts: SmallVec<[usize; 3]>,
+}
+
+/// The factors of what instruction `at` adds, if nobody else reads the products; they live until then.
+fn factors(body: &Loop, at: usize, other: Reg, last_use: &mut [usize]) -> Option<Factors> {
+    let made = |r: Reg, last_use: &[usize]| {
+        let uses = body.code.iter().flat_map(|i| &i.src).filter(|&&s| s == r).count();
+        let k = body.code.iter().position(|i| i.dst == r && i.code == Code::Map(Elementwise::multiply))?;
+        let alike = body.code[k].dtype == body.code[at].dtype && body.code[k].rank == body.code[at].rank;
+        (alike && uses == 1 && last_use[r as usize] != usize::MAX).then_some(k)
+    };
+    let k = made(other, last_use)?;
+    let mut out = Factors { regs: SmallVec::from_slice(&body.code[k].src), insts: smallvec![at, k] };
+    for (n, rest) in [(0, 1), (1, 0)] {
+        if let Some(inner) = made(out.regs[n], last_use) {
+            let [x, y] = body.code[inner].src[..] else { continue };
+            out.regs = smallvec![x, y, out.regs[rest]];
+            out.insts.push(inner);
+            break;
+        }
+    }
+    // What is added to is no factor.
+    if body.code[at].src.iter().any(|r| *r != other && out.regs.contains(r)) {
+        return None;
+    }
+    out.regs.iter().for_each(|&r| last_use[r as usize] = last_use[r as usize].max(at));
+    Some(out)
 }
 
 fn result_dtype(e: crate::ops::Elementwise, operand: DType) -> DType {
