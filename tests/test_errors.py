@@ -39,6 +39,7 @@ W = param(np.arange(6.0).reshape(2, 3))
 b = param(np.arange(3.0))
 other = param([1.0])
 x = tensor(np.arange(6.0).reshape(2, 3))
+i = tensor(np.array([1, 2], dtype="int32"))
 m = Chain(Dense(3, 2), Dense(2, 1))
 
 
@@ -67,6 +68,12 @@ def set_η(value):
     opt = SGD([W])
     opt.η = value
     opt([np.ones((2, 3))])
+
+
+def set_unknown(**attributes):
+    opt = ADAM([W])
+    for name, value in attributes.items():
+        setattr(opt, name, value)
 
 
 def set_grad(p, value):
@@ -154,6 +161,8 @@ ROWS = {
     "labels for onecold": (lambda: onecold(rand(3, 4), "abc"), DimensionMismatch, "3 labels for 4 classes"),
     "η of a string": (lambda: ADAM([W], "0.1"), TypeError, "ADAM: η is a number, got '0.1'"),
     "η set to None": (lambda: set_η(None), TypeError, "SGD: η is a number, got None"),
+    "an unknown attribute": (lambda: set_unknown(lr=1), AttributeError, "^ADAM has no attribute 'lr'; it has η, β1"),
+    "a misspelt attribute": (lambda: set_unknown(beta_1=1), AttributeError, "^ADAM.*did you mean beta1"),
     "an optimiser's class": (lambda: train(lambda x: W.sum(), [1], ADAM), TypeError, r"ADAM\(params\(m\)\)"),
     "throttle without time": (lambda: fluxrs.throttle(print), TypeError, r"throttle\(f, 30\)"),
     "epochs": (lambda: list(fluxrs.epochs("2")), TypeError, "epochs.*'2'"),
@@ -196,6 +205,28 @@ ROWS = {
     "negative permutation": (lambda: fluxrs.permutation(-1), ValueError, "permutation.*-1"),
     "arange to NaN": (lambda: fluxrs.arange(float("nan")), ValueError, "arange.*NaN"),
     "no probability": (lambda: fluxrs.bernoulli(1.5, 3), ValueError, r"bernoulli.*1\.5"),
+    "sum with a large integer": (lambda: i + 2**40, OverflowError, r"^add: the integer 1099511627776.*int32"),
+    "product with an enormous one": (lambda: 2**70 * i, OverflowError, r"^multiply.*int32"),
+    "where with a large integer": (lambda: fluxrs.where(i > 0, i, 2**40), OverflowError, "^where.*int32"),
+    "clip to a large integer": (lambda: i.clip(0, 2**40), OverflowError, "^clip.*int32"),
+    "pad with a large integer": (lambda: i.pad(1, 2**40), OverflowError, "^pad.*int32"),
+    "full of a large integer": (lambda: fluxrs.full(2, 2**40, dtype="int32"), OverflowError, "^full.*int32"),
+    "tensor of a large integer": (lambda: tensor(2**40, dtype="int32"), OverflowError, "^tensor.*int32"),
+    "negative power of integers": (lambda: i**-1, ValueError, r"^power.*-1.*astype"),
+    "negative power of 2": (lambda: fluxrs.power(i, -20), ValueError, r"^power.*-20"),
+    "dot's shapes": (lambda: fluxrs.dot(x, x), DimensionMismatch, r"^dot: shapes \(2, 3\)"),
+    "trace of a vector": (lambda: fluxrs.trace(b), DimensionMismatch, r"^trace.*\(3,\)"),
+    "logsumexp of nothing": (lambda: fluxrs.logsumexp(fluxrs.zeros(0)), ValueError, "^logsumexp"),
+    "logsumexp's axis": (lambda: x.logsumexp(axis=2), IndexError, "^logsumexp: axis 2"),
+    "std's axis": (lambda: x.std(axis=2), IndexError, "^std: axis 2"),
+    "sum's axis": (lambda: x.sum(axis=1.0), TypeError, r"^sum: axis.*1\.0"),
+    "softmax's axis": (lambda: fluxrs.softmax(x, axis="rows"), TypeError, "^softmax.*integer.*'rows'"),
+    "keepdims": (lambda: x.mean(keepdims=2), TypeError, "^mean.*True or False.*2"),
+    "norm's p": (lambda: fluxrs.norm(x, "fro"), TypeError, "^norm.*number.*'fro'"),
+    "arange of a string": (lambda: fluxrs.arange("a"), TypeError, "^arange.*number.*'a'"),
+    "linspace of a string": (lambda: fluxrs.linspace(0, "a"), TypeError, "^linspace.*number.*'a'"),
+    "a time": (lambda: x + np.timedelta64(1), TypeError, "tensor of a timedelta64"),
+    "a date": (lambda: x + np.datetime64("2020-01-01"), TypeError, "tensor of a datetime64"),
     "divmod": (lambda: divmod(x, "a"), TypeError, "divmod"),
     "memory": (lambda: np.asarray(fluxrs.zeros(10**7, 10**7)), MemoryError, "zeros"),
     "memory for arange": (lambda: fluxrs.arange(10**15), MemoryError, "arange"),
@@ -279,6 +310,23 @@ def test_tensors_used_from_several_threads():
     assert errors == []
 
 
+def test_what_a_thread_made_that_has_ended_is_as_it_was():
+    k, held = np.array([1.0, 2.0, 3.0]), {}
+    p = param([1.0, 2.0, 3.0])
+
+    def work():
+        held["result"] = p * k
+        held["gradient"] = gradient(lambda: ((p * k) ** 2).sum(), Params([p]))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    update(p, 10.0)
+    np.testing.assert_array_equal(p, [11, 12, 13])
+    np.testing.assert_array_equal(held["result"], [1, 4, 9])
+    np.testing.assert_array_equal(held["gradient"][p], [2, 16, 54])
+
+
 def test_a_parameter_read_while_another_thread_learns():
     p, errors = param(np.zeros(64)), []
 
@@ -356,6 +404,17 @@ def test_errors_at_evaluation_name_the_line_that_made_the_node():
     # Large axes hide no index: one beyond the first of several is not one of the next.
     with pytest.raises(IndexError, match="index 3 is out of range for axis 0 of size 3"):
         np.asarray(big[seven - 4, seven - 7])
+
+
+def test_a_value_that_is_gone_is_told_by_its_shape():
+    p = param([1.0, 2.0])
+    y = (p**2).sum()
+    update(p, 1.0)
+    fluxrs.evaluate(p)
+    back(y)
+    with pytest.raises(ValueError, match=r"the float32 parameter of shape \(2,\) was updated"):
+        np.asarray(p.grad)
+    p.grad = None
 
 
 def test_a_plan_that_comes_again_names_its_own_line():

@@ -107,6 +107,23 @@ def test_it_behaves_like_the_array():
     assert repr(onehot("a", "ab")) == "OneHotVector([1 0])"
 
 
+def test_a_transposed_batch_behaves_like_the_array():
+    bits = dense.T[:, :2]
+    T = onehotbatch("ba", "abc").T
+    assert T.shape == (3, 2)
+    assert len(T) == 3
+    np.testing.assert_array_equal(T * 2, bits * 2)
+    np.testing.assert_array_equal(1 - T, 1 - bits)
+    np.testing.assert_array_equal(np.ones((3, 2)) + T, 1 + bits)
+    np.testing.assert_array_equal(bits == T, np.ones((3, 2), bool))
+    np.testing.assert_array_equal(~T, ~bits)
+    np.testing.assert_array_equal(T.T * 2 + T.T, 3 * bits.T)
+    np.testing.assert_array_equal(T[1], bits[1])
+    np.testing.assert_array_equal([row.tolist() for row in T], bits)
+    assert T.sum(axis=0).tolist() == [1, 1]
+    np.testing.assert_array_equal(copy.deepcopy(T), bits)
+
+
 def test_batch_of_vectors_stays_one_hot():
     b = batch([onehot(l, "abc") for l in "bab"])
     assert isinstance(b, OneHotMatrix)

@@ -220,6 +220,24 @@ def test_whole_powers_are_products(n):
         np.testing.assert_allclose(g, n * signed ** float(n - 1), rtol=1e-13)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_powers_of_integers_are_integers(dtype):
+    x = np.array([-3, -1, 0, 1, 2, 5], dtype=dtype)
+    for n in (0, 1, 2, 3, 11, 20):
+        got = tensor(x) ** n
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got, x**n)
+        np.testing.assert_array_equal(tensor(x) ** tensor(np.full(6, n, dtype)), x**n)
+    np.testing.assert_array_equal(2 ** tensor(np.array([0, 3], dtype)), [1, 8])
+    np.testing.assert_array_equal(tensor(x) ** tensor(np.array(-3, dtype)), [0, -1, 0, 1, 0, 0])
+    np.testing.assert_array_equal(tensor(x) ** tensor(np.array(-2, dtype)), [0, 1, 0, 1, 0, 0])
+    for n in (2.0, 0.0, -1.0):
+        got = tensor(x + 4) ** n
+        assert got.dtype == "float32"
+        np.testing.assert_allclose(got, (x + 4.0) ** n, rtol=1e-6)
+    assert (tensor(x > 0) ** 2).dtype == "int64"
+
+
 def test_powers_of_zero():
     zero = np.zeros(2)
     np.testing.assert_array_equal(gradient(lambda x: (x**2).sum(), zero)[0], zero)

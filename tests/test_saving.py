@@ -119,6 +119,14 @@ def test_training_goes_on_exactly_where_it_was(file):
     assert other["opt"].t == 6
 
 
+def test_a_loaded_optimiser_knows_its_attributes(file):
+    save(file, opt=fluxrs.ADAM([fluxrs.param([1.0])]))
+    opt = load(file)["opt"]
+    opt.η = 0.5
+    with pytest.raises(AttributeError, match="ADAM has no attribute 'lr'"):
+        opt.lr = 1
+
+
 def test_your_own_classes_and_functions_come_back_if_named(file):
     m = Chain(Mine(Dense(10, 5), 3.0), shout)
     save(file, m=m)
@@ -258,6 +266,10 @@ DAMAGED = {
     "bad float": model([{"float": "__import__('os')"}]),
     "function as class": model([{"object": "fluxrs.relu", "fields": {}}]),
     "dunder": model([{"object": "fluxrs.Dense", "fields": {"__class__": 3}}]),
+    "Dense without W": model([{"object": "fluxrs.Dense", "fields": {"b": 1, "σ": 2}}]),
+    "BatchNorm without all": model([{"object": "fluxrs.BatchNorm", "fields": {}}]),
+    "Chain without layers": model([{"object": "fluxrs.Chain", "fields": {}}]),
+    "SGD without state": model([{"object": "fluxrs.SGD", "fields": {"params": 1, "t": 0}}]),
     "empty node": model([{}]),
     "unhashable": model([{"list": []}, {"dict": [[{"node": 0}, 1]]}], {"m": {"node": 1}}),
 }
@@ -267,6 +279,12 @@ DAMAGED = {
 def test_damaged_and_hostile_files(file, content):
     file.write_bytes(content)
     with pytest.raises(ValueError, match=r"model\.safetensors"):
+        load(file)
+
+
+def test_a_layer_without_its_weights(file):
+    file.write_bytes(DAMAGED["Dense without W"])
+    with pytest.raises(ValueError, match="damaged: a Dense without W$"):
         load(file)
 
 

@@ -60,6 +60,17 @@ def test_numbers_are_weak(dtype, number, result):
     assert (t + number).dtype == (number + t).dtype == result
 
 
+def test_large_integers():
+    i = tensor(np.array([1, 2**31 - 1], dtype="int32"))
+    for large in (2**31, 2**40, 2**70):
+        assert (i < large).all()
+        assert not (i == large).any()
+        assert (-large <= i).all()
+        np.testing.assert_allclose(tensor([2.0]) * large, [2.0 * large])
+    assert (tensor(np.array([1])) + 2**40).tolist() == [2**40 + 1]
+    assert int(tensor(2**40 + 1, dtype="int64")) == 2**40 + 1
+
+
 @pytest.mark.parametrize("x", ["bool", "int32", "int64", "float32", "float64"])
 @pytest.mark.parametrize("y", ["bool", "int32", "int64", "float32", "float64"])
 def test_promotion_of_tensors(x, y):

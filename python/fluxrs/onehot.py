@@ -13,14 +13,49 @@ from ._core import gpu as to_gpu
 from .treelike import treelike
 
 
+class Booleans:
+    """What behaves like an array of booleans, but for its products."""
+
+    __array_ufunc__ = None  # an array on the left leaves the operator to us
+
+    def dense(self) -> Tensor:
+        """The booleans as a tensor."""
+        raise NotImplementedError
+
+    def __array_function__(self, f: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return f(*_seen(args), **kwargs)
+
+    def __bool__(self) -> bool:
+        return bool(self.dense())
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.dense(), name)
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, i: Any) -> Any:
+        return np.asarray(self)[i]
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        rows = np.array2string(np.asarray(self).astype(int), prefix=name + "(", threshold=100)
+        return f"{name}({rows})"
+
+    __hash__ = object.__hash__
+
+
 @treelike("indices", "classes")
-class OneHot:
+class OneHot(Booleans):
     """`indices` into `classes`, the numbers from 0 on, which are the last axis.
 
     A product gathers rows of the other factor; anything else sees the array of booleans.
     """
-
-    __array_ufunc__ = None  # an array on the left leaves the operator to us
 
     def __init__(self, indices: Any, classes: Tensor) -> None:
         self.indices, self.classes = indices, classes
@@ -38,26 +73,6 @@ class OneHot:
         rows = np.asarray(self.indices)[..., None] == np.arange(self.shape[-1])
         return np.asarray(rows, dtype=dtype)
 
-    def __array_function__(self, f: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return f(*_seen(args), **kwargs)
-
-    def __bool__(self) -> bool:
-        return bool(self.dense())
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self.dense(), name)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[Any]:
-        return (self[i] for i in range(len(self)))
-
-    def __getitem__(self, i: Any) -> Any:
-        return np.asarray(self)[i]
-
     def __matmul__(self, W: Any) -> Tensor:
         _check_product(self.shape[-1], W, 0)
         return take(W, self.indices, axis=0)
@@ -66,26 +81,19 @@ class OneHot:
         _check_product(self.shape[-1], W, -1)
         return take(W, self.indices, axis=-1)
 
-    def __repr__(self) -> str:
-        name = type(self).__name__
-        rows = np.array2string(np.asarray(self).astype(int), prefix=name + "(", threshold=100)
-        return f"{name}({rows})"
-
-    __hash__ = object.__hash__
-
 
 def _seen(x: Any) -> Any:
     """The arguments of a NumPy function, with booleans in place of what is one-hot."""
     if isinstance(x, (list, tuple)):
         return type(x)(map(_seen, x))
-    return x.dense() if isinstance(x, OneHot) else x
+    return x.dense() if isinstance(x, Booleans) else x
 
 
 def _elementwise(name: str) -> Any:
     f = getattr(operator, name)
 
-    def op(self: OneHot, other: Any) -> Any:
-        return f(tensor_of(self, other), other.dense() if isinstance(other, OneHot) else other)
+    def op(self: Booleans, other: Any) -> Any:
+        return f(tensor_of(self, other), other.dense() if isinstance(other, Booleans) else other)
 
     return op
 
@@ -102,11 +110,11 @@ def _reflected(name: str) -> Any:
 
 _arithmetic = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
 for _name in (*_arithmetic, "and_", "or_", "xor", "eq", "ne", "lt", "le", "gt", "ge"):
-    setattr(OneHot, f"__{_name.strip('_')}__", _elementwise(_name))
+    setattr(Booleans, f"__{_name.strip('_')}__", _elementwise(_name))
 for _name in _arithmetic:
-    setattr(OneHot, f"__r{_name}__", _reflected(_name))
+    setattr(Booleans, f"__r{_name}__", _reflected(_name))
 for _name in ("neg", "pos", "abs", "invert"):
-    setattr(OneHot, f"__{_name}__", _unary(_name))
+    setattr(Booleans, f"__{_name}__", _unary(_name))
 
 
 class OneHotVector(OneHot):
@@ -134,14 +142,16 @@ class OneHotMatrix(OneHot):
         return (self.T @ tensor(M).T).T
 
 
-class TransposedOneHot:
+class TransposedOneHot(Booleans):
     """`Y.T` of a one-hot batch: (classes, N)."""
-
-    __array_ufunc__ = None
 
     def __init__(self, rows: OneHotMatrix) -> None:
         self.T = rows
         self.shape = rows.shape[::-1]
+
+    def dense(self) -> Tensor:
+        """The booleans as a tensor."""
+        return self.T.dense().T
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return np.asarray(self.T, dtype=dtype).T
@@ -167,7 +177,7 @@ def tensor_of(x: Any, beside: Any = None) -> Tensor:
     """`x` as a tensor, a one-hot array as its booleans; beside a tensor on the GPU it is copied there."""
     if isinstance(x, Tensor):
         return x
-    t: Tensor = x.dense() if isinstance(x, OneHot) else tensor(x)
+    t: Tensor = x.dense() if isinstance(x, Booleans) else tensor(x)
     if isinstance(beside, Tensor) and beside.device != t.device:
         t = to_gpu(t)
     return t

@@ -267,4 +267,16 @@ class Reader:
             if not n.isidentifier() or n.startswith("__"):
                 raise ValueError(f"a field called {n!r}")
             object.__setattr__(x, n, self.decode(value))
+        missing = [n for n in needed(cls) if n not in fields and not hasattr(cls, n)]
+        if missing:
+            raise ValueError(f"a {cls.__name__} without {', '.join(missing)}")
         return x
+
+
+def needed(cls: type) -> list[str]:
+    """What an object is no use without: its named children, and what our classes declare."""
+    names = list(getattr(cls, "__treelike__", None) or ())
+    for c in cls.__mro__:
+        if c.__module__.startswith("fluxrs."):
+            names += c.__annotations__
+    return names

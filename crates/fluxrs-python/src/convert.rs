@@ -43,7 +43,9 @@ pub fn number(obj: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
     }
     if is_numpy_scalar(obj)? {
         let item = obj.call_method0("item")?;
-        if is_numpy_scalar(&item)? {
+        // A time without a unit shows itself as a plain integer.
+        let time = matches!(obj.getattr("dtype")?.getattr("kind")?.extract()?, 'm' | 'M');
+        if time || is_numpy_scalar(&item)? {
             return Err(unsupported(obj));
         }
         return number(&item);
@@ -51,11 +53,10 @@ pub fn number(obj: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
     Ok(None)
 }
 
-/// Integers that do not fit into 64 bits are floats.
 fn integer(x: &Bound<'_, PyInt>) -> PyResult<Number> {
     match x.extract::<i64>() {
         Ok(i) => Ok(Number::Int(i)),
-        Err(_) => Ok(Number::Float(x.extract()?)),
+        Err(_) => Ok(Number::Huge(x.extract()?)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tensors from data, and from nothing.
 
+use crate::arguments::{names, of};
 use crate::convert::{Dt, count, shape, strong};
 use crate::tensor::{PyTensor, made};
 use fluxrs::ops::create;
@@ -12,6 +13,11 @@ use pyo3::types::PyTuple;
 #[pyfunction]
 #[pyo3(signature = (x, dtype=None))]
 pub fn tensor(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
+    if let Some(Dt(dtype)) = dtype
+        && let Some(n) = crate::convert::number(x)?
+    {
+        return full_of(&[], n, dtype, "tensor");
+    }
     let value = strong(x)?;
     made(|| Ok(dtype.map_or_else(|| (*value).clone(), |d| value.cast(d.0))))
 }
@@ -35,9 +41,18 @@ fn asarray(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<Py<PyTensor>> {
     Py::new(x.py(), value)
 }
 
+names! { arange linspace eye }
+
+fn full_of(shape: &[usize], value: Number, dtype: DType, op: &str) -> PyResult<PyTensor> {
+    made(|| {
+        value.check(op, dtype)?;
+        Ok(Tensor::full(shape, value, dtype))
+    })
+}
+
 fn filled(args: &Bound<'_, PyTuple>, dtype: Option<Dt>, op: &str, value: Number) -> PyResult<PyTensor> {
     let shape = shape(args, op)?;
-    made(|| Ok(Tensor::full(&shape, value, dtype.map_or(DType::F32, |d| d.0))))
+    full_of(&shape, value, dtype.map_or(DType::F32, |d| d.0), op)
 }
 
 /// Zeros of a shape, given as `(2, 3)` or `2, 3`; float32 unless a dtype is given.
@@ -92,7 +107,12 @@ fn ones_like(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
 /// `arange(stop)` or `arange(start, stop, step=1)`: numbers from `start` on, before `stop`; float32 unless a dtype is given.
 #[pyfunction]
 #[pyo3(signature = (start, stop=None, step=1.0, *, dtype=None))]
-fn arange(start: f64, stop: Option<f64>, step: f64, dtype: Option<Dt>) -> PyResult<PyTensor> {
+fn arange(
+    #[pyo3(from_py_with = of::<names::arange, f64>)] start: f64,
+    #[pyo3(from_py_with = of::<names::arange, Option<f64>>)] stop: Option<f64>,
+    #[pyo3(from_py_with = of::<names::arange, f64>)] step: f64,
+    dtype: Option<Dt>,
+) -> PyResult<PyTensor> {
     let (start, stop) = stop.map_or((0.0, start), |stop| (start, stop));
     let dtype = dtype.map_or(DType::F32, |d| d.0);
     let whole = |x: f64| x.fract() == 0.0 && x.abs() < (1u64 << 53) as f64;
@@ -105,7 +125,12 @@ fn arange(start: f64, stop: Option<f64>, step: f64, dtype: Option<Dt>) -> PyResu
 /// `linspace(start, stop, num=50)`: `num` numbers at equal distances, both ends among them.
 #[pyfunction]
 #[pyo3(signature = (start, stop, num=50, *, dtype=None))]
-fn linspace(start: f64, stop: f64, num: isize, dtype: Option<Dt>) -> PyResult<PyTensor> {
+fn linspace(
+    #[pyo3(from_py_with = of::<names::linspace, f64>)] start: f64,
+    #[pyo3(from_py_with = of::<names::linspace, f64>)] stop: f64,
+    #[pyo3(from_py_with = of::<names::linspace, isize>)] num: isize,
+    dtype: Option<Dt>,
+) -> PyResult<PyTensor> {
     let num = count("linspace: num", num)?;
     crate::convert::check_size(&[num], "linspace")?;
     made(|| Ok(create::linspace(start, stop, num, true, dtype.map_or(DType::F32, |d| d.0))))
@@ -114,7 +139,12 @@ fn linspace(start: f64, stop: f64, num: isize, dtype: Option<Dt>) -> PyResult<Py
 /// `eye(n, m=None, k=0)`: ones on the k-th diagonal of n × m zeros.
 #[pyfunction]
 #[pyo3(signature = (n, m=None, k=0, *, dtype=None))]
-fn eye(n: isize, m: Option<isize>, k: isize, dtype: Option<Dt>) -> PyResult<PyTensor> {
+fn eye(
+    #[pyo3(from_py_with = of::<names::eye, isize>)] n: isize,
+    #[pyo3(from_py_with = of::<names::eye, Option<isize>>)] m: Option<isize>,
+    #[pyo3(from_py_with = of::<names::eye, isize>)] k: isize,
+    dtype: Option<Dt>,
+) -> PyResult<PyTensor> {
     let (n, m) = (count("eye: n", n)?, count("eye: m", m.unwrap_or(n))?);
     crate::convert::check_size(&[n, m], "eye")?;
     made(|| Ok(create::eye(n, m, k, dtype.map_or(DType::F32, |d| d.0))))

@@ -4,7 +4,8 @@ use crate::origin::{with_gil, without_gil};
 use fluxrs::error::{Error, Result};
 use pyo3::create_exception;
 use pyo3::exceptions::{
-    PyFloatingPointError, PyIndexError, PyKeyboardInterrupt, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError,
+    PyFloatingPointError, PyIndexError, PyKeyboardInterrupt, PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeError,
+    PyValueError,
 };
 use pyo3::ffi::Py_AddPendingCall;
 use pyo3::prelude::*;
@@ -32,6 +33,7 @@ pub fn to_python(error: Error) -> PyErr {
         Error::Type(m) => PyTypeError::new_err(m),
         Error::Index(m) => PyIndexError::new_err(m),
         Error::Value(m) => PyValueError::new_err(m),
+        Error::Overflow(m) => PyOverflowError::new_err(m),
         Error::Memory(m) => PyMemoryError::new_err(m),
         Error::Device(m) => DeviceError::new_err(m),
         Error::BadLoss(m) => {

@@ -3,6 +3,7 @@
 // ρ and p are both what the formulas call them.
 #![allow(confusable_idents)]
 
+mod arguments;
 mod convert;
 mod create;
 mod custom;

@@ -3,6 +3,7 @@
 // Methods that a macro of ours writes trip this lint over the code PyO3 makes of them.
 #![allow(unsafe_op_in_unsafe_fn)]
 
+use crate::arguments::{names, of};
 use crate::convert::{Axes, argument, indices, integers};
 use crate::tensor::{PyTensor, made};
 use fluxrs::ops::reduce::Kind;
@@ -17,11 +18,13 @@ type Result<T> = fluxrs::Result<T>;
 /// Defines ops once: as a method, and as a function that takes anything that can be an array.
 macro_rules! ops {
     ($($(#[doc = $doc:literal])* $name:ident($x:ident $(, $arg:ident: $ty:ty $(= $default:expr)?)*) $body:block)*) => {
+        names! { $($name)* }
+
         #[pymethods]
         impl PyTensor {
             $($(#[doc = $doc])*
             #[pyo3(signature = ($($arg $(= $default)?),*))]
-            fn $name(&self, py: Python<'_> $(, $arg: $ty)*) -> PyResult<PyTensor> {
+            fn $name(&self, py: Python<'_> $(, #[pyo3(from_py_with = of::<names::$name, $ty>)] $arg: $ty)*) -> PyResult<PyTensor> {
                 let $x = &*self.value(py)?;
                 made(|| $body)
             })*
@@ -33,7 +36,10 @@ macro_rules! ops {
             $($(#[doc = $doc])*
             #[pyfunction]
             #[pyo3(signature = ($x $(, $arg $(= $default)?)*))]
-            pub fn $name($x: &Bound<'_, PyAny> $(, $arg: $ty)*) -> PyResult<PyTensor> {
+            pub fn $name(
+                $x: &Bound<'_, PyAny>
+                $(, #[pyo3(from_py_with = of::<names::$name, $ty>)] $arg: $ty)*
+            ) -> PyResult<PyTensor> {
                 let $x = &*argument($x)?;
                 made(|| $body)
             })*

@@ -46,6 +46,11 @@ pub fn power(x: &Tensor, y: &Tensor) -> fluxrs::Result<Tensor> {
     if x.is_number() {
         return Elementwise::power.apply(&[x, y]);
     }
+    let x = &match y.op() {
+        fluxrs::ops::Op::Number(Number::Float(_)) => x.cast(x.dtype().to_float()),
+        fluxrs::ops::Op::Number(_) if x.dtype() == DType::Bool => x.cast(DType::I64),
+        _ => x.clone(),
+    };
     match exponent.filter(|n| n.abs() <= MOST_FACTORS) {
         // Tracked, so that its gradient is there: 0.
         Some(0) if !x.is_tracked() => Ok(Tensor::filled(x, 1.0)),
@@ -58,9 +63,6 @@ pub fn power(x: &Tensor, y: &Tensor) -> fluxrs::Result<Tensor> {
 
 /// By squaring: x⁵ = (x²)² · x.
 fn whole_power(x: &Tensor, n: i64) -> fluxrs::Result<Tensor> {
-    if x.dtype() == DType::Bool {
-        return whole_power(&x.cast(DType::I64), n);
-    }
     match n {
         1 => Ok(x.clone()),
         n if n % 2 == 0 => whole_power(&Elementwise::square.apply(&[x])?, n / 2),

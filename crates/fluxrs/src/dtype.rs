@@ -1,5 +1,7 @@
 //! Element types and how they combine.
 
+use crate::bail;
+use crate::error::Result;
 use std::fmt;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -132,6 +134,8 @@ pub enum Number {
     Bool(bool),
     Int(i64),
     Float(f64),
+    /// An integer beyond 64 bits: for floats only.
+    Huge(f64),
 }
 
 impl Number {
@@ -139,7 +143,7 @@ impl Number {
         match self {
             Number::Bool(_) => DType::Bool,
             Number::Int(_) => DType::I64,
-            Number::Float(_) => DType::F64,
+            Number::Float(_) | Number::Huge(_) => DType::F64,
         }
     }
 
@@ -147,7 +151,7 @@ impl Number {
         match self {
             Number::Bool(b) => b as u8 as f64,
             Number::Int(i) => i as f64,
-            Number::Float(x) => x,
+            Number::Float(x) | Number::Huge(x) => x,
         }
     }
 
@@ -155,8 +159,26 @@ impl Number {
         match self {
             Number::Bool(b) => b as i64,
             Number::Int(i) => i,
-            Number::Float(x) => x as i64,
+            Number::Float(x) | Number::Huge(x) => x as i64,
         }
+    }
+
+    /// Whether an element of `dtype` holds it, if it is an integer; the others are converted, as arrays are.
+    pub fn fits(self, dtype: DType) -> bool {
+        match self {
+            Number::Int(i) => dtype != DType::I32 || i32::try_from(i).is_ok(),
+            Number::Huge(_) => !dtype.is_int(),
+            Number::Bool(_) | Number::Float(_) => true,
+        }
+    }
+
+    /// An error if it does not fit.
+    pub fn check(self, op: &str, dtype: DType) -> Result<()> {
+        if self.fits(dtype) {
+            return Ok(());
+        }
+        let shown = if let Number::Int(i) = self { i.to_string() } else { format!("{:e}", self.as_f64()) };
+        bail!(Overflow, "{op}: the integer {shown} does not fit into {dtype}; give a float, or convert with astype")
     }
 
     /// The bytes of this number as an element of `dtype`, in the low end of eight bytes.

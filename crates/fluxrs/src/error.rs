@@ -11,6 +11,9 @@ pub enum Error {
     Index(String),
     #[error("{0}")]
     Value(String),
+    /// A Python integer that its type does not hold: OverflowError.
+    #[error("{0}")]
+    Overflow(String),
     #[error("{0}")]
     Memory(String),
     #[error("{0}")]
@@ -20,6 +23,22 @@ pub enum Error {
     BadLoss(String),
     #[error("interrupted")]
     Interrupted,
+}
+
+impl Error {
+    /// What `inner` says of itself, in the name of an op that is made of it.
+    pub(crate) fn renamed(self, inner: &str, op: &str) -> Error {
+        let name =
+            |m: String| m.strip_prefix(inner).filter(|rest| rest.starts_with(':')).map(|rest| format!("{op}{rest}")).unwrap_or(m);
+        match self {
+            Error::Shape(m) => Error::Shape(name(m)),
+            Error::Type(m) => Error::Type(name(m)),
+            Error::Index(m) => Error::Index(name(m)),
+            Error::Value(m) => Error::Value(name(m)),
+            Error::Device(m) => Error::Device(name(m)),
+            other => other,
+        }
+    }
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;

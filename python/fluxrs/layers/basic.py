@@ -145,6 +145,7 @@ class Dense:
 
     W: Tensor
     b: Tensor
+    σ: Layer
 
     def __init__(
         self,

@@ -60,6 +60,9 @@ class Dropout:
     [0.0, 0.0, 0.0]
     """
 
+    p: float
+    active: Any
+
     def __init__(self, p: float, /) -> None:
         if not hasattr(p, "__float__"):
             raise TypeError(f"Dropout: p is a probability, between 0 and 1, got {p!r}")
@@ -91,6 +94,9 @@ class LayerNorm:
     >>> LayerNorm(3)(fluxrs.rand(4, 3)).shape
     (4, 3)
     """
+
+    diag: Diagonal
+    ϵ: float
 
     def __init__(self, n: int, /, *, ϵ: float = 1e-8) -> None:
         self.diag = Diagonal(whole("LayerNorm", n))
@@ -124,6 +130,11 @@ class BatchNorm:
     β: Tensor
     γ: Tensor
     μ: Tensor
+    var: Tensor
+    σ: Layer
+    ϵ: float
+    momentum: float
+    active: Any
 
     def __init__(
         self,

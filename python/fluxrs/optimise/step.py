@@ -9,13 +9,25 @@ import numpy as np
 
 from .. import _core
 from .._core import DimensionMismatch, Params, Tensor, data, isleaf, istracked, tensor, update
+from ..names import nearest
 from ..treelike import treelike
 
 _OWN = ("params", "state", "t")
 
 
+class _Closed(type):
+    """Lets an object have new attributes only while its constructors run."""
+
+    def __call__(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        x = cls.__new__(cls, *args, **kwargs)
+        x._open = True
+        x.__init__(*args, **kwargs)
+        del x._open
+        return x
+
+
 @treelike
-class Optimiser:
+class Optimiser(metaclass=_Closed):
     """Base of all optimisers: `opt()` takes a step with the gradients that `back` accumulated.
 
     A subclass has its hyperparameters in `__init__`; they are attributes, to be read and set at
@@ -23,8 +35,14 @@ class Optimiser:
     `rule(p, δ, *state)` that returns what is added to `p` and then the new state.
     """
 
+    # A slot is no part of what `vars`, and so `save`, finds.
+    __slots__ = ("__dict__", "__weakref__", "_open")
+
     core: ClassVar[str] = ""
     slots: ClassVar[tuple[str, ...]] = ()
+    params: Params
+    state: list[tuple[Any, ...]]
+    t: int
     η: float = 1.0
     ρ: float = 0.9
     β1: float = 0.9
@@ -42,6 +60,13 @@ class Optimiser:
         self.t = 0
         slots = _core.rules()[self.core] if self.core else self.slots
         self.state = [tuple(_core.state(p) for _ in slots) for p in self.params]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        known = name.startswith("_") or name in vars(self) or hasattr(type(self), name)
+        if not known and not hasattr(self, "_open"):
+            hint = nearest(name, [n for n in vars(self) if n not in _OWN])
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}; {hint}")
+        object.__setattr__(self, name, value)
 
     def __call__(self, grads: Any = None) -> None:
         """One step, with `grads` or the accumulated `.grad`s; these are zero afterwards.
@@ -117,7 +142,7 @@ def _check_numbers(name: str, hyper: Mapping[str, Any], skip: tuple[str, ...] = 
             raise TypeError(f"{name}: {k} is a number, got {v!r}")
 
 
-def _accumulated(opt: Optimiser) -> Sequence[Any]:
+def _accumulated(opt: Optimiser) -> Any:
     """Each parameter's δ: what `back` left, or once the latest living `Grads` that covers them."""
     δs = _core.take_gradients(opt.params)
     if δs is None:

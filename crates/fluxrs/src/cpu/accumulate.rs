@@ -13,6 +13,7 @@ pub type ProductLoop = unsafe fn(*mut u8, [*const u8; 3], usize, u8);
 /// The mask's bit for a third factor.
 pub const THREE: u8 = 8;
 
+#[expect(clippy::extra_unused_type_parameters, reason = "the set is that of the function it becomes a part of")]
 #[inline(always)]
 unsafe fn add_body<T: Num, I: Isa>(dst: &mut [T], x: &[T]) {
     for (y, &x) in dst.iter_mut().zip(x) {
@@ -30,6 +31,7 @@ unsafe fn add<T: Num>(dst: *mut u8, src: [*const u8; 3], n: usize) {
     }
 }
 
+#[expect(clippy::extra_unused_type_parameters, reason = "the set is that of the function it becomes a part of")]
 #[inline(always)]
 unsafe fn product_body<T: Num, const MASK: u8, I: Isa>(dst: &mut [T], x: &[T], y: &[T], z: &[T]) {
     // SAFETY: `product` hands over one element for each bit of the mask, else as many as there are results.

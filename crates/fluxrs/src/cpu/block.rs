@@ -265,6 +265,7 @@ impl Worker<'_> {
     }
 }
 
+#[expect(clippy::extra_unused_type_parameters, reason = "the set is that of the function it becomes a part of")]
 #[inline(always)]
 unsafe fn fill_body<T: Lane, I: Isa>(dst: &mut [T], value: T) {
     dst.fill(value);

@@ -143,9 +143,9 @@ pub(crate) fn own_copy(x: &Tensor) -> Result<(Buffer, Device)> {
 
 pub(crate) fn overwritten(node: &Node) -> Error {
     Error::Value(format!(
-        "a value is needed that an update has overwritten since: the parameter of shape {} (leaf {}) was updated after the result was made; call the forward pass again",
-        crate::shape::show(&node.shape),
-        node.leaf
+        "a value is needed that an update has overwritten since: the {} parameter of shape {} was updated after the result was made; call the forward pass again",
+        node.dtype,
+        crate::shape::show(&node.shape)
     ))
 }
 

@@ -1,8 +1,8 @@
 //! Small ops made of others: clip, roll, and shapes by other names.
 
-use super::Elementwise;
 use super::elementwise::select;
 use super::place::concatenate;
+use super::{Elementwise, Op};
 use crate::bail;
 use crate::error::Result;
 use crate::graph::Tensor;
@@ -12,6 +12,11 @@ use smallvec::SmallVec;
 /// `x` with what is below `low` replaced by it, and what is above `high`; NaN stays NaN.
 pub fn clip(x: &Tensor, low: Option<&Tensor>, high: Option<&Tensor>) -> Result<Tensor> {
     let mut out = x.clone();
+    for bound in [low, high].into_iter().flatten() {
+        if let Op::Number(n) = bound.op() {
+            n.check("clip", x.dtype())?;
+        }
+    }
     // At a bound the gradient is x's: `minimum` and `maximum` would halve it.
     if let Some(low) = low {
         out = select(&Elementwise::less.apply(&[&out, low])?, low, &out)?;

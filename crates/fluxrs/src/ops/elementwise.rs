@@ -5,7 +5,7 @@ use crate::bail;
 use crate::cpu::isa::Isa;
 use crate::cpu::lanes::{self, BinaryBody, Loop, TernaryBody, UnaryBody};
 use crate::cpu::math::{Num, Real};
-use crate::dtype::DType;
+use crate::dtype::{DType, Number};
 use crate::error::Result;
 use crate::graph::{Node, Srcs, Tensor};
 use crate::shape::{self, Shape};
@@ -40,7 +40,7 @@ pub struct Record {
     pub operands: &'static [&'static str],
     /// Whether a gradient exists.
     pub differentiable: bool,
-    /// Largest error in units of the last place, where the class is `Real`.
+    /// Largest error in units of the last place, for floats.
     pub ulp: u32,
     /// Where tests draw each operand from.
     pub domain: &'static [(f64, f64)],
@@ -250,7 +250,16 @@ impl Elementwise {
             return Ok(node);
         }
         let values = if record.class == Class::Select { &xs[1..] } else { xs };
-        let common = common_dtype(values);
+        let common = match record.class {
+            Class::Num | Class::Compare | Class::Select => common_with_numbers(record, values)?,
+            _ => common_dtype(values),
+        };
+        if self == Elementwise::power
+            && !common.is_float()
+            && let Op::Number(Number::Int(n @ ..0)) = xs[1].op()
+        {
+            bail!(Value, "power: an integer has no power {n} among integers; convert with astype('float32') first");
+        }
         let (operand, result) = match record.class {
             Class::Real => (common.to_float(), common.to_float()),
             Class::Round if common.is_float() => (common, common),
@@ -341,6 +350,24 @@ pub fn common_dtype(xs: &[&Tensor]) -> DType {
         (None, Some(DType::F64)) => DType::F32,
         (None, w) => w.unwrap_or(DType::F32),
     }
+}
+
+/// As `common_dtype`, for ops whose operands have that type: an integer that it does not hold is compared in a wider one, and
+/// else an error.
+fn common_with_numbers(record: &Record, xs: &[&Tensor]) -> Result<DType> {
+    let common = common_dtype(xs);
+    let Some(strong) = xs.iter().filter(|x| !x.is_number()).map(|x| x.dtype()).reduce(DType::promote) else { return Ok(common) };
+    for x in xs {
+        if let Op::Number(n) = x.op() {
+            // Beside whole numbers an enormous one counts as such.
+            let dtype = if matches!(n, Number::Huge(_)) { strong.promote_weak(DType::I64) } else { common };
+            match record.class {
+                Class::Compare if !n.fits(dtype) => return Ok(common.promote(DType::I64)),
+                _ => n.check(record.name, dtype)?,
+            }
+        }
+    }
+    Ok(common)
 }
 
 pub(crate) fn check_devices(op: &str, xs: &[&Tensor]) -> Result<()> {

@@ -99,6 +99,7 @@ impl Tensor {
         if widths.len() != self.ndim() {
             bail!(Value, "pad: {} pairs of widths for a tensor of shape {}", widths.len(), show(self.shape()));
         }
+        value.check("pad", self.dtype())?;
         let shape: Shape = self.shape().iter().zip(widths).map(|(&n, &(a, b))| n + a + b).collect();
         let strides = shape::contiguous(&shape);
         let offset = strides.iter().zip(widths).map(|(&s, &(a, _))| s * a as i64).sum();

@@ -24,10 +24,10 @@ fn flat(x: &Tensor) -> Tensor {
 /// axis of `a` and the last but one of `b`.
 pub fn dot(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.ndim() == 0 || b.ndim() == 0 {
-        return multiply(a, b);
+        return multiply(a, b).map_err(|e| e.renamed("multiply", "dot"));
     }
     if b.ndim() <= 2 {
-        return matmul(a, b);
+        return matmul(a, b).map_err(|e| e.renamed("matmul", "dot"));
     }
     tensordot_as("dot", a, b, &[-1], &[-2])
 }
@@ -100,7 +100,7 @@ pub fn diagm(x: &Tensor, k: isize) -> Result<Tensor> {
 
 /// The sum of the k-th diagonal over the first two axes.
 pub fn trace(x: &Tensor, k: isize) -> Result<Tensor> {
-    x.diagonal(k, 0, 1)?.sum(Some(&[-1]), false)
+    x.diagonal(k, 0, 1).map_err(|e| e.renamed("diagonal", "trace"))?.sum(Some(&[-1]), false)
 }
 
 /// (Σ |x|^p)^(1/p) over some axes or all of them; the greatest |x| for p = ∞, the smallest for −∞, the count of non-zeros for 0.
@@ -114,7 +114,8 @@ pub fn norm(x: &Tensor, p: f64, axes: Option<&[isize]>, keepdims: bool) -> Resul
         let empty = x.size() == 0 && axes.is_none();
         let kind = if p > 0.0 { Kind::Max } else { Kind::Min };
         // Of no elements the greatest size is 0, as the sums of the others are.
-        return if empty && p > 0.0 { x.sum(axes, keepdims) } else { x.abs().reduce(kind, axes, keepdims) };
+        let all = || x.abs().reduce(kind, axes, keepdims).map_err(|e| e.renamed(kind.name(), "norm"));
+        return if empty && p > 0.0 { x.sum(axes, keepdims) } else { all() };
     }
     if p == 0.0 {
         return x.not_equal(&number(0.0)).cast(x.dtype()).sum(axes, keepdims);

@@ -167,14 +167,14 @@ impl Tensor {
     }
 
     pub fn std(&self, axes: Option<&[isize]>, ddof: f64, keepdims: bool) -> Result<Tensor> {
-        Ok(self.var(axes, ddof, keepdims)?.sqrt())
+        Ok(self.var(axes, ddof, keepdims).map_err(|e| e.renamed("var", "std"))?.sqrt())
     }
 
     /// log Σ exp x, without overflow.
     pub fn logsumexp(&self, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
         let x = self.cast(self.dtype().to_float());
         // The shift is a constant: it drops out of value and gradient. Where all is −inf, or something is +inf, it is 0.
-        let top = crate::graph::no_grad(|| x.reduce(Kind::Max, axes, true))?;
+        let top = crate::graph::no_grad(|| x.reduce(Kind::Max, axes, true)).map_err(|e| e.renamed("max", "logsumexp"))?;
         let shift = crate::graph::no_grad(|| super::elementwise::select(&top.isfinite(), &top, &Tensor::number(0.0)))?;
         let total = (&x - &shift).exp().sum(axes, true)?.log() + shift;
         if keepdims {

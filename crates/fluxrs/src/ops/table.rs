@@ -20,8 +20,8 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     floor_divide(x, y): num { cpu: x.floor_divide(y), wgsl: "fx_floordiv(x, y)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
     /// What is left of x after floor division by y; it has the sign of y.
     remainder(x, y): num { cpu: x.remainder(y), wgsl: "fx_rem(x, y)", grad(g, out): [g.clone(), -(g * x.floor_divide(y))], ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
-    /// x to the power y.
-    power(x, y): real { cpu: x.pow::<I>(y), wgsl: "fx_pow(x, y)", grad(g, out): [g * $crate::ops::rules::power_slope(x, y), g * out * $crate::ops::rules::safe_log(x)], ulp: 4, domain: [(0.1, 5.0), (-3.0, 3.0)] }
+    /// x to the power y. Integers stay integers: to a negative power 0, unless x is 1 or −1.
+    power(x, y): num { cpu: x.power::<I>(y), wgsl: "fx_pow(x, y)", grad(g, out): [g * $crate::ops::rules::power_slope(x, y), g * out * $crate::ops::rules::safe_log(x)], ulp: 4, domain: [(0.1, 5.0), (-3.0, 3.0)] }
     /// The angle of the point (y, x): atan(x / y), in the right quadrant.
     arctan2(x, y): real { cpu: x.atan2::<I>(y), wgsl: "fx_atan2(x, y)", grad(g, out): [g * y / (x * x + y * y), -(g * x / (x * x + y * y))], ulp: 4, domain: [(0.5, 5.0), (-5.0, -0.5)] }
     /// √(x² + y²), without overflow.

@@ -1,5 +1,7 @@
 //! What every number type can do, with NumPy's meaning: integers wrap and never panic, NaN wins in minimum and maximum.
 
+use super::real::Real;
+use crate::cpu::isa::Isa;
 use crate::cpu::lanes::Lane;
 
 /// A number in a tensor: `f32`, `f64`, `i32` or `i64`.
@@ -15,6 +17,8 @@ pub trait Num: Lane + PartialOrd + std::fmt::Debug {
     fn floor_divide(self, y: Self) -> Self;
     /// x − y·⌊x / y⌋, with the sign of y; integers give 0 for y = 0.
     fn remainder(self, y: Self) -> Self;
+    /// self to the power y; of integers to a negative power the whole part of that: 0, unless self is 1 or −1.
+    fn power<I: Isa>(self, y: Self) -> Self;
 
     /// −1, 0 or 1; NaN stays NaN.
     #[inline(always)]
@@ -95,6 +99,22 @@ macro_rules! integers {
                 let r = self.wrapping_rem(y);
                 if r != 0 && (r < 0) != (y < 0) { r + y } else { r }
             }
+            #[inline(always)]
+            fn power<I: Isa>(self, y: Self) -> Self {
+                if y < 0 {
+                    let odd = if y & 1 == 1 { self } else { 1 };
+                    return if self == 1 || self == -1 { odd } else { 0 };
+                }
+                let (mut base, mut left, mut out): ($t, $t, $t) = (self, y, 1);
+                while left != 0 {
+                    if left & 1 == 1 {
+                        out = out.wrapping_mul(base);
+                    }
+                    base = base.wrapping_mul(base);
+                    left >>= 1;
+                }
+                out
+            }
         }
     )*};
 }
@@ -155,6 +175,10 @@ macro_rules! floats {
                 } else {
                     r
                 }
+            }
+            #[inline(always)]
+            fn power<I: Isa>(self, y: Self) -> Self {
+                self.pow::<I>(y)
             }
         }
     )*};
