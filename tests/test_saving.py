@@ -119,14 +119,6 @@ def test_training_goes_on_exactly_where_it_was(file):
     assert other["opt"].t == 6
 
 
-def test_a_loaded_optimiser_knows_its_attributes(file):
-    save(file, opt=fluxrs.ADAM([fluxrs.param([1.0])]))
-    opt = load(file)["opt"]
-    opt.η = 0.5
-    with pytest.raises(AttributeError, match="ADAM has no attribute 'lr'"):
-        opt.lr = 1
-
-
 def test_your_own_classes_and_functions_come_back_if_named(file):
     m = Chain(Mine(Dense(10, 5), 3.0), shout)
     save(file, m=m)

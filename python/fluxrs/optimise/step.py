@@ -15,19 +15,17 @@ from ..treelike import treelike
 _OWN = ("params", "state", "t")
 
 
-class _Closed(type):
-    """Lets an object have new attributes only while its constructors run."""
+class _Whole(type):
+    """Tells an object when its constructors, which may add attributes, have all run."""
 
-    def __call__(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        x = cls.__new__(cls, *args, **kwargs)
-        x._open = True
-        x.__init__(*args, **kwargs)
-        del x._open
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        x = super().__call__(*args, **kwargs)
+        x._whole = True
         return x
 
 
 @treelike
-class Optimiser(metaclass=_Closed):
+class Optimiser(metaclass=_Whole):
     """Base of all optimisers: `opt()` takes a step with the gradients that `back` accumulated.
 
     A subclass has its hyperparameters in `__init__`; they are attributes, to be read and set at
@@ -36,7 +34,7 @@ class Optimiser(metaclass=_Closed):
     """
 
     # A slot is no part of what `vars`, and so `save`, finds.
-    __slots__ = ("__dict__", "__weakref__", "_open")
+    __slots__ = ("__dict__", "__weakref__", "_whole")
 
     core: ClassVar[str] = ""
     slots: ClassVar[tuple[str, ...]] = ()
@@ -63,7 +61,7 @@ class Optimiser(metaclass=_Closed):
 
     def __setattr__(self, name: str, value: Any) -> None:
         known = name.startswith("_") or name in vars(self) or hasattr(type(self), name)
-        if not known and not hasattr(self, "_open"):
+        if not known and hasattr(self, "_whole"):
             hint = nearest(name, [n for n in vars(self) if n not in _OWN])
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}; {hint}")
         object.__setattr__(self, name, value)
