@@ -262,34 +262,6 @@ def test_hyperparameters_are_read_and_set_by_either_name():
     assert opt.beta1 == 0.7
 
 
-class Own(Optimiser):
-    """An optimiser with attributes of its own, set before and after the base's constructor."""
-
-    slots = ()
-    scale = 2.0
-
-    def __init__(self, params, η=0.5):
-        self.first = 1
-        super().__init__(params, η=η)
-        self.calls = 0
-
-    def rule(self, p, δ):
-        self.calls += 1
-        self._last = δ
-        return (-self.η * self.scale * self.first * δ,)
-
-
-@pytest.mark.parametrize("duplicate", [lambda o: o, copy.copy, copy.deepcopy])
-def test_attributes_of_a_subclass(duplicate):
-    opt = duplicate(Own([fluxrs.param([1.0])]))
-    opt.first = opt.scale = 1.0
-    opt([np.array([1.0])])
-    assert opt.calls == 1
-    np.testing.assert_array_equal(opt.params[0], [0.5])
-    with pytest.raises(AttributeError, match="Own has no attribute 'scales'"):
-        opt.scales = 1
-
-
 def test_setting_the_rate_between_steps():
     p = param([1.0])
     opt = SGD([p], 0.1)

@@ -93,17 +93,13 @@ def _canonical(f: Any, names: Iterable[str], given: dict[str, Any]) -> dict[str,
 
 
 def _unknown(f: Any, spelled: str, names: Iterable[str]) -> str:
-    return f"{_title(f)} has no keyword {spelled!r}; {nearest(spelled, names)}"
-
-
-def nearest(spelled: str, names: Iterable[str]) -> str:
-    """What may have been meant by a name that is none of these."""
     from difflib import get_close_matches  # here, since it takes milliseconds to import
 
     known = [n for n in names if n != "self"]
     spellings = known + [TWINS[n] for n in known if n in TWINS]
     near = get_close_matches(spelled, spellings, 1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'none'}"
+    hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'none'}"
+    return f"{_title(f)} has no keyword {spelled!r}; {hint}"
 
 
 def _title(f: Any) -> str:

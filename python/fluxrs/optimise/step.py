@@ -9,23 +9,13 @@ import numpy as np
 
 from .. import _core
 from .._core import DimensionMismatch, Params, Tensor, data, isleaf, istracked, tensor, update
-from ..names import nearest
 from ..treelike import treelike
 
 _OWN = ("params", "state", "t")
 
 
-class _Whole(type):
-    """Tells an object when its constructors, which may add attributes, have all run."""
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        x = super().__call__(*args, **kwargs)
-        x._whole = True
-        return x
-
-
 @treelike
-class Optimiser(metaclass=_Whole):
+class Optimiser:
     """Base of all optimisers: `opt()` takes a step with the gradients that `back` accumulated.
 
     A subclass has its hyperparameters in `__init__`; they are attributes, to be read and set at
@@ -33,14 +23,8 @@ class Optimiser(metaclass=_Whole):
     `rule(p, δ, *state)` that returns what is added to `p` and then the new state.
     """
 
-    # A slot is no part of what `vars`, and so `save`, finds.
-    __slots__ = ("__dict__", "__weakref__", "_whole")
-
     core: ClassVar[str] = ""
     slots: ClassVar[tuple[str, ...]] = ()
-    params: Params
-    state: list[tuple[Any, ...]]
-    t: int
     η: float = 1.0
     ρ: float = 0.9
     β1: float = 0.9
@@ -58,13 +42,6 @@ class Optimiser(metaclass=_Whole):
         self.t = 0
         slots = _core.rules()[self.core] if self.core else self.slots
         self.state = [tuple(_core.state(p) for _ in slots) for p in self.params]
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        known = name.startswith("_") or name in vars(self) or hasattr(type(self), name)
-        if not known and hasattr(self, "_whole"):
-            hint = nearest(name, [n for n in vars(self) if n not in _OWN])
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}; {hint}")
-        object.__setattr__(self, name, value)
 
     def __call__(self, grads: Any = None) -> None:
         """One step, with `grads` or the accumulated `.grad`s; these are zero afterwards.
