@@ -35,7 +35,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[pymodule(gil_used = false)]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     error::install();
-    origin::install();
+    origin::install(m.py())?;
     m.add_class::<tensor::PyTensor>()?;
     m.add_class::<tensor::PyLeaf>()?;
     m.add("DimensionMismatch", m.py().get_type::<error::DimensionMismatch>())?;

@@ -6,6 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 thread_local! {
     /// Whether this thread has let go of the GIL: there is no frame to look at then.
@@ -20,8 +21,24 @@ pub fn without_gil<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
             DETACHED.set(self.0);
         }
     }
+    alone();
     let _restore = Restore(DETACHED.replace(true));
     py.detach(f)
+}
+
+/// Threads that have used a parameter or run a plan; many, where there is no GIL.
+static THREADS: AtomicU32 = AtomicU32::new(0);
+
+/// Whether this thread is the only one that has done so. Asked with the GIL held: until it is let go of, the answer holds.
+#[inline]
+pub fn alone() -> bool {
+    thread_local! {
+        static COUNTED: Cell<bool> = const { Cell::new(false) };
+    }
+    if !COUNTED.replace(true) {
+        THREADS.fetch_add(1, Ordering::Relaxed);
+    }
+    THREADS.load(Ordering::Relaxed) == 1
 }
 
 /// Runs `f` with the GIL, from inside of what `without_gil` runs.
@@ -78,6 +95,14 @@ fn is_ours(frame: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(name.strip_prefix("fluxrs").is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
-pub fn install() {
+pub fn install(py: Python<'_>) -> PyResult<()> {
     set_whereabouts(here);
+    let gil = match py.import("sys")?.getattr_opt("_is_gil_enabled")? {
+        Some(ask) => ask.call0()?.is_truthy()?,
+        None => true,
+    };
+    if !gil {
+        THREADS.store(2, Ordering::Relaxed);
+    }
+    Ok(())
 }

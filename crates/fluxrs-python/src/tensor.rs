@@ -2,6 +2,7 @@
 
 use crate::convert::{self, Dt};
 use crate::error::{core, detached};
+use crate::origin::alone;
 use fluxrs::evaluate::Handle;
 use fluxrs::leaf::Leaf;
 use fluxrs::{DType, Tensor};
@@ -107,6 +108,13 @@ impl PyTensor {
         if let Inner::Grad(_) = self.inner {
             let grad = leaf.grad().unwrap_or_else(|| zeros_of(&leaf.peek()));
             return Ok(Value::Held(Handle::new(grad)));
+        }
+        // Alone under the GIL, nobody can overwrite the value before the call has made of it what it makes.
+        if let (Inner::Leaf(_), true) = (&self.inner, alone()) {
+            // SAFETY: other threads evaluate only after they were counted, which takes the GIL.
+            if let Some(now) = unsafe { leaf.value_alone() } {
+                return Ok(Value::Owned(now));
+            }
         }
         let now = match leaf.try_held() {
             Some(now) => now,

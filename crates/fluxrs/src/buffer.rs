@@ -12,10 +12,15 @@ pub const ALIGN: usize = 64;
 /// From so many bytes on the system is asked: it refuses what it does not have, where a program's own allocator reserves addresses
 /// and lets the process be killed when they are used.
 const LARGE: usize = 64 << 20;
+/// Below so many bytes a buffer is aligned by hand: allocators are slower where they are asked for more than this.
+const SMALL: usize = 4096;
+const PLAIN_ALIGN: usize = 16;
 
 /// A piece of host memory: our own, or somebody else's kept alive by `owner`.
 pub struct HostBuffer {
     ptr: NonNull<u8>,
+    /// What the allocator gave.
+    given: *mut u8,
     bytes: usize,
     owner: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -27,7 +32,10 @@ unsafe impl Sync for HostBuffer {}
 
 fn layout(bytes: usize) -> Option<Layout> {
     let padded = bytes.max(1).checked_next_multiple_of(ALIGN)?;
-    Layout::from_size_align(padded, ALIGN).ok()
+    match padded < SMALL {
+        true => Layout::from_size_align(padded + ALIGN - PLAIN_ALIGN, PLAIN_ALIGN).ok(),
+        false => Layout::from_size_align(padded, ALIGN).ok(),
+    }
 }
 
 impl HostBuffer {
@@ -40,7 +48,11 @@ impl HostBuffer {
         };
         // SAFETY: the layout has a nonzero size.
         match NonNull::new(unsafe { if layout.size() < LARGE { alloc(layout) } else { System.alloc(layout) } }) {
-            Some(ptr) => Ok(HostBuffer { ptr, bytes, owner: None }),
+            Some(given) => {
+                // SAFETY: a small layout has room for what it takes to align it, any other is aligned already.
+                let ptr = unsafe { given.add(given.align_offset(ALIGN)) };
+                Ok(HostBuffer { ptr, given: given.as_ptr(), bytes, owner: None })
+            }
             None => bail!(Memory, "cannot get {bytes} bytes of memory; make the tensors or the batch smaller"),
         }
     }
@@ -50,7 +62,7 @@ impl HostBuffer {
     /// # Safety
     /// `ptr` must be readable for `bytes` bytes and aligned to its elements as long as `owner` lives, and nobody may write it.
     pub unsafe fn foreign(ptr: NonNull<u8>, bytes: usize, owner: Box<dyn Any + Send + Sync>) -> HostBuffer {
-        HostBuffer { ptr, bytes, owner: Some(owner) }
+        HostBuffer { ptr, given: ptr.as_ptr(), bytes, owner: Some(owner) }
     }
 
     pub fn from_slice<T: Element>(data: &[T]) -> Result<HostBuffer> {
@@ -84,7 +96,7 @@ impl Drop for HostBuffer {
         if self.owner.is_none()
             && let Some(layout) = layout(self.bytes)
         {
-            let ptr = self.ptr.as_ptr();
+            let ptr = self.given;
             // SAFETY: allocated in `new` with the same layout, hence by the same allocator.
             unsafe { if layout.size() < LARGE { dealloc(ptr, layout) } else { System.dealloc(ptr, layout) } }
         }

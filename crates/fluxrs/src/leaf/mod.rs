@@ -116,6 +116,15 @@ impl Leaf {
         self.queue.get(&g).is_none().then(|| Handle::new(self.current.get(&g).clone()))
     }
 
+    /// The node of the present value, if no update of it waits or is under way; without a lock.
+    ///
+    /// # Safety
+    /// No other thread evaluates anything during the call.
+    pub unsafe fn value_alone(&self) -> Option<Tensor> {
+        // SAFETY: only an evaluation replaces the value, and this thread is not in one.
+        (!self.is_queued()).then(|| unsafe { self.current.lasting() }.clone())
+    }
+
     /// What `take` makes of the present value, while no update of it waits or is under way.
     fn settled<R>(&self, take: impl Fn(&Tensor) -> R) -> Result<R> {
         loop {
