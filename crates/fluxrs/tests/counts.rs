@@ -108,6 +108,43 @@ fn a_dense_layers_step() {
     assert!(kernels <= 6, "{kernels} kernels");
 }
 
+/// Nodes that `f` makes, by the numbers they take.
+fn nodes(f: impl FnOnce()) -> u64 {
+    let next = || Tensor::number(0.0).id();
+    let before = next();
+    f();
+    next() - before - 1
+}
+
+#[test]
+fn a_known_gradient_is_not_written_out() {
+    let _alone = alone();
+    let layers: Vec<Dense> = (0..6).map(|_| Dense::new(4, 4)).collect();
+    let x = data(8, &[2, 4]);
+    let forward = || {
+        let out = layers.iter().fold(x.clone(), |x, layer| Elementwise::tanh.apply(&[&layer.call(&x)]).unwrap());
+        Handle::new(squares(&out))
+    };
+    let params: Vec<&Arc<Leaf>> = layers.iter().flat_map(|l| [&l.w, &l.b]).collect();
+    let targets: Vec<Target> = params.iter().map(|p| Target::Leaf(p.number())).collect();
+    let step = || {
+        let loss = forward();
+        // A gradient takes one node a parameter, and one number for all of them, however much lies behind it.
+        let made = nodes(|| {
+            let grads = gradient(loss.tensor(), None, &targets, false).unwrap();
+            assert!(grads.iter().all(Option::is_some));
+        });
+        assert!(made <= params.len() as u64 + 1, "{made} nodes for {} parameters", params.len());
+        descend(loss.tensor(), &params);
+        leaf::flush().unwrap();
+    };
+    step();
+    let first = nodes(step);
+    let (_, plans, runs) = counted(step);
+    assert_eq!((plans, runs), (0, 1));
+    assert_eq!(nodes(step), first);
+}
+
 #[test]
 fn softmax_and_cross_entropy_are_two_passes() {
     let _alone = alone();
