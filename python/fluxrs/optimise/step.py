@@ -25,6 +25,9 @@ class Optimiser:
 
     core: ClassVar[str] = ""
     slots: ClassVar[tuple[str, ...]] = ()
+    params: Params
+    state: list[tuple[Any, ...]]
+    t: int
     η: float = 1.0
     ρ: float = 0.9
     β1: float = 0.9

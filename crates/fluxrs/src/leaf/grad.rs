@@ -164,6 +164,7 @@ impl Leaf {
                 let (total, before) = (before[first].1.clone(), before[..first].to_vec());
                 Grad { total: total.map(|t| Handle::within(g, t)), before, calls: first }
             }
+            None if !before.is_empty() => return None,
             None if total.as_ref()?.tensor().0.guards.as_ref()?.0.iter().any(is_bad) => Grad::default(),
             None => return None,
         };
