@@ -122,9 +122,10 @@ pub fn argument<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Value<'a>> {
 #[inline]
 pub fn operands<'a, const N: usize>(objs: [&'a Bound<'_, PyAny>; N]) -> PyResult<Option<[Value<'a>; N]>> {
     let mut out = [const { None }; N];
-    for (slot, obj) in out.iter_mut().zip(objs) {
-        *slot = operand(obj)?;
-        if slot.is_none() {
+    for (i, obj) in objs.iter().enumerate() {
+        let known = if i > 0 && obj.is(objs[0]) { out[0].as_ref().map(Value::again) } else { None };
+        out[i] = if known.is_some() { known } else { operand(obj)? };
+        if out[i].is_none() {
             return Ok(None);
         }
     }

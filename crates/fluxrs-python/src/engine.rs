@@ -1,7 +1,8 @@
 //! What the engine does, to be seen and tested: counters, plans, traces, the op table, the optimisers' rules.
 
 use crate::convert::{beside, strong};
-use crate::error::detached;
+use crate::error::{core, detached};
+use crate::origin::alone;
 use crate::params::{PyDeltas, PyParams};
 use crate::tensor::PyTensor;
 use fluxrs::evaluate::COUNTERS;
@@ -144,7 +145,12 @@ fn step(
         s.get().leaf().cloned().ok_or_else(|| PyTypeError::new_err("step: the state of an optimiser is made by state(p)"))
     };
     let state = state.iter().map(|s| s.iter().map(leaf).collect::<PyResult<Vec<_>>>()).collect::<PyResult<Vec<_>>>()?;
-    detached(py, || rule.step(&hyper, &leaves, &grads, &state))
+    let mut step = || rule.step(&hyper, &leaves, &grads, &state);
+    // An update that waits is committed first, which runs a plan; only another thread could queue one meanwhile.
+    match alone() && !leaves.iter().chain(state.iter().flatten()).any(|leaf| leaf.is_queued()) {
+        true => core(step),
+        false => detached(py, &mut step),
+    }
 }
 
 /// The n-th allocation from now on this thread fails; 0 switches that off.

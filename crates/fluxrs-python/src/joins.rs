@@ -12,6 +12,8 @@ use fluxrs::{Elementwise, Number, Tensor};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 fn tensors(xs: &Bound<'_, PyAny>, op: &str) -> PyResult<Values> {
     if xs.is_instance_of::<PyTensor>() {
@@ -28,7 +30,18 @@ fn tensors(xs: &Bound<'_, PyAny>, op: &str) -> PyResult<Values> {
 
 /// Items with types of their own, on one device.
 fn several(items: &[Bound<'_, PyAny>]) -> PyResult<Values> {
-    let mut xs = items.iter().map(strong).collect::<PyResult<Vec<_>>>()?;
+    let mut xs: Vec<Value<'_>> = Vec::with_capacity(items.len());
+    let mut first: HashMap<usize, usize> = HashMap::new();
+    for (i, item) in items.iter().enumerate() {
+        let x = match first.entry(item.as_ptr() as usize) {
+            Entry::Occupied(known) => xs[*known.get()].again(),
+            Entry::Vacant(place) => {
+                place.insert(i);
+                strong(item)?
+            }
+        };
+        xs.push(x);
+    }
     settle(&items.iter().collect::<Vec<_>>(), &mut xs)?;
     Ok(xs.into_iter().collect())
 }

@@ -56,6 +56,15 @@ impl Deref for Value<'_> {
 }
 
 impl Value<'_> {
+    /// The same value for an operand that is the same object: a parameter that a call names twice may not change in between.
+    pub fn again(&self) -> Self {
+        match self {
+            Value::Borrowed(x) => Value::Borrowed(x),
+            Value::Owned(x) => Value::Owned(x.clone()),
+            Value::Held(x) => Value::Held(x.clone()),
+        }
+    }
+
     /// The tensor without the hold on it.
     pub fn into_owned(self) -> Tensor {
         match self {

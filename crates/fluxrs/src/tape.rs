@@ -212,7 +212,8 @@ pub(crate) fn settle(promises: &[Tensor]) {
 
 /// `y`, in memory of its own if it shows a part of something else: a loss is watched as it is, not with what lies beside it.
 pub(crate) fn whole(y: &Tensor) -> Tensor {
-    if y.size() == y.base().size() && y.map().is_contiguous(y.shape()) {
+    let is_whole = || y.size() == y.base().size() && y.map().is_contiguous(y.shape());
+    if !matches!(y.op(), Op::View(_)) || is_whole() {
         return y.clone();
     }
     let _tracking = y.is_tracked().then(graph::Tracking::enter);
