@@ -145,11 +145,11 @@ fn step(
         s.get().leaf().cloned().ok_or_else(|| PyTypeError::new_err("step: the state of an optimiser is made by state(p)"))
     };
     let state = state.iter().map(|s| s.iter().map(leaf).collect::<PyResult<Vec<_>>>()).collect::<PyResult<Vec<_>>>()?;
-    let mut step = || rule.step(&hyper, &leaves, &grads, &state);
+    let step = || rule.step(&hyper, &leaves, &grads, &state);
     // An update that waits is committed first, which runs a plan; only another thread could queue one meanwhile.
     match alone() && !leaves.iter().chain(state.iter().flatten()).any(|leaf| leaf.is_queued()) {
         true => core(step),
-        false => detached(py, &mut step),
+        false => detached(py, step),
     }
 }
 
