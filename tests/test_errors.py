@@ -217,7 +217,7 @@ ROWS = {
     "norm's p": (lambda: fluxrs.norm(x, "fro"), TypeError, "^norm.*number.*'fro'"),
     "arange of a string": (lambda: fluxrs.arange("a"), TypeError, "^arange.*number.*'a'"),
     "linspace of a string": (lambda: fluxrs.linspace(0, "a"), TypeError, "^linspace.*number.*'a'"),
-    "a time": (lambda: x + np.timedelta64(1), TypeError, "tensor of a timedelta64"),
+    "a time": (lambda: x + np.timedelta64(1, "s"), TypeError, "tensor of a timedelta64"),
     "a date": (lambda: x + np.datetime64("2020-01-01"), TypeError, "tensor of a datetime64"),
     "divmod": (lambda: divmod(x, "a"), TypeError, "divmod"),
     "memory": (lambda: np.asarray(fluxrs.zeros(10**7, 10**7)), MemoryError, "zeros"),
