@@ -157,13 +157,20 @@ pub fn settle(objs: &[&Bound<'_, PyAny>], xs: &mut [Value<'_>]) -> PyResult<()> 
         if x.is_number() || !x.device().is_cpu() {
             continue;
         }
-        if let Some(made) = made_on(x, device) {
-            *x = Value::Owned(made);
-        } else if !obj.is_instance_of::<PyTensor>() {
-            *x = Value::Owned(crate::error::detached(obj.py(), || to_device(x, device))?);
+        if let Some(there) = brought(obj, x, device)? {
+            *x = Value::Owned(there);
         }
     }
     Ok(())
+}
+
+/// A constant or an array, on the GPU that it is used on; None for a tensor, which is moved by hand.
+fn brought(obj: &Bound<'_, PyAny>, x: &Tensor, device: Device) -> PyResult<Option<Tensor>> {
+    match made_on(x, device) {
+        None if obj.is_instance_of::<PyTensor>() => Ok(None),
+        None => crate::error::detached(obj.py(), || to_device(x, device)).map(Some),
+        made => Ok(made),
+    }
 }
 
 /// An argument of `op` that goes with a tensor on this device: beside one on a GPU, arrays are copied there and constants made there.
@@ -171,13 +178,10 @@ pub fn beside<'a>(op: &str, device: Device, obj: &Bound<'_, PyAny>, x: Value<'a>
     if x.device() == device || x.is_number() {
         return Ok(x);
     }
-    if !device.is_cpu() {
-        if let Some(made) = made_on(&x, device) {
-            return Ok(Value::Owned(made));
-        }
-        if !obj.is_instance_of::<PyTensor>() {
-            return crate::error::detached(obj.py(), || to_device(&x, device)).map(Value::Owned);
-        }
+    if !device.is_cpu()
+        && let Some(there) = brought(obj, &x, device)?
+    {
+        return Ok(Value::Owned(there));
     }
     let text = format!("{op}: operands live on {device} and {}; move one with gpu(x) or cpu(x)", x.device());
     Err(crate::error::DeviceError::new_err(text))

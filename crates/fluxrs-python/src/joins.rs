@@ -48,7 +48,6 @@ fn several(items: &[Bound<'_, PyAny>]) -> PyResult<Values> {
 
 /// x @ W.T + b for tensors of one type that fit; None if something is to be converted, or to be said.
 #[pyfunction]
-#[pyo3(name = "affine")]
 #[allow(non_snake_case)]
 fn affine(py: Python<'_>, x: &Bound<'_, PyAny>, W: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<Option<PyTensor>> {
     let (Ok(x), Ok(w), Ok(b)) = (x.cast::<PyTensor>(), W.cast::<PyTensor>(), b.cast::<PyTensor>()) else { return Ok(None) };

@@ -98,15 +98,15 @@ fn promised(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Option<Vec
         numbers.push(*number);
         found.push(Srcs::new());
     }
-    let distinct = match numbers.len() > FEW {
-        true => numbers.iter().collect::<FxHashSet<_>>().len() == numbers.len(),
-        false => (1..numbers.len()).all(|i| !numbers[..i].contains(&numbers[i])),
+    let places: Option<FxHashMap<u64, usize>> =
+        (numbers.len() > FEW).then(|| numbers.iter().enumerate().map(|(i, &n)| (n, i)).collect());
+    let distinct = match &places {
+        Some(map) => map.len() == numbers.len(),
+        None => (1..numbers.len()).all(|i| !numbers[..i].contains(&numbers[i])),
     };
     if !distinct {
         return None;
     }
-    let places: Option<FxHashMap<u64, usize>> =
-        (numbers.len() > FEW).then(|| numbers.iter().enumerate().map(|(i, &n)| (n, i)).collect());
     let place = |leaf: u64| match &places {
         Some(map) => map.get(&leaf).copied(),
         None => numbers.iter().position(|&n| n == leaf),

@@ -193,13 +193,10 @@ fn run_on_one(runner: &mut Runner, g: MutexGuard<'static, Graph>, mut wanted: Wa
 }
 
 impl Runner {
-    fn evaluate(&mut self, mut g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<()> {
+    fn evaluate(&mut self, g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<()> {
         let updates = wanted.updates;
         let looking = span("plan", || "gather and look up".into());
-        collect(&mut g, wanted, None, &mut self.gathered)?;
-        if self.gathered.shortened && self.gathered.has_promises() {
-            g = self.write_out(g, wanted)?;
-        }
+        let g = self.gather(g, wanted)?;
         if self.gathered.requests.is_empty() {
             return Ok(());
         }
@@ -252,13 +249,16 @@ impl Runner {
         Ok(())
     }
 
-    /// Gathers anew, with every gradient written out.
-    fn write_out(&mut self, g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<MutexGuard<'static, Graph>> {
-        drop(g);
-        tape::write_out(&self.gathered.promises(), false)?;
-        self.gathered.clear();
-        let mut g = graph::lock();
+    /// Gathers what takes part; anew with every gradient written out, where the key does not say what they are made of.
+    fn gather(&mut self, mut g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<MutexGuard<'static, Graph>> {
         collect(&mut g, wanted, None, &mut self.gathered)?;
+        if self.gathered.shortened && self.gathered.has_promises() {
+            drop(g);
+            tape::write_out(&self.gathered.promises(), false)?;
+            self.gathered.clear();
+            g = graph::lock();
+            collect(&mut g, wanted, None, &mut self.gathered)?;
+        }
         Ok(g)
     }
 
@@ -319,11 +319,7 @@ impl Runner {
     }
 
     fn explain(&mut self, wanted: &Wanted<'_>) -> Result<String> {
-        let mut g = graph::lock();
-        collect(&mut g, wanted, None, &mut self.gathered)?;
-        if self.gathered.shortened && self.gathered.has_promises() {
-            g = self.write_out(g, wanted)?;
-        }
+        let g = self.gather(graph::lock(), wanted)?;
         if self.gathered.requests.is_empty() {
             return Ok("nothing to compute: the values are there\n".into());
         }
