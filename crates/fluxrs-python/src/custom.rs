@@ -1,8 +1,8 @@
 //! Gradients that Python defines.
 
+use crate::call_site::with_gil;
 use crate::convert::{beside, strong};
 use crate::error::raised;
-use crate::origin::with_gil;
 use crate::tensor::{PyTensor, Values};
 use fluxrs::error::{Error, Result};
 use fluxrs::graph::{Checkpoint, Tracking};

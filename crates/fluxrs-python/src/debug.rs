@@ -1,8 +1,9 @@
 //! Debug mode: every op is evaluated at its call, so that an error or a NaN is met at the line that makes it.
 
-use crate::origin::without_gil;
-use fluxrs::origin::Origin;
-use fluxrs::{Result, Tensor, watch};
+use crate::call_site::without_gil;
+use fluxrs::call_site::CallSite;
+use fluxrs::debug::watch;
+use fluxrs::{Result, Tensor};
 use pyo3::prelude::*;
 
 /// Sets the mode; returns what it was.
@@ -15,8 +16,8 @@ fn _debug(eager: bool, nan: bool) -> (bool, bool) {
 #[inline]
 pub fn inspect(x: Tensor) -> Result<Tensor> {
     if watch::is_on() && !x.is_number() {
-        let origin = Origin::here();
-        Python::attach(|py| without_gil(py, || watch::inspect(&x, origin)))?;
+        let call_site = CallSite::here();
+        Python::attach(|py| without_gil(py, || watch::inspect(&x, call_site)))?;
     }
     Ok(x)
 }

@@ -1,15 +1,16 @@
 //! What the engine does, to be seen and tested: counters, plans, traces, the op table, the optimisers' rules.
 
+use crate::call_site::alone;
 use crate::convert::{beside, strong};
 use crate::error::{core, detached};
-use crate::origin::alone;
 use crate::params::{PyDeltas, PyParams};
 use crate::tensor::PyTensor;
+use fluxrs::debug::profile;
 use fluxrs::evaluate::COUNTERS;
 use fluxrs::leaf::Leaf;
 use fluxrs::ops::Elementwise;
 use fluxrs::optim::{self, Hyper, RULES};
-use fluxrs::{Tensor, buffer, evaluate, profile};
+use fluxrs::{Tensor, buffer, evaluate};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};

@@ -1,6 +1,6 @@
 //! What goes wrong in the core, as Python's exceptions. Nothing else may cross: a panic becomes a RuntimeError.
 
-use crate::origin::{with_gil, without_gil};
+use crate::call_site::{with_gil, without_gil};
 use fluxrs::error::{Error, Result};
 use pyo3::create_exception;
 use pyo3::exceptions::{

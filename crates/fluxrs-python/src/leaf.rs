@@ -1,8 +1,8 @@
 //! Parameters and state: made by `param`, changed by `update` and through `.data`.
 
+use crate::call_site::without_gil;
 use crate::convert::{argument, beside, from_numpy, strong};
 use crate::error::{core, detached, unheard};
-use crate::origin::without_gil;
 use crate::tensor::{Inner, PyTensor, Value, data_object, grad_object, leaf_object};
 use fluxrs::evaluate::late;
 use fluxrs::leaf::{self, Leaf};
@@ -175,7 +175,7 @@ pub fn queued() -> usize {
 /// Forgets the updates that wait on this thread, but for the first `keep`.
 #[pyfunction]
 pub fn discard(py: Python<'_>, keep: usize) {
-    crate::origin::without_gil(py, || leaf::discard(keep));
+    crate::call_site::without_gil(py, || leaf::discard(keep));
 }
 
 /// Whether `x` is a parameter or state, rather than the result of an op.

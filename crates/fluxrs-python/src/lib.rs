@@ -4,6 +4,7 @@
 #![allow(confusable_idents)]
 
 mod arguments;
+mod call_site;
 mod convert;
 mod create;
 mod custom;
@@ -19,7 +20,6 @@ mod joins;
 mod leaf;
 mod methods;
 mod operators;
-mod origin;
 mod params;
 mod protocol;
 mod random;
@@ -35,7 +35,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[pymodule(gil_used = false)]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     error::install();
-    origin::install(m.py())?;
+    call_site::install(m.py())?;
     m.add_class::<tensor::PyTensor>()?;
     m.add_class::<tensor::PyLeaf>()?;
     m.add("DimensionMismatch", m.py().get_type::<error::DimensionMismatch>())?;

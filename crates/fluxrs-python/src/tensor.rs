@@ -1,8 +1,8 @@
 //! The Tensor class: what Python holds of a node or of a leaf.
 
+use crate::call_site::alone;
 use crate::convert::{self, Dt};
 use crate::error::{core, detached};
-use crate::origin::alone;
 use fluxrs::evaluate::Handle;
 use fluxrs::leaf::Leaf;
 use fluxrs::{DType, Tensor};

@@ -10,21 +10,20 @@ pub mod dtype;
 pub mod error;
 pub mod hash;
 pub mod shape;
+pub mod simd;
 
 pub mod ops;
 
+pub mod call_site;
 pub mod graph;
 pub mod leaf;
 pub mod optim;
-pub mod origin;
 pub mod tape;
 
+pub mod debug;
 pub mod evaluate;
-pub mod explain;
-pub mod profile;
 pub mod reference;
 pub mod schedule;
-pub mod watch;
 
 pub mod plan;
 

@@ -88,7 +88,7 @@ pub fn gradient(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], nest: boo
 /// out again for a graph whose plan is known; `None` where it does not follow: from a seed, a gradient that somebody else
 /// defines, or values that are there already, and while somebody watches every op.
 fn promised(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Option<Vec<Option<Tensor>>> {
-    if seed.is_some() || !y.is_tracked() || crate::watch::is_on() {
+    if seed.is_some() || !y.is_tracked() || crate::debug::watch::is_on() {
         return None;
     }
     let mut found: SmallVec<[Srcs; 8]> = SmallVec::new();
@@ -254,7 +254,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
     let mut out: Vec<Option<Tensor>> = vec![None; targets.len()];
     let Some(last) = steps.len().checked_sub(1) else { return Ok(out) };
     grads[last] = Some(start(y, seed));
-    let watched = crate::watch::looks_for_nan();
+    let watched = crate::debug::watch::looks_for_nan();
     for i in (0..steps.len()).rev() {
         if !needed[i] {
             continue;
@@ -262,7 +262,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
         let Some(g) = grads[i].take() else { continue };
         let step = &steps[i];
         if watched {
-            crate::watch::inspect_gradient(step.node, &g, false)?;
+            crate::debug::watch::inspect_gradient(step.node, &g, false)?;
         }
         for &t in hits(step.node).into_iter().flatten() {
             out[t] = Some(match out[t].take() {
@@ -274,7 +274,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
         let mut give = |k: usize, part: Option<Tensor>| -> Result<()> {
             let Some(part) = part else { return Ok(()) };
             if watched {
-                crate::watch::inspect_gradient(step.node, &part, true)?;
+                crate::debug::watch::inspect_gradient(step.node, &part, true)?;
             }
             // The one place where a broadcast is reversed.
             let shape = step.srcs[k].shape();

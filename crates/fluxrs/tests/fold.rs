@@ -1,9 +1,9 @@
 //! Reductions: their tree, spelled out naively, gives the same bits for every length and way of cutting.
 
 use fluxrs::cpu::fold::{self, CHUNK, Fold};
-use fluxrs::cpu::lanes::Lane;
 use fluxrs::dtype::DType;
 use fluxrs::ops::reduce::Kind;
+use fluxrs::simd::lanes::Lane;
 
 /// The tree of the file's head, without a thought for speed.
 fn tree<T: Lane>(x: &[T], lanes: usize, join: impl Fn(T, T) -> T + Copy) -> T {

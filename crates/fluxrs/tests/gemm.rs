@@ -1,6 +1,6 @@
 //! Products against the plain sum in float64: every stride pattern, odd shapes, nothing left of what C held before.
 use fluxrs::cpu::gemm::{Element, Product, run, run_at};
-use fluxrs::cpu::isa::{Level, level, levels};
+use fluxrs::simd::isa::{Level, level, levels};
 use proptest::prelude::*;
 use std::fmt::Debug;
 

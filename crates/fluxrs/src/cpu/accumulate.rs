@@ -1,11 +1,11 @@
 //! The last instructions of most updates, in place: dst[i] = dst[i] + x[i], or + a product of two or three factors, each of which
 //! may be one element for the whole block. Every product is rounded by itself, as the instructions it stands for would be.
 
-use super::isa::{Isa, level};
-use super::lanes::Loop;
-use super::math::Num;
 use crate::dtype::DType;
 use crate::per_isa;
+use crate::simd::isa::{Isa, level};
+use crate::simd::lanes::Loop;
+use crate::simd::math::Num;
 
 /// A loop that adds the product of its operands; the mask has a bit for each that is one element, and `THREE` if there are three.
 pub type ProductLoop = unsafe fn(*mut u8, [*const u8; 3], usize, u8);

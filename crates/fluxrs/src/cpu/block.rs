@@ -1,12 +1,12 @@
 //! Runs a lowered program on one block of its index space.
 
 use super::accumulate::THREE;
-use super::isa::{Isa, level};
-use super::lanes::Lane;
 use super::lower::{Action, LoadStep, Lowered, Operand, StoreStep, Walk};
 use crate::per_isa;
 use crate::plan::{Rank, Source};
 use crate::shape::Map;
+use crate::simd::isa::{Isa, level};
+use crate::simd::lanes::Lane;
 use smallvec::SmallVec;
 use std::cell::RefCell;
 

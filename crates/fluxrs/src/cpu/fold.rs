@@ -9,12 +9,12 @@
 // `per_isa` compiles a body for an instruction set through its last type parameter, whether the body asks for it or not.
 #![allow(clippy::extra_unused_type_parameters, clippy::needless_range_loop)]
 
-use super::isa::{Isa, level};
-use super::lanes::Lane;
-use super::math::Num;
 use crate::dtype::DType;
 use crate::ops::reduce::Kind;
 use crate::per_isa;
+use crate::simd::isa::{Isa, level};
+use crate::simd::lanes::Lane;
+use crate::simd::math::Num;
 
 /// Elements folded in one go; longer rows are folded in pieces of this length, whose results are combined pairwise.
 pub const CHUNK: usize = 2048;

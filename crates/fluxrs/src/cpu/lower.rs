@@ -2,13 +2,13 @@
 
 use super::accumulate::{self, ProductLoop};
 use super::fold::{self, Fold};
-use super::lanes::{self, Loop as LaneLoop, UnaryBody};
-use super::math::Cast;
 use crate::dtype::DType;
 use crate::ops::Elementwise;
 use crate::ops::reduce::Kind;
 use crate::plan::{Code, Inst, Load, Loop, Mode, Place, Plan, Rank, Reg, Source, Store};
 use crate::shape::{self, Map, Shape};
+use crate::simd::lanes::{self, Loop as LaneLoop, UnaryBody};
+use crate::simd::math::Cast;
 use smallvec::{SmallVec, smallvec};
 
 /// Elements of a register: a few of them fit the first-level cache.
@@ -118,7 +118,7 @@ pub(crate) fn cast_loop(from: DType, to: DType) -> LaneLoop {
     struct Body;
     impl<X: Cast<U>, U> UnaryBody<X, U> for Body {
         #[inline(always)]
-        fn call<I: super::isa::Isa>(x: X) -> U {
+        fn call<I: crate::simd::isa::Isa>(x: X) -> U {
             x.cast()
         }
     }

@@ -4,10 +4,7 @@ mod accumulate;
 mod block;
 pub mod fold;
 pub mod gemm;
-pub mod isa;
-pub mod lanes;
 pub(crate) mod lower;
-pub mod math;
 mod run;
 
 use crate::bail;
@@ -22,7 +19,7 @@ struct Cpu;
 
 impl Backend for Cpu {
     fn name(&self) -> String {
-        format!("CPU, {:?}, {} threads", isa::level(), rayon::current_num_threads())
+        format!("CPU, {:?}, {} threads", crate::simd::isa::level(), rayon::current_num_threads())
     }
 
     fn supports(&self, _: DType) -> bool {

@@ -7,6 +7,7 @@ use super::{COUNTERS, MAX_PLANNED_NODES, MAX_PLANS, restart_count};
 use crate::bail;
 use crate::buffer::Buffer;
 use crate::cache::Cache;
+use crate::debug::profile::span;
 use crate::device::{Device, Executable, backend};
 use crate::dtype::Number;
 use crate::error::{Error, Result};
@@ -14,7 +15,6 @@ use crate::graph::{self, Graph, Node, Srcs, Tensor, Value};
 use crate::leaf::{self, Queue, Update};
 use crate::ops::Op;
 use crate::plan::{Bindings, Body, Plan};
-use crate::profile::span;
 use crate::schedule::{Local, LocalKind, schedule};
 use crate::tape;
 use rustc_hash::FxHashMap;
@@ -232,8 +232,8 @@ impl Runner {
         drop(running);
         // What only a written gradient has is not among the locals.
         let failed = bindings.failed.and_then(|local| self.gathered.locals.get(local as usize)).map(|local| local.node.op());
-        let origin = failed.and_then(|op| if let Op::Structured(s) = op { s.origin() } else { None });
-        result.map_err(|e| origin.map_or_else(|| e.clone(), |origin| origin.named(e.clone())))?;
+        let call_site = failed.and_then(|op| if let Op::Structured(s) = op { s.call_site() } else { None });
+        result.map_err(|e| call_site.map_or_else(|| e.clone(), |call_site| call_site.named(e.clone())))?;
 
         let bad: Vec<Tensor> = bindings.bad_losses.iter().map(|&i| self.gathered.losses[i].0.clone()).collect();
         let late = commit.filter(|_| bindings.commit.is_none());
@@ -324,11 +324,11 @@ impl Runner {
             return Ok("nothing to compute: the values are there\n".into());
         }
         if let Some(known) = self.plans.get(&self.gathered.key.finish()) {
-            return Ok(crate::explain::describe(&known.plan, "replayed"));
+            return Ok(crate::debug::explain::describe(&known.plan, "replayed"));
         }
         let state = format!("to be compiled ({})", self.seen.why(&g, &self.gathered));
         let (plan, _) = self.schedule(g, wanted)?;
-        Ok(crate::explain::describe(&plan, &state))
+        Ok(crate::debug::explain::describe(&plan, &state))
     }
 
     /// Memory for the results: all of it before the first kernel, so that a failure changes nothing.
@@ -481,6 +481,6 @@ pub fn explain_last() -> Result<String> {
     let last = runner().last.clone();
     Ok(last.map_or_else(
         || "nothing has been computed yet\n".into(),
-        |last| crate::explain::describe(&last.plan, "the last that ran"),
+        |last| crate::debug::explain::describe(&last.plan, "the last that ran"),
     ))
 }

@@ -2,13 +2,13 @@
 
 use super::Op;
 use crate::bail;
-use crate::cpu::isa::Isa;
-use crate::cpu::lanes::{self, BinaryBody, Loop, TernaryBody, UnaryBody};
-use crate::cpu::math::{Num, Real};
 use crate::dtype::{DType, Number};
 use crate::error::Result;
 use crate::graph::{Node, Srcs, Tensor};
 use crate::shape::{self, Shape};
+use crate::simd::isa::Isa;
+use crate::simd::lanes::{self, BinaryBody, Loop, TernaryBody, UnaryBody};
+use crate::simd::math::{Num, Real};
 use smallvec::smallvec;
 
 /// Which types an op takes, and what it gives.

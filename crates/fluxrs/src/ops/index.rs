@@ -3,11 +3,11 @@
 use super::rules::choose;
 use super::{Op, Operand, OperandMut, Structured};
 use crate::bail;
+use crate::call_site::CallSite;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::graph::Tensor;
 use crate::hash::Hasher;
-use crate::origin::Origin;
 use crate::shape::{self, Shape, show};
 use crate::with_element;
 use smallvec::{SmallVec, smallvec};
@@ -29,7 +29,7 @@ pub struct ScatterAdd {
 #[derive(Clone)]
 pub(super) struct Indexed {
     axes: SmallVec<[(usize, usize); 2]>,
-    pub origin: Origin,
+    pub call_site: CallSite,
 }
 
 /// Indices that are wrong in one of several axes stand for themselves beyond −2⁶² + axis · 2⁴⁸.
@@ -38,11 +38,11 @@ const FIELD: i64 = 1 << 48;
 
 impl Indexed {
     pub fn one(axis: usize, len: usize) -> Indexed {
-        Indexed { axes: smallvec![(axis, len)], origin: Origin::here() }
+        Indexed { axes: smallvec![(axis, len)], call_site: CallSite::here() }
     }
 
     pub fn gradient_of(&self, op: &'static str) -> Indexed {
-        Indexed { axes: self.axes.clone(), origin: self.origin.gradient_of(op) }
+        Indexed { axes: self.axes.clone(), call_site: self.call_site.gradient_of(op) }
     }
 
     /// The axes are part of the code, since the error names them.
@@ -85,8 +85,8 @@ impl Structured for Gather {
         self.of.key()
     }
 
-    fn origin(&self) -> Option<&Origin> {
-        Some(&self.of.origin)
+    fn call_site(&self) -> Option<&CallSite> {
+        Some(&self.of.call_site)
     }
 
     fn gradient(&self, i: usize, srcs: &[Tensor], _: &Tensor, g: &Tensor) -> Option<Tensor> {
@@ -124,8 +124,8 @@ impl Structured for ScatterAdd {
         self.of.key() ^ self.rows as u64
     }
 
-    fn origin(&self) -> Option<&Origin> {
-        Some(&self.of.origin)
+    fn call_site(&self) -> Option<&CallSite> {
+        Some(&self.of.call_site)
     }
 
     fn gradient(&self, i: usize, srcs: &[Tensor], _: &Tensor, g: &Tensor) -> Option<Tensor> {
@@ -215,7 +215,7 @@ pub fn take_along_axes(x: &Tensor, indices: &[Tensor], axes: &[usize]) -> Result
     }
     let (lead, rest) = x.shape().split_at(indices.len());
     let rows: Shape = std::iter::once(shape::size(lead)).chain(rest.iter().copied()).collect();
-    let of = Indexed { axes: axes.iter().copied().zip(lead.iter().copied()).collect(), origin: Origin::here() };
+    let of = Indexed { axes: axes.iter().copied().zip(lead.iter().copied()).collect(), call_site: CallSite::here() };
     Ok(gather_rows(&x.reshape_to(&rows), &flat_index(&indices, lead).broadcast_shape(&shape), of))
 }
 

@@ -5,14 +5,14 @@ use super::matmul::matmul;
 use super::structured::{go_on, room};
 use super::{Elementwise, Op, Operand, OperandMut, Structured};
 use crate::bail;
-use crate::cpu::isa::{Isa, level};
-use crate::cpu::math::Real;
+use crate::call_site::CallSite;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::graph::Tensor;
-use crate::origin::Origin;
 use crate::per_isa;
 use crate::shape::{self, Shape, show};
+use crate::simd::isa::{Isa, level};
+use crate::simd::math::Real;
 use rayon::prelude::*;
 use smallvec::smallvec;
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use std::sync::atomic::AtomicBool;
 struct Solve {
     /// What the user called.
     op: &'static str,
-    origin: Origin,
+    call_site: CallSite,
 }
 
 /// `srcs[0]` (…, n, n) ↦ its inverse.
 struct Inverse {
-    origin: Origin,
+    call_site: CallSite,
 }
 
 /// `srcs[0]` (…, n, n) ↦ (…).
 struct Determinant {
     /// For its gradient, which needs the inverse.
-    origin: Origin,
+    call_site: CallSite,
 }
 
 /// Multiplications of one elimination step that are worth other threads.
@@ -208,13 +208,13 @@ impl Structured for Solve {
         self.op
     }
 
-    fn origin(&self) -> Option<&Origin> {
-        Some(&self.origin)
+    fn call_site(&self) -> Option<&CallSite> {
+        Some(&self.call_site)
     }
 
     /// A·X = B: dB = A⁻ᵀ·g, dA = −dB·Xᵀ.
     fn gradient(&self, i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
-        let db = solve_node(self.op, self.origin.gradient_of(self.op), &transposed(&srcs[0]), g);
+        let db = solve_node(self.op, self.call_site.gradient_of(self.op), &transposed(&srcs[0]), g);
         Some(if i == 1 { db } else { -product(&db, &transposed(out)) })
     }
 
@@ -240,8 +240,8 @@ impl Structured for Inverse {
         "inv"
     }
 
-    fn origin(&self) -> Option<&Origin> {
-        Some(&self.origin)
+    fn call_site(&self) -> Option<&CallSite> {
+        Some(&self.call_site)
     }
 
     /// dA = −Xᵀ·g·Xᵀ.
@@ -275,7 +275,7 @@ impl Structured for Determinant {
     /// dA = g · det A · A⁻ᵀ.
     fn gradient(&self, _: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
         let scale = (g * out).expand_dims(&[-2, -1]).expect("two axes of the matrix");
-        Some(scale * transposed(&inverse_node(&srcs[0], self.origin.gradient_of("det"))))
+        Some(scale * transposed(&inverse_node(&srcs[0], self.call_site.gradient_of("det"))))
     }
 
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
@@ -304,12 +304,12 @@ impl Structured for Determinant {
     }
 }
 
-fn solve_node(op: &'static str, origin: Origin, a: &Tensor, b: &Tensor) -> Tensor {
-    Tensor::node(Op::Structured(Arc::new(Solve { op, origin })), smallvec![a.clone(), b.clone()], b.shape().into(), b.dtype())
+fn solve_node(op: &'static str, call_site: CallSite, a: &Tensor, b: &Tensor) -> Tensor {
+    Tensor::node(Op::Structured(Arc::new(Solve { op, call_site })), smallvec![a.clone(), b.clone()], b.shape().into(), b.dtype())
 }
 
-fn inverse_node(a: &Tensor, origin: Origin) -> Tensor {
-    Tensor::node(Op::Structured(Arc::new(Inverse { origin })), smallvec![a.clone()], a.shape().into(), a.dtype())
+fn inverse_node(a: &Tensor, call_site: CallSite) -> Tensor {
+    Tensor::node(Op::Structured(Arc::new(Inverse { call_site })), smallvec![a.clone()], a.shape().into(), a.dtype())
 }
 
 /// A square matrix, or a stack of them, in a float type.
@@ -333,7 +333,7 @@ fn solve_as(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     }
     let lead = shape::broadcast(op, &a.shape()[..a.ndim() - 2], &columns.shape()[..columns.ndim() - 2])?;
     let full = |r: usize, c: usize| -> Shape { lead.iter().copied().chain([r, c]).collect() };
-    let x = solve_node(op, Origin::here(), &a.broadcast_shape(&full(n, n)), &columns.broadcast_shape(&full(n, k)));
+    let x = solve_node(op, CallSite::here(), &a.broadcast_shape(&full(n, n)), &columns.broadcast_shape(&full(n, k)));
     let flat: Shape = lead.iter().copied().chain([n]).collect();
     Ok(if vector { x.reshape_to(&flat) } else { x })
 }
@@ -360,7 +360,7 @@ pub fn rdivide(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// The inverse of a square matrix, or of each of a stack. A singular one fails the evaluation.
 pub fn inverse(a: &Tensor) -> Result<Tensor> {
-    Ok(inverse_node(&square("inv", a)?, Origin::here()))
+    Ok(inverse_node(&square("inv", a)?, CallSite::here()))
 }
 
 /// The determinant of a square matrix, or of each of a stack. Its gradient needs the inverse.
@@ -368,5 +368,5 @@ pub fn det(a: &Tensor) -> Result<Tensor> {
     let a = square("det", a)?;
     let lead = Shape::from(&a.shape()[..a.ndim() - 2]);
     let dtype = a.dtype();
-    Ok(Tensor::node(Op::Structured(Arc::new(Determinant { origin: Origin::here() })), smallvec![a], lead, dtype))
+    Ok(Tensor::node(Op::Structured(Arc::new(Determinant { call_site: CallSite::here() })), smallvec![a], lead, dtype))
 }

@@ -6,14 +6,14 @@
 
 use super::{Op, Operand, OperandMut, Structured};
 use crate::bail;
-use crate::cpu::isa::{Isa, Plain, level};
-use crate::cpu::math::Real;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::Tensor;
 use crate::per_isa;
 use crate::shape::{self, Shape};
+use crate::simd::isa::{Isa, Plain, level};
+use crate::simd::math::Real;
 use rayon::prelude::*;
 use smallvec::smallvec;
 use std::cell::RefCell;

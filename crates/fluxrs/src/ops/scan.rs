@@ -1,11 +1,11 @@
 //! Running sums and products along an axis, and the recurrence that the gradient of a running product is made of.
 
 use super::{Op, Operand, OperandMut, Structured};
-use crate::cpu::math::Num;
 use crate::dtype::{DType, Element};
 use crate::error::Result;
 use crate::graph::{Srcs, Tensor};
 use crate::shape::{self, Shape};
+use crate::simd::math::Num;
 use rayon::prelude::*;
 use smallvec::smallvec;
 use std::sync::Arc;

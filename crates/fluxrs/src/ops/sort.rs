@@ -4,10 +4,10 @@ use super::index::Indexed;
 use super::structured::{go_on, room};
 use super::{Op, Operand, OperandMut, Structured};
 use crate::bail;
+use crate::call_site::CallSite;
 use crate::dtype::{DType, Element};
 use crate::error::Result;
 use crate::graph::Tensor;
-use crate::origin::Origin;
 use crate::shape::{self, Shape, show};
 use crate::with_element;
 use rayon::prelude::*;
@@ -193,8 +193,8 @@ impl Structured for TakeAlong {
         self.of.key()
     }
 
-    fn origin(&self) -> Option<&Origin> {
-        Some(&self.of.origin)
+    fn call_site(&self) -> Option<&CallSite> {
+        Some(&self.of.call_site)
     }
 
     fn gradient(&self, i: usize, srcs: &[Tensor], _: &Tensor, g: &Tensor) -> Option<Tensor> {
@@ -229,8 +229,8 @@ impl Structured for AddAlong {
         self.of.key() ^ self.n as u64
     }
 
-    fn origin(&self) -> Option<&Origin> {
-        Some(&self.of.origin)
+    fn call_site(&self) -> Option<&CallSite> {
+        Some(&self.of.call_site)
     }
 
     fn gradient(&self, i: usize, srcs: &[Tensor], _: &Tensor, g: &Tensor) -> Option<Tensor> {

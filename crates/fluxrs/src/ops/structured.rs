@@ -1,10 +1,10 @@
 //! What an op that is neither elementwise, a view, a reduction nor a product must say of itself: one file each.
 
 use crate::bail;
+use crate::call_site::CallSite;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::Tensor;
-use crate::origin::Origin;
 use crate::shape;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -81,7 +81,7 @@ pub trait Structured: Send + Sync {
     }
 
     /// Where it was called, for an op that can fail on values.
-    fn origin(&self) -> Option<&Origin> {
+    fn call_site(&self) -> Option<&CallSite> {
         None
     }
 

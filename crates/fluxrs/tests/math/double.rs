@@ -2,7 +2,7 @@
 
 use super::loops::{NAMES, apply};
 use super::steps;
-use fluxrs::cpu::isa::levels;
+use fluxrs::simd::isa::levels;
 
 #[test]
 fn double_precision() {

@@ -1,8 +1,8 @@
 //! Every function of `Real` as a loop, by name.
 
-use fluxrs::cpu::isa::{Isa, Level};
-use fluxrs::cpu::lanes::{BinaryBody, Lane, Loop, UnaryBody, binary_at, unary_at};
-use fluxrs::cpu::math::Real;
+use fluxrs::simd::isa::{Isa, Level};
+use fluxrs::simd::lanes::{BinaryBody, Lane, Loop, UnaryBody, binary_at, unary_at};
+use fluxrs::simd::math::Real;
 use std::ptr::null;
 
 macro_rules! functions {

@@ -2,7 +2,7 @@
 
 use super::Bits;
 use super::loops::{NAMES, apply};
-use fluxrs::cpu::isa::{Level, levels};
+use fluxrs::simd::isa::{Level, levels};
 
 /// Error in units in the last place of the `f32` nearest to `exact`.
 fn ulps(got: f32, exact: f64) -> f64 {

@@ -1,8 +1,8 @@
 //! Special values: signed zeros, infinities, NaN, poles and the edges of domains, as C and NumPy have them.
 
 use super::loops::{NAMES, apply};
-use fluxrs::cpu::isa::levels;
-use fluxrs::cpu::math::Real;
+use fluxrs::simd::isa::levels;
+use fluxrs::simd::math::Real;
 
 const INF: f64 = f64::INFINITY;
 const NAN: f64 = f64::NAN;

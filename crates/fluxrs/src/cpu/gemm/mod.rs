@@ -2,7 +2,7 @@
 //!
 //! The bits of a result never depend on which thread runs a tile, or on how many there are. A caller asks for the [`Grid`], hands out its tiles, and
 //! may run its epilogue on a tile as soon as that tile is finished.
-use super::isa::{Level, level};
+use crate::simd::isa::{Level, level};
 use std::ops::Range;
 
 mod block;

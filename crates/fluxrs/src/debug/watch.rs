@@ -1,9 +1,9 @@
 //! Debug mode: results and gradients are computed as soon as they are made, and looked at for NaN.
 
+use crate::call_site::CallSite;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Node, Tensor};
-use crate::origin::Origin;
 use crate::shape::show;
 use crate::{evaluate, transfer};
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ static MODE: AtomicU8 = AtomicU8::new(0);
 static MADE: Mutex<Made> = Mutex::new(Made { lines: BTreeMap::new(), limit: 1024 });
 
 struct Made {
-    lines: BTreeMap<u64, (Weak<Node>, Origin)>,
+    lines: BTreeMap<u64, (Weak<Node>, CallSite)>,
     limit: usize,
 }
 
@@ -41,17 +41,17 @@ pub(crate) fn looks_for_nan() -> bool {
 }
 
 /// Computes a fresh result, made at a line, and looks at it.
-pub fn inspect(x: &Tensor, origin: Origin) -> Result<()> {
+pub fn inspect(x: &Tensor, call_site: CallSite) -> Result<()> {
     evaluate::evaluate(std::slice::from_ref(x))?;
     if !looks_for_nan() {
         return Ok(());
     }
     if has_nan(x)? {
-        let what = format!("{}: the result, of shape {}, holds a NaN{origin}", x.op().name(), show(x.shape()));
+        let what = format!("{}: the result, of shape {}, holds a NaN{call_site}", x.op().name(), show(x.shape()));
         return Err(Error::BadLoss(what));
     }
     let mut made = MADE.lock().unwrap_or_else(|e| e.into_inner());
-    made.lines.insert(x.id(), (Arc::downgrade(&x.0), origin));
+    made.lines.insert(x.id(), (Arc::downgrade(&x.0), call_site));
     if made.lines.len() > made.limit {
         made.lines.retain(|_, (node, _)| node.strong_count() > 0);
         made.limit = (2 * made.lines.len()).max(1024);
@@ -66,9 +66,9 @@ pub(crate) fn inspect_gradient(of: &Tensor, g: &Tensor, given: bool) -> Result<(
     }
     // What has no line of its own is a part of the next result that has one.
     let made = MADE.lock().unwrap_or_else(|e| e.into_inner());
-    let origin = made.lines.range(of.id()..).next().map(|(_, (_, origin))| origin.clone()).unwrap_or_default();
+    let call_site = made.lines.range(of.id()..).next().map(|(_, (_, call_site))| call_site.clone()).unwrap_or_default();
     let what = if given { "its gradient" } else { "the gradient that comes to it" };
-    Err(Error::BadLoss(format!("{}: {what}, of shape {}, holds a NaN{origin}", of.op().name(), show(g.shape()))))
+    Err(Error::BadLoss(format!("{}: {what}, of shape {}, holds a NaN{call_site}", of.op().name(), show(g.shape()))))
 }
 
 fn has_nan(x: &Tensor) -> Result<bool> {

@@ -3,7 +3,7 @@
 use super::float::Float;
 use super::num::is_nan;
 use super::{erf, exp, hyperbolic, inverse, log, power, trig32, trig64};
-use crate::cpu::isa::Isa;
+use crate::simd::isa::Isa;
 
 /// The functions whose algorithm depends on the precision.
 pub trait Precise: Float {

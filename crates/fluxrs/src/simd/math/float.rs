@@ -1,7 +1,7 @@
 //! What the functions need of a float type: its bits, the polynomials fitted for its precision, and arithmetic to twice that.
 
 use super::num::Num;
-use crate::cpu::isa::Isa;
+use crate::simd::isa::Isa;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// `f32` or `f64`, as the functions of this folder see it.

@@ -1,7 +1,7 @@
 //! Logarithms: x = m·2^e, and a polynomial in f = m − 1.
 
 use super::float::Float;
-use crate::cpu::isa::Isa;
+use crate::simd::isa::Isa;
 
 /// What a logarithm in any base gives outside (0, ∞).
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! Exponentials: x = n·ln 2 + r, a polynomial in r, and 2^n put in by the exponent's bits.
 
 use super::float::Float;
-use crate::cpu::isa::Isa;
+use crate::simd::isa::Isa;
 
 /// x = n·ln 2 + r: r, and `MAGIC` + n.
 #[inline(always)]

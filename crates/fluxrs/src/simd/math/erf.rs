@@ -2,7 +2,7 @@
 
 use super::exp::exp_sum;
 use super::float::Float;
-use crate::cpu::isa::Isa;
+use crate::simd::isa::Isa;
 
 /// erf x / x for |x| < 1/2, and erfc |x| for the rest.
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! sin, cos and tan for `f64`: the angle is reduced with as many digits of 2/π as its exponent asks for.
 
 use super::float::Float;
-use crate::cpu::isa::Isa;
+use crate::simd::isa::Isa;
 
 /// The binary digits of 2/π after the point.
 const TWO_OVER_PI: [u64; 20] = [

@@ -16,7 +16,7 @@
 //!
 //! The macro compiles the body behind `#[target_feature]` for every instruction set of the architecture, and the function it
 //! defines picks one. Slices as parameters matter: they tell the compiler that nothing aliases. Elementwise loops
-//! (`unary`, `binary`, `ternary` in [`super::lanes`]) are made with it already.
+//! (`unary`, `binary`, `ternary` in [`crate::simd::lanes`]) are made with it already.
 
 use std::sync::OnceLock;
 
@@ -118,8 +118,8 @@ macro_rules! per_isa {
     ($(#[$meta:meta])* $vis:vis fn $name:ident[$($g:ident: $bound:path),* $(,)? $(; const $c:ident: $number:ty)?]($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
         $(#[$meta])*
         #[inline]
-        $vis fn $name<$($g: $bound,)* $(const $c: $number)?>(level: $crate::cpu::isa::Level) -> unsafe fn($($ty),*) {
-            use $crate::cpu::isa;
+        $vis fn $name<$($g: $bound,)* $(const $c: $number)?>(level: $crate::simd::isa::Level) -> unsafe fn($($ty),*) {
+            use $crate::simd::isa;
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,bmi1,bmi2")]

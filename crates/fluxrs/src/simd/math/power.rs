@@ -2,7 +2,7 @@
 
 use super::exp::exp_sum;
 use super::float::Float;
-use crate::cpu::isa::Isa;
+use crate::simd::isa::Isa;
 
 /// What pow makes of its edges, given |x|^y for finite x ≠ 0 and finite y.
 #[inline(always)]

@@ -3,7 +3,7 @@
 use super::exp::{exp, quarter_exp, quarter_expm1};
 use super::float::Float;
 use super::log::{log1p, log1p_doubled};
-use crate::cpu::isa::Isa;
+use crate::simd::isa::Isa;
 
 /// f(|x|) with the sign of x; x itself where that is what f rounds to.
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! The line of the Python program that makes a call: the innermost one outside of this package.
 
-use fluxrs::origin::{Line, set_whereabouts};
+use fluxrs::call_site::{Line, set_whereabouts};
 use pyo3::ffi::{PyEval_GetFrame, PyFrame_GetLineNumber, PyFrameObject};
 use pyo3::intern;
 use pyo3::prelude::*;

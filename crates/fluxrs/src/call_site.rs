@@ -23,21 +23,21 @@ pub fn set_whereabouts(ask: Whereabouts) {
 
 /// The line of a call, or of the one that a gradient belongs to.
 #[derive(Clone, Debug, Default)]
-pub struct Origin {
+pub struct CallSite {
     line: Option<Line>,
     /// The op whose gradient it is.
     gradient_of: Option<&'static str>,
 }
 
-impl Origin {
+impl CallSite {
     /// The line that is running.
-    pub fn here() -> Origin {
-        Origin { line: WHEREABOUTS.get().and_then(|ask| ask()), gradient_of: None }
+    pub fn here() -> CallSite {
+        CallSite { line: WHEREABOUTS.get().and_then(|ask| ask()), gradient_of: None }
     }
 
     /// Of what is made for the gradient of an op that was called there.
-    pub fn gradient_of(&self, op: &'static str) -> Origin {
-        Origin { line: self.line.clone(), gradient_of: self.gradient_of.or(Some(op)) }
+    pub fn gradient_of(&self, op: &'static str) -> CallSite {
+        CallSite { line: self.line.clone(), gradient_of: self.gradient_of.or(Some(op)) }
     }
 
     /// An error that depends on values, with the line that made the node.
@@ -50,7 +50,7 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for CallSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gradient = self.gradient_of.map(|op| format!("for the gradient of {op}, ")).unwrap_or_default();
         match &self.line {

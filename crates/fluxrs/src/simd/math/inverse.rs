@@ -1,7 +1,7 @@
 //! Inverse trigonometric functions.
 
 use super::float::Float;
-use crate::cpu::isa::Isa;
+use crate::simd::isa::Isa;
 
 /// asin of x or, beyond 1/2, of √((1 − |x|)/2): which of them, and the angle.
 #[inline(always)]

@@ -1,8 +1,8 @@
 //! What every number type can do, with NumPy's meaning: integers wrap and never panic, NaN wins in minimum and maximum.
 
 use super::real::Real;
-use crate::cpu::isa::Isa;
-use crate::cpu::lanes::Lane;
+use crate::simd::isa::Isa;
+use crate::simd::lanes::Lane;
 
 /// A number in a tensor: `f32`, `f64`, `i32` or `i64`.
 pub trait Num: Lane + PartialOrd + std::fmt::Debug {

@@ -1,7 +1,7 @@
 //! sin, cos and tan for `f32`: the angle is reduced in double precision, for every finite x alike.
 
 use super::float::Float;
-use crate::cpu::isa::Isa;
+use crate::simd::isa::Isa;
 
 /// 1/2π in pieces of 29 bits, whose product with 24 bits is exact, and a last one for the rest.
 const TURNS: [f64; 5] =

@@ -16,8 +16,8 @@
 //! The loops run over whole blocks of [`BLOCK`] elements, so that the vector code has no scalar remainder; the last block overlaps
 //! the one before it, and fewer elements than a block go through a padded one on the stack.
 
-use super::isa::{self, Isa, Level, level};
 use crate::per_isa;
+use crate::simd::isa::{self, Isa, Level, level};
 
 /// One loop of a fused program: `dst[i] = f(src[0][i], src[1][i], src[2][i])` for `i < n`.
 ///
@@ -142,8 +142,8 @@ arity! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::isa::levels;
     use super::*;
+    use crate::simd::isa::levels;
     use std::ptr::null;
 
     struct Half;
