@@ -5,10 +5,9 @@
 
 use crate::convert::{Axes, argument, arguments, count, number, settle, strong};
 use crate::error::core;
-use crate::tensor::{PyTensor, Value, Values, made, result};
-use fluxrs::ops::matmul::matmul;
-use fluxrs::ops::{einsum as contraction, linalg, place, products};
-use fluxrs::{Elementwise, Number, Tensor};
+use crate::tensor::{PyTensor, Value, Values, made, made_or_none, result};
+use fluxrs::ops::{compose, einsum as contraction, linalg, place, products};
+use fluxrs::{Number, Tensor};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -21,7 +20,7 @@ fn tensors(xs: &Bound<'_, PyAny>, op: &str) -> PyResult<Values> {
         if x.ndim() == 0 {
             return Err(PyTypeError::new_err(format!("{op} takes a list of tensors")));
         }
-        return (0..x.shape()[0]).map(|i| core(|| crate::index::row(&x, i)).map(Value::Owned)).collect();
+        return (0..x.shape()[0]).map(|i| core(|| Ok(Value::Owned(x.row(i))))).collect();
     }
     let list = xs.try_iter().map_err(|_| PyTypeError::new_err(format!("{op} takes a list of tensors, got {xs:?}")))?;
     let items = list.collect::<PyResult<Vec<_>>>()?;
@@ -52,31 +51,14 @@ fn several(items: &[Bound<'_, PyAny>]) -> PyResult<Values> {
 fn affine(py: Python<'_>, x: &Bound<'_, PyAny>, W: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<Option<PyTensor>> {
     let (Ok(x), Ok(w), Ok(b)) = (x.cast::<PyTensor>(), W.cast::<PyTensor>(), b.cast::<PyTensor>()) else { return Ok(None) };
     let (x, w, b) = (x.get().value(py)?, w.get().value(py)?, b.get().value(py)?);
-    let alike = |t: &Tensor| t.dtype() == w.dtype() && t.device() == w.device();
-    let fits = w.ndim() == 2 && x.ndim() > 0 && x.shape()[x.ndim() - 1] == w.shape()[1];
-    if !fits || !alike(&x) || !alike(&b) {
-        return Ok(None);
-    }
-    let product = || match x.ndim() {
-        1 => matmul(&w, &x),
-        _ => matmul(&x, &w.transpose(None)?),
-    };
-    made(|| Elementwise::add.apply(&[&product()?, &b])).map(Some)
+    made_or_none(|| compose::affine(&x, &w, &b))
 }
 
 /// Σ (x − y)² / n for two results of ops that fit; None if something is to be converted, or to be said.
 #[pyfunction]
 fn squared_error(x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> PyResult<Option<PyTensor>> {
     let (Some(x), Some(y)) = (result(x), result(y)) else { return Ok(None) };
-    if x.shape() != y.shape() || x.device() != y.device() || !x.dtype().is_float() {
-        return Ok(None);
-    }
-    let error = || {
-        let difference = Elementwise::subtract.apply(&[x, y])?;
-        let sum = Elementwise::square.apply(&[&difference])?.sum(None, false)?;
-        Elementwise::divide.apply(&[&sum, &Tensor::number(x.size() as i64)])
-    };
-    made(error).map(Some)
+    made_or_none(|| compose::squared_error(x, y))
 }
 
 /// Tensors one after the other along an axis.
@@ -99,24 +81,14 @@ fn stack(tensors: &Bound<'_, PyAny>, axis: isize) -> PyResult<PyTensor> {
 #[pyfunction]
 fn vstack(tensors: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     let xs = self::tensors(tensors, "vstack")?;
-    made(|| {
-        let rows = xs
-            .iter()
-            .map(|x| if x.ndim() < 2 { x.reshape(&[1, -1]) } else { Ok(x.clone()) })
-            .collect::<fluxrs::Result<Vec<_>>>()?;
-        place::concatenate(&rows, 0)
-    })
+    made(|| place::vstack(&xs))
 }
 
 /// Tensors beside each other: along the second axis, vectors one after the other.
 #[pyfunction]
 fn hstack(tensors: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     let xs = self::tensors(tensors, "hstack")?;
-    made(|| {
-        let xs =
-            xs.iter().map(|x| if x.ndim() == 0 { x.reshape(&[1]) } else { Ok(x.clone()) }).collect::<fluxrs::Result<Vec<_>>>()?;
-        place::concatenate(&xs, if xs.first().is_some_and(|x| x.ndim() > 1) { 1 } else { 0 })
-    })
+    made(|| place::hstack(&xs))
 }
 
 /// Parts along an axis: `parts` equal ones, or those between the positions in a list.

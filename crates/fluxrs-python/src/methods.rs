@@ -6,14 +6,12 @@
 use crate::arguments::{names, of};
 use crate::convert::{Axes, argument, indices, integers};
 use crate::tensor::{PyTensor, made};
+use fluxrs::Tensor;
 use fluxrs::ops::reduce::Kind;
 use fluxrs::ops::sort::take_along_axis as along;
-use fluxrs::ops::{compose, index, linalg, products};
-use fluxrs::{Elementwise, Tensor};
+use fluxrs::ops::{activations, compose, index, linalg, products};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-
-type Result<T> = fluxrs::Result<T>;
 
 /// Defines ops once: as a method, and as a function that takes anything that can be an array.
 macro_rules! ops {
@@ -62,10 +60,6 @@ pub fn plain(x: &Tensor) -> std::borrow::Cow<'_, Tensor> {
         true => std::borrow::Cow::Owned(x.cast(fluxrs::ops::elementwise::common_dtype(&[x]))),
         false => std::borrow::Cow::Borrowed(x),
     }
-}
-
-fn scalar(op: Elementwise, x: &Tensor, n: f64) -> Result<Tensor> {
-    op.apply(&[x, &Tensor::number(n)])
 }
 
 ops! {
@@ -169,24 +163,11 @@ ops! {
     norm(x, p: f64 = 2.0, axis: Option<Axes> = None, keepdims: bool = false) { products::norm(&plain(x), p, list(&axis), keepdims) }
 
     /// log sigmoid(x) = −log(1 + e⁻ˣ), for any x.
-    logsigmoid(x) {
-        let minus = Elementwise::negative.apply(&[x])?;
-        Elementwise::negative.apply(&[&Elementwise::softplus.apply(&[&minus])?])
-    }
+    logsigmoid(x) { activations::logsigmoid(x) }
     /// x Φ(x) ≈ x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))). Source: arXiv 1606.08415.
-    gelu(x) {
-        const TWO_ROOT: f64 = 1.5957691216057308; // 2 √(2/π): ½ (1 + tanh u) is σ(2u), which does not cancel
-        let x = &x.cast(x.dtype().to_float());
-        let cube = scalar(Elementwise::multiply, &Elementwise::multiply.apply(&[&Elementwise::square.apply(&[x])?, x])?, 0.044715)?;
-        let inner = scalar(Elementwise::multiply, &Elementwise::add.apply(&[x, &cube])?, TWO_ROOT)?;
-        Elementwise::multiply.apply(&[x, &Elementwise::sigmoid.apply(&[&inner])?])
-    }
+    gelu(x) { activations::gelu(x) }
     /// λ · elu(x, α), with λ ≈ 1.0507 and α ≈ 1.6733. Source: arXiv 1706.02515.
-    selu(x) {
-        const Λ: f64 = 1.0507009873554804934193349852946;
-        const Α: f64 = 1.6732632423543772848170429916717;
-        scalar(Elementwise::multiply, &scalar(Elementwise::elu, x, Α)?, Λ)
-    }
+    selu(x) { activations::selu(x) }
 }
 
 fn reshaped(x: &Tensor, shape: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {

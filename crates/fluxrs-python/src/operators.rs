@@ -7,7 +7,8 @@ use crate::convert::{number, operands};
 use crate::elementwise::{binary, unary};
 use crate::tensor::{PyLeaf, PyTensor, made};
 use fluxrs::ops::matmul::matmul;
-use fluxrs::{DType, Elementwise, Number, Tensor};
+use fluxrs::ops::power::power;
+use fluxrs::{DType, Elementwise, Tensor};
 use pyo3::IntoPyObjectExt;
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::PyTypeError;
@@ -30,44 +31,6 @@ fn operator<'py>(op: Elementwise, x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) 
 fn product<'py>(x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) -> Object<'py> {
     let Some([a, b]) = operands([x, y])? else { return or_not_implemented(x.py(), None) };
     or_not_implemented(x.py(), Some(made(|| matmul(&a, &b))?))
-}
-
-/// Products that a small whole exponent stands for.
-const MOST_FACTORS: i64 = 16;
-
-/// x to a Python number's power.
-pub fn power(x: &Tensor, y: &Tensor) -> fluxrs::Result<Tensor> {
-    let exponent = match y.op() {
-        fluxrs::ops::Op::Number(Number::Int(n)) => Some(*n),
-        fluxrs::ops::Op::Number(Number::Float(f)) if f.fract() == 0.0 && f.abs() <= MOST_FACTORS as f64 => Some(*f as i64),
-        _ => None,
-    };
-    let apply = |op: Elementwise, a: &Tensor| op.apply(&[a]);
-    if x.is_number() {
-        return Elementwise::power.apply(&[x, y]);
-    }
-    let x = &match y.op() {
-        fluxrs::ops::Op::Number(Number::Float(_)) => x.cast(x.dtype().to_float()),
-        fluxrs::ops::Op::Number(_) if x.dtype() == DType::Bool => x.cast(DType::I64),
-        _ => x.clone(),
-    };
-    match exponent.filter(|n| n.abs() <= MOST_FACTORS) {
-        // Tracked, so that its gradient is there: 0.
-        Some(0) if !x.is_tracked() => Ok(Tensor::filled(x, 1.0)),
-        Some(n) if n > 0 => whole_power(x, n),
-        Some(n) if n < 0 && x.dtype().is_float() => apply(Elementwise::reciprocal, &whole_power(x, -n)?),
-        None if matches!(y.op(), fluxrs::ops::Op::Number(Number::Float(f)) if *f == 0.5) => apply(Elementwise::sqrt, x),
-        _ => Elementwise::power.apply(&[x, y]),
-    }
-}
-
-/// By squaring: x⁵ = (x²)² · x.
-fn whole_power(x: &Tensor, n: i64) -> fluxrs::Result<Tensor> {
-    match n {
-        1 => Ok(x.clone()),
-        n if n % 2 == 0 => whole_power(&Elementwise::square.apply(&[x])?, n / 2),
-        n => Elementwise::multiply.apply(&[&whole_power(x, n - 1)?, x]),
-    }
 }
 
 fn to_power<'py>(x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) -> Object<'py> {

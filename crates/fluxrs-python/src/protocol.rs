@@ -2,9 +2,9 @@
 
 use crate::convert::{argument, numpy, settle};
 use crate::error::core;
-use crate::operators::power;
 use crate::tensor::{PyTensor, Values, made};
 use fluxrs::ops::matmul::matmul;
+use fluxrs::ops::power::power;
 use fluxrs::{DType, Elementwise, Tensor};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyBufferError, PyTypeError};

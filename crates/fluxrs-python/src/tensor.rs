@@ -182,6 +182,12 @@ pub fn made(op: impl FnOnce() -> fluxrs::Result<Tensor>) -> PyResult<PyTensor> {
     core(|| op().and_then(crate::debug::inspect)).map(PyTensor::new)
 }
 
+/// The same of an op that may leave its operands to others.
+pub fn made_or_none(op: impl FnOnce() -> fluxrs::Result<Option<Tensor>>) -> PyResult<Option<PyTensor>> {
+    let made = core(|| op()?.map(crate::debug::inspect).transpose())?;
+    Ok(made.map(PyTensor::new))
+}
+
 /// The objects of leaves that Python holds, by the leaf's number: a leaf has one object.
 static OBJECTS: Mutex<Option<HashMap<u64, Py<PyWeakrefReference>>>> = Mutex::new(None);
 

@@ -1,6 +1,7 @@
-//! Small ops made of others: clip, roll, and shapes by other names.
+//! Small ops made of others: clip, roll, shapes by other names, and what layers and losses call most.
 
 use super::elementwise::select;
+use super::matmul::matmul;
 use super::place::concatenate;
 use super::{Elementwise, Op};
 use crate::bail;
@@ -25,6 +26,30 @@ pub fn clip(x: &Tensor, low: Option<&Tensor>, high: Option<&Tensor>) -> Result<T
         out = select(&Elementwise::greater.apply(&[&out, high])?, high, &out)?;
     }
     Ok(out)
+}
+
+/// x Wᵀ + b, for tensors of one type and device that fit; None for others, which are to be converted, or refused.
+pub fn affine(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
+    let alike = |t: &Tensor| t.dtype() == w.dtype() && t.device() == w.device();
+    let fits = w.ndim() == 2 && x.ndim() > 0 && x.shape()[x.ndim() - 1] == w.shape()[1];
+    if !fits || !alike(x) || !alike(b) {
+        return Ok(None);
+    }
+    let product = match x.ndim() {
+        1 => matmul(w, x)?,
+        _ => matmul(x, &w.transpose(None)?)?,
+    };
+    Elementwise::add.apply(&[&product, b]).map(Some)
+}
+
+/// Σ (x − y)² / n, for floating tensors of one shape and device; None for others, which are to be converted, or refused.
+pub fn squared_error(x: &Tensor, y: &Tensor) -> Result<Option<Tensor>> {
+    if x.shape() != y.shape() || x.device() != y.device() || !x.dtype().is_float() {
+        return Ok(None);
+    }
+    let difference = Elementwise::subtract.apply(&[x, y])?;
+    let sum = Elementwise::square.apply(&[&difference])?.sum(None, false)?;
+    Elementwise::divide.apply(&[&sum, &Tensor::number(x.size() as i64)]).map(Some)
 }
 
 impl Tensor {

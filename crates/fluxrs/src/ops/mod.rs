@@ -3,6 +3,7 @@
 #[macro_use]
 pub mod table;
 
+pub mod activations;
 pub mod compose;
 pub mod create;
 pub mod custom;
@@ -12,6 +13,7 @@ pub mod index;
 pub mod linalg;
 pub mod matmul;
 pub mod place;
+pub mod power;
 pub mod products;
 pub mod random;
 pub mod reduce;
@@ -19,6 +21,7 @@ pub mod rules;
 pub mod scan;
 pub mod sort;
 pub mod structured;
+pub mod subscript;
 pub mod view;
 
 use crate::device::Device;

@@ -93,6 +93,17 @@ pub fn stack(xs: &[Tensor], axis: isize) -> Result<Tensor> {
     concatenate(&wide, axis)
 }
 
+/// Tensors below each other: along the first axis, vectors as rows.
+pub fn vstack(xs: &[Tensor]) -> Result<Tensor> {
+    concatenate(&xs.iter().map(|x| x.atleast(2)).collect::<Vec<_>>(), 0)
+}
+
+/// Tensors beside each other: along the second axis, vectors one after the other.
+pub fn hstack(xs: &[Tensor]) -> Result<Tensor> {
+    let xs: Vec<Tensor> = xs.iter().map(|x| x.atleast(1)).collect();
+    concatenate(&xs, if xs.first().is_some_and(|x| x.ndim() > 1) { 1 } else { 0 })
+}
+
 impl Tensor {
     /// A border of `value` around the tensor: (before, after) an axis.
     pub fn pad(&self, widths: &[(usize, usize)], value: Number) -> Result<Tensor> {

@@ -2,7 +2,7 @@
 
 use crate::random::Random;
 use crate::world::{Fault, Origin, Param, Var, World, data, elements, is_of_values, is_overwritten};
-use crate::{calls, nested, structured, threads};
+use crate::{calls, composed, nested, structured, threads};
 use fluxrs::buffer::faults;
 use fluxrs::evaluate::{self, Handle};
 use fluxrs::leaf::{self, Leaf};
@@ -350,6 +350,11 @@ const ACTS: &[(usize, &str, Act)] = &[
     (14, "reduce", calls::reduce),
     (8, "matmul", calls::matmul),
     (5, "index", calls::index),
+    (4, "subscript", composed::subscripts),
+    (3, "join", composed::join),
+    (4, "power", composed::powers),
+    (3, "activation", composed::activation),
+    (2, "layer", composed::layer),
     (4, "order", structured::order),
     (3, "running", structured::running),
     (5, "random", structured::random),

@@ -16,7 +16,7 @@ enum Operand {
     Number(Number),
 }
 
-fn number(r: &mut Random) -> Number {
+pub fn number(r: &mut Random) -> Number {
     match r.below(3) {
         0 => Number::Int(r.range(-3, 4) as i64),
         1 => Number::Float(elements(r, 1, DType::F64, false)[0]),

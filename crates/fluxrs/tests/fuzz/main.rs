@@ -5,6 +5,7 @@
 
 mod acts;
 mod calls;
+mod composed;
 mod nested;
 mod random;
 mod structured;

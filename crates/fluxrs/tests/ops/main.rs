@@ -1,12 +1,15 @@
 //! Structured ops: values against plain loops, gradients against central differences.
 
+mod activations;
 mod check;
 mod compose;
 mod create;
 mod einsum;
 mod linalg;
+mod power;
 mod products;
 mod random;
 mod scan;
 mod sort;
+mod subscript;
 mod threads;
