@@ -122,10 +122,41 @@ def test_training_goes_on_exactly_where_it_was(file):
 def test_your_own_classes_and_functions_come_back_if_named(file):
     m = Chain(Mine(Dense(10, 5), 3.0), shout)
     save(file, m=m)
-    with pytest.raises(TypeError, match=r"types=\(Mine,\)"):
+    with pytest.raises(TypeError, match=r"'test_saving.Mine', .*types=\(Mine, shout\)"):
         load(file)
+    with pytest.raises(TypeError, match=r"types=\(Mine,\)"):
+        load(file, types=shout)
     n = load(file, types=(Mine, shout))["m"]
     np.testing.assert_array_equal(n(x), m(x))
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        lambda cls: (cls, shout),
+        lambda cls: {"Mine": cls, "shout": shout},
+        lambda cls: {"test_saving.Mine": cls, "test_saving.shout": shout},
+    ],
+)
+def test_a_class_is_found_by_its_name_whatever_its_module(file, types):
+    elsewhere = treelike(
+        dataclass(type("Mine", (), {"__annotations__": {"inner": Dense, "scale": float}}))
+    )
+    elsewhere.__module__ = "somewhere.else"
+    save(file, m=Chain(Mine(Dense(10, 5), 3.0), shout).layers)
+    m, f = load(file, types=types(elsewhere))["m"]
+    assert (type(m), m.scale, f) == (elsewhere, 3.0, shout)
+
+
+def test_types_are_classes_and_functions(file):
+    save(file, n=1)
+    for wrong in (3, [3], {"Mine": 3}, {3: Mine}):
+        with pytest.raises(TypeError, match="load: types"):
+            load(file, types=wrong)
+    twins = [type("Mine", (), {"__module__": m}) for m in ("a", "b")]
+    save(file, m=Mine(Dense(2, 2), 1.0))
+    with pytest.raises(TypeError, match="names 'test_saving.Mine'"):
+        load(file, types=twins)
 
 
 def test_what_has_no_name_is_refused_with_its_place(file):
@@ -264,6 +295,28 @@ DAMAGED = {
     "SGD without state": model([{"object": "fluxrs.SGD", "fields": {"params": 1, "t": 0}}]),
     "empty node": model([{}]),
     "unhashable": model([{"list": []}, {"dict": [[{"node": 0}, 1]]}], {"m": {"node": 1}}),
+    "a key twice": model([{"dict": [["k", 1], ["k", 2]]}]),
+    "a list as text": model([{"list": "ab"}]),
+    "a dict as text": model([{"dict": ["ab"]}]),
+    "not a number": raw(b'{"__metadata__": {"fluxrs": "{\\"version\\": NaN}"}}'),
+    "nodes as text": model("ab"),
+    "a method overwritten": model(
+        [{"list": []}, {"object": "fluxrs.Chain", "fields": {"layers": {"node": 0}, "append": 3}}],
+        {"m": {"node": 1}},
+    ),
+    "layers that are numbers": model(
+        [{"list": [1, 2]}, {"object": "fluxrs.Chain", "fields": {"layers": {"node": 0}}}],
+        {"m": {"node": 1}},
+    ),
+    "text for a number": model(
+        [{"object": "fluxrs.Dropout", "fields": {"p": "1", "active": True}}]
+    ),
+    "a number for a mode": model([{"object": "fluxrs.Dropout", "fields": {"p": 1, "active": 0.5}}]),
+    "no probability": model([{"object": "fluxrs.Dropout", "fields": {"p": 7, "active": True}}]),
+    "weights that are numbers": model(
+        [{"object": "fluxrs.Dense", "fields": {"W": 1, "b": 2, "σ": 3}}]
+    ),
+    "no checksum": model([{"list": []}], version=2),
 }
 
 

@@ -46,6 +46,7 @@ from .layers.stateless import (
     mse,
     normalise,
 )
+from .loading import load
 from .moving import cpu, gpu
 from .onehot import OneHotMatrix, OneHotVector, onecold, onehot, onehotbatch
 from .optimise.optimisers import (
@@ -63,7 +64,7 @@ from .optimise.optimisers import (
 )
 from .optimise.schedules import anneal, cosine, exponential, warmup
 from .optimise.train import StopException, clipnorm, clipvalue, epochs, stop, throttle, train
-from .saving import load, load_weights, save, save_weights
+from .saving import load_weights, save, save_weights
 from .tracker import (
     TrackedArray,
     back,

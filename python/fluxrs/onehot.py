@@ -57,6 +57,9 @@ class OneHot(Booleans):
     A product gathers rows of the other factor; anything else sees the array of booleans.
     """
 
+    indices: Any
+    classes: Tensor
+
     def __init__(self, indices: Any, classes: Tensor) -> None:
         self.indices, self.classes = indices, classes
 

@@ -13,21 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, safetensors
-from ._core import DimensionMismatch, Params, Tensor, isleaf, istracked, param, tensor
+from . import safetensors
+from ._core import DimensionMismatch, Params, Tensor, isleaf, istracked
+from .loading import VERSION, known
 from .treelike import fields, loadparams, named_params
-
-VERSION = 1
-FUNCTIONS = (
-    "identity", "σ", "logσ", "relu", "leakyrelu", "elu", "selu", "swish", "softplus", "softsign",
-    "gelu", "tanh", "softmax", "logsoftmax", "exp", "log", "sqrt", "abs", "sin", "cos", "mse",
-    "crossentropy", "logitcrossentropy", "binarycrossentropy", "logitbinarycrossentropy",
-    "normalise", "glorot_uniform", "glorot_normal", "initn",
-)  # fmt: skip
-
-
-class UnknownName(TypeError):
-    """A file names a class or function that `load` was not told of."""
 
 
 def save(path: Any, /, **things: Any) -> None:
@@ -39,37 +28,16 @@ def save(path: Any, /, **things: Any) -> None:
     >>> import fluxrs, tempfile, os
     >>> file = os.path.join(tempfile.mkdtemp(), "model.st")
     >>> save(file, model=fluxrs.Chain(fluxrs.Dense(3, 2, fluxrs.relu), fluxrs.softmax), epoch=7)
-    >>> load(file)
+    >>> fluxrs.load(file)
     {'model': Chain(Dense(3, 2, relu), softmax), 'epoch': 7}
     """
     writer = Writer()
-    names = {name: writer.encode(x, name) for name, x in things.items()}
-    header = {"version": VERSION, "names": names, "nodes": writer.nodes}
-    safetensors.write(path, writer.arrays, {"fluxrs": json.dumps(header, ensure_ascii=False)})
-
-
-def load(path: Any, /, types: Any = ()) -> dict[str, Any]:
-    """`load(path, types=())`: what `save` wrote, as a dict.
-
-    `types` lists your own classes and functions that the file may name. Raises ValueError
-    for a file that is damaged or not ours, TypeError for a name that is not known.
-    """
-    arrays, metadata = safetensors.read(path)
-    if "fluxrs" not in metadata:
-        raise ValueError(f"load: {path} has no model in it; load_weights(path, model) reads arrays")
-    names = known(types)
     try:
-        header = json.loads(metadata["fluxrs"])
-        if header["version"] != VERSION:
-            raise ValueError(f"it is of version {header['version']!r}, and {VERSION} is known here")
-        reader = Reader(arrays, names)
-        for node in header["nodes"]:
-            reader.done.append(reader.build(node))
-        return {str(name): reader.decode(x) for name, x in header["names"].items()}
-    except UnknownName as error:
-        raise TypeError(f"load: {path} {error}") from None
-    except (LookupError, AttributeError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"load: {path} is damaged: {error}") from error
+        names = {name: writer.encode(x, name) for name, x in things.items()}
+    except RecursionError:
+        raise ValueError("save: lists, tuples, dicts or objects are nested too deep") from None
+    header = {"version": VERSION, "names": names, "nodes": writer.nodes}
+    safetensors.write(path, writer.arrays, {"fluxrs": json.dumps(header)})
 
 
 def save_weights(path: Any, m: Any, /) -> None:
@@ -127,6 +95,8 @@ class Writer:
         """The node for `x`."""
         if type(x) is float:
             return {"float": repr(x)}
+        if isinstance(x, np.ma.MaskedArray):
+            raise TypeError(f"save: {path} is a masked array; save x.filled(…) and x.mask")
         if isinstance(x, (Tensor, np.ndarray, np.generic)):
             return {kind(x): self.array(np.asarray(x), path)}
         if type(x) in (list, tuple, Params):
@@ -151,7 +121,8 @@ class Writer:
 
     def array(self, x: Any, path: str) -> str:
         """Keep an array under its path."""
-        while path in self.arrays:
+        path = path.encode(errors="replace").decode()
+        while path in self.arrays or path == safetensors.METADATA:
             path += "'"
         self.arrays[path] = x
         return path
@@ -175,7 +146,7 @@ def kind(x: Any) -> str:
 
 def name(x: Any, path: str) -> str:
     """The name by which `load` finds a class or function."""
-    for ours, known_ in known(()).items():
+    for ours, known_ in known().items():
         if known_ is x:
             return ours
     module, qualname = getattr(x, "__module__", None), getattr(x, "__qualname__", "?")
@@ -186,97 +157,3 @@ def name(x: Any, path: str) -> str:
             "or keep the parameters alone with save_weights(path, model)"
         )
     return f"{module}.{qualname}"
-
-
-def known(types: Any) -> dict[str, Any]:
-    """The names that a file may use."""
-    import fluxrs
-
-    ours = {n: getattr(fluxrs, n) for n in FUNCTIONS}
-    ours |= {n: x for n, x in vars(fluxrs).items() if hasattr(x, "__treelike__")}
-    given = types if isinstance(types, (list, tuple, set)) else [types]
-    for x in given:
-        if not hasattr(x, "__qualname__"):
-            raise TypeError(f"load: types lists classes and functions, got {x!r}")
-    return {f"fluxrs.{n}": x for n, x in ours.items()} | {
-        f"{x.__module__}.{x.__qualname__}": x for x in given
-    }
-
-
-class Reader:
-    """Builds nodes in the order of the file."""
-
-    def __init__(self, arrays: dict[str, Any], known: dict[str, Any]) -> None:
-        self.arrays, self.known = arrays, known
-        self.done: list[Any] = []
-
-    def decode(self, x: Any) -> Any:
-        """What a value in the JSON stands for."""
-        if not isinstance(x, dict):
-            if isinstance(x, list):
-                raise ValueError("a list where a value was expected")
-            return x
-        number = x["node"]
-        if type(number) is not int or number < 0:
-            raise ValueError(f"node {number!r}")
-        return self.done[number]
-
-    def build(self, node: dict[str, Any]) -> Any:
-        """The thing that a node describes."""
-        if not node:
-            raise ValueError("an empty node")
-        tag, body = next(iter(node.items()))
-        if tag == "object":
-            return self.object(self.find(body), node["fields"])
-        if tag == "dict":
-            return {self.decode(k): self.decode(v) for k, v in body}
-        if tag in ("list", "tuple", "Params"):
-            items = [self.decode(x) for x in body]
-            return {"list": list, "tuple": tuple, "Params": Params}[tag](items)
-        return self.leaf(tag, body)
-
-    def leaf(self, tag: str, body: Any) -> Any:
-        """An array, a function, or a float that JSON does not have."""
-        make: dict[str, Any] = {
-            "param": param,
-            "tensor": tensor,
-            "state": _core.state,
-            "array": np.array,
-        }
-        if tag in make:
-            return make[tag](self.arrays[body])
-        if tag == "function":
-            return self.find(body)
-        if tag == "float" and body in ("nan", "inf", "-inf"):
-            return float(body)
-        raise ValueError(f"a node of kind {tag!r}")
-
-    def find(self, name: str) -> Any:
-        """A class or function by its name in the file."""
-        if name not in self.known:
-            short = str(name).rpartition(".")[2]
-            raise UnknownName(f"names {name!r}; if you trust it, load(path, types=({short},))")
-        return self.known[name]
-
-    def object(self, cls: Any, fields: dict[str, Any]) -> Any:
-        """An object without its constructor having run."""
-        if not isinstance(cls, type):
-            raise ValueError(f"{cls!r} is no class")
-        x: Any = object.__new__(cls)
-        for n, value in fields.items():
-            if not n.isidentifier() or n.startswith("__"):
-                raise ValueError(f"a field called {n!r}")
-            object.__setattr__(x, n, self.decode(value))
-        missing = [n for n in needed(cls) if n not in fields and not hasattr(cls, n)]
-        if missing:
-            raise ValueError(f"a {cls.__name__} without {', '.join(missing)}")
-        return x
-
-
-def needed(cls: type) -> list[str]:
-    """What an object is no use without: its named children, and what our classes declare."""
-    names = list(getattr(cls, "__treelike__", None) or ())
-    for c in cls.__mro__:
-        if c.__module__.startswith("fluxrs."):
-            names += c.__annotations__
-    return names

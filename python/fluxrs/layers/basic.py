@@ -31,10 +31,16 @@ class Chain:
     1
     """
 
+    layers: list[Layer]
+
     def __init__(self, *layers: Layer) -> None:
-        self.layers: list[Layer] = []
+        self.layers = []
         for layer in layers:
             self.append(layer)
+
+    def _check(self) -> None:
+        for i, layer in enumerate(self.layers):
+            _check_layer(i, layer)
 
     def __call__(self, x: Any) -> Any:
         i = 0
@@ -78,12 +84,16 @@ class Chain:
 
     def append(self, layer: Layer) -> None:
         """Add a layer at the end."""
-        if not callable(layer):
-            raise TypeError(f"Chain: layer {len(self)} is {layer!r}, which cannot be called")
+        _check_layer(len(self), layer)
         self.layers.append(layer)
 
     def __repr__(self) -> str:
         return f"Chain({', '.join(map(name_of, self.layers))})"
+
+
+def _check_layer(i: int, layer: Any) -> None:
+    if not callable(layer):
+        raise TypeError(f"Chain: layer {i} is {layer!r}, which cannot be called")
 
 
 def _locate(error: Exception, i: int, layer: Layer) -> None:
@@ -163,13 +173,16 @@ class Dense:
             self.b = made("Dense", "initb", initb, n_out)
         else:
             self.W, self.b = _kept(in_or_W), _kept(out_or_b)
-            if self.W.ndim != 2 or self.b.shape not in ((), self.W.shape[:1]):
-                raise DimensionMismatch(
-                    f"Dense(W, b): W is (out, in) and b is (out,), got shapes {self.W.shape} and {self.b.shape}"
-                )
+            self._check()
         if not callable(σ):
             raise TypeError(f"Dense: the activation σ is {σ!r}, which cannot be called")
         self.σ = σ
+
+    def _check(self) -> None:
+        if self.W.ndim != 2 or self.b.shape not in ((), self.W.shape[:1]):
+            raise DimensionMismatch(
+                f"Dense(W, b): W is (out, in) and b is (out,), got shapes {self.W.shape} and {self.b.shape}"
+            )
 
     def __call__(self, x: Any) -> Tensor:
         z = affine(x, self.W, self.b)
@@ -207,6 +220,9 @@ class Diagonal:
         self.α = made("Diagonal", "initα", initα, n)
         self.β = made("Diagonal", "initβ", initβ, n)
 
+    def _check(self) -> None:
+        check_vectors("Diagonal", self.α, self.β)
+
     def __call__(self, x: Any) -> Tensor:
         t: Tensor = like(x, self.α)
         n = len(self.α)
@@ -226,6 +242,13 @@ def made(layer: str, name: str, init: Any, *dims: int) -> Tensor:
     if p.shape != dims:
         raise DimensionMismatch(f"{layer}: {name} made an array of shape {p.shape} for {dims}")
     return p
+
+
+def check_vectors(layer: str, *vectors: Tensor) -> None:
+    """Vectors of one length: what the layers that work element by element hold."""
+    shapes = [v.shape for v in vectors]
+    if len(shapes[0]) != 1 or len(set(shapes)) != 1:
+        raise DimensionMismatch(f"{layer} holds vectors of one length, got shapes {shapes}")
 
 
 def whole(layer: str, n: Any) -> int:

@@ -21,7 +21,7 @@ from ..checkpointing import mode
 from ..names import keywords
 from ..onehot import tensor_of
 from ..treelike import prefor, treelike
-from .basic import Diagonal, Init, Layer, like, made, whole, wrong_input
+from .basic import Diagonal, Init, Layer, check_vectors, like, made, whole, wrong_input
 from .stateless import normalise
 
 M = TypeVar("M")
@@ -61,15 +61,18 @@ class Dropout:
     """
 
     p: float
-    active: Any
+    active: bool
 
     def __init__(self, p: float, /) -> None:
         if not hasattr(p, "__float__"):
             raise TypeError(f"Dropout: p is a probability, between 0 and 1, got {p!r}")
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p is a probability, between 0 and 1, got {p!r}")
         self.p = p
         self.active = True
+        self._check()
+
+    def _check(self) -> None:
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"Dropout: p is a probability, between 0 and 1, got {self.p!r}")
 
     def __call__(self, x: Any) -> Tensor:
         t = tensor_of(x)
@@ -134,7 +137,7 @@ class BatchNorm:
     σ: Layer
     ϵ: float
     momentum: float
-    active: Any
+    active: bool
 
     def __init__(
         self,
@@ -155,6 +158,9 @@ class BatchNorm:
         self.μ, self.var = state(zeros(n)), state(ones(n))
         self.ϵ, self.momentum = ϵ, momentum
         self.active = True
+
+    def _check(self) -> None:
+        check_vectors("BatchNorm", self.β, self.γ, self.μ, self.var)
 
     def __call__(self, x: Any) -> Tensor:
         x = like(x, self.β)

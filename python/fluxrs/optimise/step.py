@@ -60,6 +60,12 @@ class Optimiser:
             _core.discard(before)
             raise
 
+    def _check(self) -> None:
+        slots = _core.rules()[self.core] if self.core else self.slots
+        wanted = [[p.shape] * len(slots) for p in self.params]
+        if [[getattr(s, "shape", None) for s in state] for state in self.state] != wanted:
+            raise ValueError(f"{type(self).__name__}: the state does not fit the parameters")
+
     def queue(self, δs: Sequence[Any]) -> None:
         """Queue the updates of all parameters, by the rule of the core or one's own."""
         if self.core:
