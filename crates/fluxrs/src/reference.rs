@@ -9,14 +9,13 @@ use crate::cpu::{fold, gemm};
 use crate::dtype::{DType, Number};
 use crate::error::Result;
 use crate::graph::{self, Tensor};
-use crate::ops::{Class, Elementwise, Op, Operand, OperandMut, Reduce, Structured, ViewKind};
+use crate::ops::{Class, Elementwise, Op, Operand, OperandMut, Poll, Reduce, Structured, ViewKind};
 use crate::plan::Mode;
 use crate::shape::{self, Map, Shape};
 use crate::tape;
 use rustc_hash::FxHashMap;
 use smallvec::smallvec;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// An array in row-major order, or a Python number, whose bytes depend on what it meets.
 #[derive(Clone, Debug)]
@@ -323,8 +322,9 @@ fn structured(op: &dyn Structured, srcs: &[Value], shape: &[usize], dtype: DType
         })
         .collect();
     let operands: Vec<Operand<'_>> = srcs.iter().map(|a| Operand { ptr: a.ptr(), shape: &a.shape, dtype: a.dtype }).collect();
-    let (mut result, stop) = (Ok(()), AtomicBool::new(false));
-    let out = Array::make(shape, dtype, |ptr| result = op.cpu(&operands, OperandMut { ptr, shape, dtype, stop: &stop }));
+    let mut result = Ok(());
+    let poll = Poll(&|_| false);
+    let out = Array::make(shape, dtype, |ptr| result = op.cpu(&operands, OperandMut { ptr, shape, dtype, poll }));
     result.map(|()| out)
 }
 

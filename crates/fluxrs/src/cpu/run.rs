@@ -9,7 +9,7 @@ use crate::debug::profile::span;
 use crate::device::Executable;
 use crate::dtype::{DType, Number};
 use crate::error::{Error, Result};
-use crate::ops::{Operand, OperandMut};
+use crate::ops::{Operand, OperandMut, Poll};
 use crate::plan::{Bindings, Body, Call, Matmul, Mode, Place, Plan, Source};
 use crate::shape;
 use rayon::prelude::*;
@@ -407,8 +407,7 @@ fn run_call(call: &Call, context: &Context<'_>) -> Result<()> {
             dtype: s.dtype,
         })
         .collect();
-    call.op.cpu(
-        &srcs,
-        OperandMut { ptr: context.buffers[call.out as usize].0, shape: &call.shape, dtype: call.dtype, stop: context.stop },
-    )
+    let stopped = |_: usize| context.stop.load(Ordering::Relaxed);
+    let out = context.buffers[call.out as usize].0;
+    call.op.cpu(&srcs, OperandMut { ptr: out, shape: &call.shape, dtype: call.dtype, poll: Poll(&stopped) })
 }

@@ -33,15 +33,20 @@ impl Structured for Iota {
         };
         let (start, step) = (float(0, 0), float(1, 0));
         let real = |i: usize| start + i as f64 * step;
-        let whole = |i: usize| match srcs[0].dtype {
-            DType::I64 if srcs[1].dtype == DType::I64 => srcs[0].as_int().wrapping_add(srcs[1].as_int().wrapping_mul(i as i64)),
+        let ints = [0, 1].map(|k| (srcs[k].dtype == DType::I64).then(|| srcs[k].as_int()));
+        let whole = |i: usize| match ints {
+            [Some(start), Some(step)] => start.wrapping_add(step.wrapping_mul(i as i64)),
             _ => real(i) as i64,
         };
+        let poll = out.poll;
         let last = self.ends.then(|| float(2, 0));
         macro_rules! write {
             ($T:ty, $value:expr) => {{
                 let out = out.as_mut_slice::<$T>();
-                out.iter_mut().enumerate().for_each(|(i, o)| *o = $value(i) as $T);
+                poll.fill(out, 1, |start, part| {
+                    part.iter_mut().enumerate().for_each(|(i, o)| *o = $value(start + i) as $T);
+                    Ok(())
+                })?;
                 if let (Some(o), Some(last)) = (out.last_mut(), last) {
                     *o = last as $T;
                 }
@@ -57,8 +62,8 @@ impl Structured for Iota {
         Ok(())
     }
 
-    fn cost(&self, out: &Tensor) -> usize {
-        out.size()
+    fn cost(&self, _: &[&[usize]], out: &[usize]) -> usize {
+        shape::size(out)
     }
 
     fn shader(&self) -> Option<&'static str> {

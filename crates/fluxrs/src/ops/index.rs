@@ -1,5 +1,6 @@
 //! Rows by number: gather and its adjoint, scatter-add.
 
+use super::poll::rows;
 use super::rules::choose;
 use super::{Op, Operand, OperandMut, Structured};
 use crate::bail;
@@ -94,20 +95,20 @@ impl Structured for Gather {
     }
 
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
-        fn gather<T: Element>(of: &Indexed, x: &[T], rows: usize, index: &[i64], out: &mut [T]) -> Result<()> {
-            if out.is_empty() {
-                return Ok(());
-            }
-            let width = out.len() / index.len();
-            for (to, &i) in out.chunks_exact_mut(width).zip(index) {
-                let at = of.row("take", i, rows)? * width;
-                to.copy_from_slice(&x[at..at + width]);
-            }
-            Ok(())
+        fn gather<T: Element>(of: &Indexed, x: &[T], n: usize, index: &[i64], mut out: OperandMut<'_>) -> Result<()> {
+            let poll = out.poll;
+            let out = out.as_mut_slice::<T>();
+            let width = out.len() / index.len().max(1);
+            poll.pieces(out.len(), width, |piece| {
+                for (row, columns) in rows(piece, width) {
+                    let from = of.row("take", index[row], n)? * width;
+                    let (to, from) = (row * width + columns.start, from + columns.start);
+                    out[to..to + columns.len()].copy_from_slice(&x[from..from + columns.len()]);
+                }
+                Ok(())
+            })
         }
-        let mut out = out;
-        let rows = srcs[0].shape[0];
-        with_element!(out.dtype, T => gather::<T>(&self.of, srcs[0].as_slice(), rows, srcs[1].as_slice(), out.as_mut_slice()))
+        with_element!(out.dtype, T => gather::<T>(&self.of, srcs[0].as_slice(), srcs[0].shape[0], srcs[1].as_slice(), out))
     }
 
     fn shader(&self) -> Option<&'static str> {
@@ -133,25 +134,27 @@ impl Structured for ScatterAdd {
     }
 
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
-        fn scatter<T: Element + AddAssign>(op: &ScatterAdd, x: &[T], index: &[i64], out: &mut [T]) -> Result<()> {
-            out.fill(T::default());
-            if x.is_empty() {
-                return Ok(());
-            }
-            let width = x.len() / index.len();
-            for (from, &i) in x.chunks_exact(width).zip(index) {
-                let at = op.of.row("scatter_add", i, op.rows)? * width;
-                out[at..at + width].iter_mut().zip(from).for_each(|(o, &f)| *o += f);
-            }
-            Ok(())
+        fn scatter<T: Element + AddAssign>(op: &ScatterAdd, x: &[T], index: &[i64], mut out: OperandMut<'_>) -> Result<()> {
+            let poll = out.poll;
+            let out = out.as_mut_slice::<T>();
+            poll.clear(out)?;
+            let width = x.len() / index.len().max(1);
+            poll.pieces(x.len(), width, |piece| {
+                for (row, columns) in rows(piece, width) {
+                    let to = op.of.row("scatter_add", index[row], op.rows)? * width;
+                    let (from, to) = (row * width + columns.start, to + columns.start);
+                    let from = &x[from..from + columns.len()];
+                    out[to..to + columns.len()].iter_mut().zip(from).for_each(|(o, &f)| *o += f);
+                }
+                Ok(())
+            })
         }
-        let mut out = out;
         let (x, index) = (srcs[0], srcs[1].as_slice());
         match out.dtype {
-            DType::F32 => scatter::<f32>(self, x.as_slice(), index, out.as_mut_slice()),
-            DType::F64 => scatter::<f64>(self, x.as_slice(), index, out.as_mut_slice()),
-            DType::I32 => scatter::<i32>(self, x.as_slice(), index, out.as_mut_slice()),
-            DType::I64 => scatter::<i64>(self, x.as_slice(), index, out.as_mut_slice()),
+            DType::F32 => scatter::<f32>(self, x.as_slice(), index, out),
+            DType::F64 => scatter::<f64>(self, x.as_slice(), index, out),
+            DType::I32 => scatter::<i32>(self, x.as_slice(), index, out),
+            DType::I64 => scatter::<i64>(self, x.as_slice(), index, out),
             DType::Bool => bail!(Type, "scatter_add: bool rows cannot be added"),
         }
     }

@@ -2,7 +2,8 @@
 
 use super::elementwise::check_devices;
 use super::matmul::matmul;
-use super::structured::{go_on, room};
+use super::poll::{PIECE, Poll};
+use super::structured::room;
 use super::{Elementwise, Op, Operand, OperandMut, Structured};
 use crate::bail;
 use crate::call_site::CallSite;
@@ -15,8 +16,8 @@ use crate::simd::isa::{Isa, level};
 use crate::simd::math::Real;
 use rayon::prelude::*;
 use smallvec::smallvec;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// `srcs[0]` (…, n, n), `srcs[1]` (…, n, k) ↦ X (…, n, k) with A·X = B.
 struct Solve {
@@ -52,19 +53,43 @@ per_isa! {
 }
 
 /// Takes multiples of `row` from every row of `rest`; `factor` gives the multiple.
-fn eliminate<T: Real>(rest: &mut [T], width: usize, row: &[T], factor: impl Fn(&mut [T], usize) -> T + Sync) {
+fn eliminate<T: Real>(
+    rest: &mut [T],
+    width: usize,
+    row: &[T],
+    poll: Poll<'_>,
+    factor: impl Fn(&mut [T], usize) -> T + Sync,
+) -> Result<()> {
     let kernel = take_away::<T>(level());
     let from = width - row.len();
-    let one = |(r, line): (usize, &mut [T])| {
-        let f = factor(line, r);
-        // SAFETY: the level is the machine's.
-        unsafe { kernel(&mut line[from..], row, f) };
+    let at_once = (PIECE / width).max(1);
+    let some = |(k, lines): (usize, &mut [T])| {
+        poll.before((lines.len() / width * row.len()).min(PIECE))?;
+        for (r, line) in lines.chunks_exact_mut(width).enumerate() {
+            let f = factor(line, k * at_once + r);
+            // SAFETY: the level is the machine's.
+            let take = |at: Range<usize>| unsafe { kernel(&mut line[from..][at.clone()], &row[at], f) };
+            long(row.len(), poll, take)?;
+        }
+        Ok(())
     };
     if rest.len() / width * row.len() < PARALLEL {
-        rest.chunks_exact_mut(width).enumerate().for_each(one);
+        rest.chunks_mut(at_once * width).enumerate().try_for_each(some)
     } else {
-        rest.par_chunks_exact_mut(width).enumerate().for_each(one);
+        rest.par_chunks_mut(at_once * width).enumerate().try_for_each(some)
     }
+}
+
+/// Does something to the columns of a row: at once, or in pieces where there are very many.
+fn long(columns: usize, poll: Poll<'_>, mut task: impl FnMut(Range<usize>)) -> Result<()> {
+    if columns <= PIECE {
+        task(0..columns);
+        return Ok(());
+    }
+    poll.pieces(columns, 1, |at| {
+        task(at);
+        Ok(())
+    })
 }
 
 /// A matrix in its factors: L below the diagonal, U on and above it.
@@ -76,19 +101,20 @@ struct Factors<T> {
     singular: Option<usize>,
 }
 
-fn swap_rows<T>(a: &mut [T], width: usize, i: usize, j: usize) {
-    if i != j {
-        let (upper, lower) = a.split_at_mut(i.max(j) * width);
-        upper[i.min(j) * width..][..width].swap_with_slice(&mut lower[..width]);
+fn swap_rows<T>(a: &mut [T], width: usize, i: usize, j: usize, poll: Poll<'_>) -> Result<()> {
+    if i == j {
+        return Ok(());
     }
+    let (upper, lower) = a.split_at_mut(i.max(j) * width);
+    let upper = &mut upper[i.min(j) * width..];
+    long(width, poll, |at| upper[at.clone()].swap_with_slice(&mut lower[at]))
 }
 
-fn factor<T: Real>(a: &[T], n: usize, stop: &AtomicBool) -> Result<Factors<T>> {
+fn factor<T: Real>(a: &[T], n: usize, poll: Poll<'_>) -> Result<Factors<T>> {
     let mut lu = room(a.len())?;
-    lu.extend_from_slice(a);
+    long(a.len(), poll, |at| lu.extend_from_slice(&a[at]))?;
     let (mut swaps, mut singular) = (room(n)?, None);
     for c in 0..n {
-        go_on(stop)?;
         let mut best = c;
         for r in c + 1..n {
             if lu[r * n + c].abs() > lu[best * n + c].abs() {
@@ -96,7 +122,7 @@ fn factor<T: Real>(a: &[T], n: usize, stop: &AtomicBool) -> Result<Factors<T>> {
             }
         }
         swaps.push(best);
-        swap_rows(&mut lu, n, c, best);
+        swap_rows(&mut lu, n, c, best, poll)?;
         let (upper, rest) = lu.split_at_mut((c + 1) * n);
         let row = &upper[c * n..];
         let pivot = row[c];
@@ -104,29 +130,27 @@ fn factor<T: Real>(a: &[T], n: usize, stop: &AtomicBool) -> Result<Factors<T>> {
             singular = singular.or(Some(c));
             continue;
         }
-        eliminate(rest, n, &row[c + 1..], |line, _| {
+        eliminate(rest, n, &row[c + 1..], poll, |line, _| {
             line[c] = line[c] / pivot;
             line[c]
-        });
+        })?;
     }
     Ok(Factors { lu, swaps, singular })
 }
 
 impl<T: Real> Factors<T> {
     /// `x` holds B (n, k) and becomes the solution.
-    fn solve(&self, x: &mut [T], n: usize, k: usize, stop: &AtomicBool) -> Result<()> {
-        self.swaps.iter().enumerate().for_each(|(i, &j)| swap_rows(x, k, i, j));
+    fn solve(&self, x: &mut [T], n: usize, k: usize, poll: Poll<'_>) -> Result<()> {
+        self.swaps.iter().enumerate().try_for_each(|(i, &j)| swap_rows(x, k, i, j, poll))?;
         for c in 0..n {
-            go_on(stop)?;
             let (upper, rest) = x.split_at_mut((c + 1) * k);
-            eliminate(rest, k, &upper[c * k..], |_, r| self.lu[(c + 1 + r) * n + c]);
+            eliminate(rest, k, &upper[c * k..], poll, |_, r| self.lu[(c + 1 + r) * n + c])?;
         }
         for c in (0..n).rev() {
-            go_on(stop)?;
             let (upper, rest) = x.split_at_mut(c * k);
             let row = &mut rest[..k];
-            row.iter_mut().for_each(|x| *x = *x / self.lu[c * n + c]);
-            eliminate(upper, k, row, |_, r| self.lu[r * n + c]);
+            long(k, poll, |at| row[at].iter_mut().for_each(|x| *x = *x / self.lu[c * n + c]))?;
+            eliminate(upper, k, row, poll, |_, r| self.lu[r * n + c])?;
         }
         Ok(())
     }
@@ -143,12 +167,12 @@ fn each<T: Real>(
     a: &[T],
     n: usize,
     out: &mut [T],
-    stop: &AtomicBool,
+    poll: Poll<'_>,
     finish: impl Fn(usize, Factors<T>, &mut [T]) -> Result<Option<usize>> + Sync,
 ) -> Result<Vec<Option<usize>>> {
     let batch = a.len() / (n * n);
     let part = out.len() / batch;
-    let one = |(i, (a, out)): (usize, (&[T], &mut [T]))| finish(i, factor(a, n, stop)?, out);
+    let one = |(i, (a, out)): (usize, (&[T], &mut [T]))| finish(i, factor(a, n, poll)?, out);
     // Each matrix by itself, also when there are many: their sizes do not add up to one elimination step.
     if batch > 1 && a.len() * n > PARALLEL {
         a.par_chunks_exact(n * n).zip(out.par_chunks_exact_mut(part)).enumerate().map(one).collect()
@@ -165,22 +189,22 @@ fn check(op: &str, found: &[Option<usize>]) -> Result<()> {
 }
 
 fn solve_kernel<T: Real + Element>(op: &str, a: &[T], b: Option<&[T]>, n: usize, mut result: OperandMut<'_>) -> Result<()> {
-    let stop = result.stop;
+    let poll = result.poll;
     let out = result.as_mut_slice::<T>();
     if out.is_empty() {
         return Ok(());
     }
     let batch = a.len() / (n * n);
     let k = out.len() / batch / n;
-    let found = each(a, n, out, stop, |i, factors, x| {
+    let found = each(a, n, out, poll, |i, factors, x| {
         match b {
-            Some(b) => x.copy_from_slice(&b[i * n * k..(i + 1) * n * k]),
+            Some(b) => poll.copy(x, &b[i * n * k..(i + 1) * n * k])?,
             None => {
-                x.fill(T::of(0.0));
+                poll.clear(x)?;
                 (0..n).for_each(|r| x[r * n + r] = T::of(1.0));
             }
         }
-        factors.solve(x, n, k, stop)?;
+        factors.solve(x, n, k, poll)?;
         Ok(factors.singular)
     })?;
     check(op, &found)
@@ -198,9 +222,10 @@ fn order(x: &Operand<'_>) -> usize {
     x.shape[x.shape.len() - 1]
 }
 
-/// Nanoseconds to eliminate with a result of this size from matrices of order n.
-fn effort(out: &Tensor, n: usize) -> usize {
-    1000 + out.size() * n
+/// Nanoseconds to eliminate in these operands, the first of which are matrices.
+fn effort(srcs: &[&[usize]]) -> usize {
+    let n = srcs[0][srcs[0].len() - 1];
+    srcs.iter().fold(1000, |sum, s| shape::size(s).saturating_mul(n).saturating_add(sum))
 }
 
 impl Structured for Solve {
@@ -226,8 +251,8 @@ impl Structured for Solve {
         }
     }
 
-    fn cost(&self, out: &Tensor) -> usize {
-        effort(out, out.shape()[out.ndim() - 2])
+    fn cost(&self, srcs: &[&[usize]], _: &[usize]) -> usize {
+        effort(srcs)
     }
 
     fn shader(&self) -> Option<&'static str> {
@@ -258,8 +283,8 @@ impl Structured for Inverse {
         }
     }
 
-    fn cost(&self, out: &Tensor) -> usize {
-        effort(out, out.shape()[out.ndim() - 1])
+    fn cost(&self, srcs: &[&[usize]], _: &[usize]) -> usize {
+        effort(srcs)
     }
 
     fn shader(&self) -> Option<&'static str> {
@@ -280,7 +305,7 @@ impl Structured for Determinant {
 
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
         fn run<T: Real + Element>(a: &[T], n: usize, mut result: OperandMut<'_>) -> Result<()> {
-            let stop = result.stop;
+            let poll = result.poll;
             let out = result.as_mut_slice::<T>();
             if n == 0 || out.is_empty() {
                 out.fill(T::of(1.0));
@@ -290,13 +315,17 @@ impl Structured for Determinant {
                 out[0] = factors.determinant(n);
                 Ok(None)
             };
-            each(a, n, out, stop, finish).map(drop)
+            each(a, n, out, poll, finish).map(drop)
         }
         let (a, n) = (srcs[0], order(&srcs[0]));
         match out.dtype {
             DType::F32 => run::<f32>(a.as_slice(), n, out),
             _ => run::<f64>(a.as_slice(), n, out),
         }
+    }
+
+    fn cost(&self, srcs: &[&[usize]], _: &[usize]) -> usize {
+        effort(srcs)
     }
 
     fn shader(&self) -> Option<&'static str> {

@@ -13,6 +13,7 @@ pub mod index;
 pub mod linalg;
 pub mod matmul;
 pub mod place;
+pub mod poll;
 pub mod power;
 pub mod products;
 pub mod random;
@@ -33,6 +34,7 @@ use std::sync::atomic::AtomicBool;
 
 pub use elementwise::{Class, Elementwise, Record};
 pub use place::Place;
+pub use poll::Poll;
 pub use reduce::Reduce;
 pub use structured::{Operand, OperandMut, Structured};
 pub use view::{View, ViewKind};

@@ -4,17 +4,17 @@
 //! Block c of the stream with seed s is `philox(c, s)`: four words of 32 bits. An element takes one word, or two where it has 64 bits;
 //! elements take the words in order, and a node begins with a block of its own.
 
+use super::poll::{PIECE, Poll};
 use super::{Op, Operand, OperandMut, Structured};
 use crate::bail;
 use crate::device::Device;
-use crate::dtype::DType;
+use crate::dtype::{DType, Element};
 use crate::error::Result;
 use crate::graph::Tensor;
 use crate::per_isa;
 use crate::shape::{self, Shape};
 use crate::simd::isa::{Isa, Plain, level};
 use crate::simd::math::Real;
-use rayon::prelude::*;
 use smallvec::smallvec;
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
@@ -197,20 +197,28 @@ fn blocks<const N: usize>(n: usize, from: Stream, mut take: impl FnMut(usize, &[
 }
 
 /// Runs `task` on pieces of `out`, each with its own part of the stream, `N` elements a block.
-fn in_pieces<T: Send, const N: usize>(out: &mut [T], from: Stream, task: impl Fn(&mut [T], Stream) + Sync) {
-    let one = |(t, out): (usize, &mut [T])| {
-        task(out, Stream { counter: from.counter.wrapping_add((t * TASK / N) as u64), ..from });
-    };
-    if out.len() <= 2 * TASK {
-        out.chunks_mut(TASK).enumerate().for_each(one);
-    } else {
-        out.par_chunks_mut(TASK).enumerate().for_each(one);
-    }
+fn in_pieces<T: Send, const N: usize>(
+    poll: Poll<'_>,
+    out: &mut [T],
+    from: Stream,
+    task: impl Fn(&mut [T], Stream) + Sync,
+) -> Result<()> {
+    const { assert!(PIECE.is_multiple_of(TASK)) };
+    poll.fill(out, 1, |start, piece| {
+        for (t, out) in piece.chunks_mut(TASK).enumerate() {
+            task(out, Stream { counter: from.counter.wrapping_add(((start + t * TASK) / N) as u64), ..from });
+        }
+        Ok(())
+    })
 }
 
 /// Fills `out` from the stream at `from`, N elements a block.
-fn draw<T: Copy + Send, const N: usize>(out: &mut [T], from: Stream, make: impl Fn([u32; 4]) -> [T; N] + Sync) {
-    in_pieces::<T, N>(out, from, |out, from| {
+fn draw<T: Element, const N: usize>(
+    mut out: OperandMut<'_>,
+    from: Stream,
+    make: impl Fn([u32; 4]) -> [T; N] + Sync,
+) -> Result<()> {
+    in_pieces::<T, N>(out.poll, out.as_mut_slice(), from, |out, from| {
         let n = out.len();
         blocks::<N>(n, from, |first, words| {
             for (out, &block) in out[first..].chunks_mut(N).zip(words) {
@@ -221,16 +229,16 @@ fn draw<T: Copy + Send, const N: usize>(out: &mut [T], from: Stream, make: impl 
                 }
             }
         });
-    });
+    })
 }
 
 /// Fills `out` with normals, two for each pair of uniforms: `make` gives the M pairs of a block, u's first.
-fn draw_normal<T: Real, const N: usize, const M: usize>(
-    out: &mut [T],
+fn draw_normal<T: Real + Element, const N: usize, const M: usize>(
+    mut out: OperandMut<'_>,
     from: Stream,
     make: impl Fn([u32; 4]) -> [[T; M]; 2] + Sync,
-) {
-    in_pieces::<T, N>(out, from, |out, from| {
+) -> Result<()> {
+    in_pieces::<T, N>(out.poll, out.as_mut_slice(), from, |out, from| {
         let n = out.len();
         let (mut u, mut v) = ([T::default(); TASK / 2], [T::default(); TASK / 2]);
         blocks::<N>(n, from, |first, words| {
@@ -250,7 +258,7 @@ fn draw_normal<T: Real, const N: usize, const M: usize>(
                 *second = v;
             }
         }
-    });
+    })
 }
 
 fn scale(word: u64, count: u64, bits: u32) -> i64 {
@@ -272,7 +280,7 @@ impl Structured for Random {
         None
     }
 
-    fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
+    fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
         let from = Stream { seed: srcs[0].as_int() as u64, counter: srcs[1].as_int() as u64 };
         let (low, count) = match srcs {
             [_, _, low, count] => (low.as_int(), count.as_int() as u64),
@@ -281,31 +289,28 @@ impl Structured for Random {
         let narrow = |w: u32| low.wrapping_add(scale(w as u64, count, 32));
         let wide = |w: u64| low.wrapping_add(scale(w, count, 64));
         match (self.kind, out.dtype) {
-            (Kind::Uniform, DType::F32) => draw(out.as_mut_slice(), from, |b| b.map(unit32)),
-            (Kind::Uniform, _) => draw(out.as_mut_slice(), from, |b| pair(b).map(unit64)),
+            (Kind::Uniform, DType::F32) => draw(out, from, |b| b.map(unit32)),
+            (Kind::Uniform, _) => draw(out, from, |b| pair(b).map(unit64)),
             (Kind::Normal, DType::F32) => {
                 const STEP: f32 = 1.0 / (1 << 24) as f32;
-                draw_normal::<_, 4, 2>(out.as_mut_slice(), from, |[a, b, c, d]| {
-                    [[unit32(a) + STEP, unit32(c) + STEP], [unit32(b), unit32(d)]]
-                });
+                draw_normal::<_, 4, 2>(out, from, |[a, b, c, d]| [[unit32(a) + STEP, unit32(c) + STEP], [unit32(b), unit32(d)]])
             }
             (Kind::Normal, _) => {
                 const STEP: f64 = 1.0 / (1u64 << 53) as f64;
-                draw_normal::<_, 2, 1>(out.as_mut_slice(), from, |b| {
+                draw_normal::<_, 2, 1>(out, from, |b| {
                     let [a, b] = pair(b).map(unit64);
                     [[a + STEP], [b]]
-                });
+                })
             }
-            (Kind::Integers, DType::I32) => draw(out.as_mut_slice(), from, |b| b.map(|w| narrow(w) as i32)),
-            (Kind::Integers, _) => draw(out.as_mut_slice(), from, |b| b.map(narrow)),
-            (Kind::WideIntegers, _) => draw(out.as_mut_slice(), from, |b| pair(b).map(wide)),
-            (Kind::Bits, _) => draw(out.as_mut_slice(), from, |b| pair(b).map(|w| w as i64)),
+            (Kind::Integers, DType::I32) => draw(out, from, |b| b.map(|w| narrow(w) as i32)),
+            (Kind::Integers, _) => draw(out, from, |b| b.map(narrow)),
+            (Kind::WideIntegers, _) => draw(out, from, |b| pair(b).map(wide)),
+            (Kind::Bits, _) => draw(out, from, |b| pair(b).map(|w| w as i64)),
         }
-        Ok(())
     }
 
-    fn cost(&self, out: &Tensor) -> usize {
-        out.size() * if self.kind == Kind::Normal { 8 } else { 3 }
+    fn cost(&self, _: &[&[usize]], out: &[usize]) -> usize {
+        shape::size(out).saturating_mul(if self.kind == Kind::Normal { 8 } else { 3 })
     }
 
     fn shader(&self) -> Option<&'static str> {

@@ -1,5 +1,6 @@
 //! Running sums and products along an axis, and the recurrence that the gradient of a running product is made of.
 
+use super::poll::rows;
 use super::{Op, Operand, OperandMut, Structured};
 use crate::dtype::{DType, Element};
 use crate::error::Result;
@@ -51,7 +52,9 @@ impl Scan {
         kept.pad(&widths, edge.into()).expect("one pair of widths an axis")
     }
 
-    fn run<T: Num + Element>(self, srcs: &[Operand<'_>], out: &mut [T], shape: &[usize]) {
+    fn run<T: Num + Element>(self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
+        let (shape, poll) = (out.shape, out.poll);
+        let out = out.as_mut_slice::<T>();
         let n = shape[self.axis];
         let inner: usize = shape[self.axis + 1..].iter().product();
         let x = srcs[0].as_slice::<T>();
@@ -60,24 +63,31 @@ impl Scan {
             let base = k * n * inner;
             let (x, b) = (&x[base..base + n * inner], &b[base..base + n * inner]);
             let row = |step: usize| if self.reverse { n - 1 - step } else { step };
-            let start = row(0) * inner;
-            y[start..start + inner].copy_from_slice(&b[start..start + inner]);
-            for step in 1..n {
-                let (at, before) = (row(step) * inner, row(step - 1) * inner);
-                for j in 0..inner {
-                    let last = y[before + j];
-                    y[at + j] = match self.kind {
-                        Kind::Sum => last.add(x[at + j]),
-                        Kind::Prod => last.mul(x[at + j]),
-                        Kind::Recurrence => x[at + j].mul(last).add(b[at + j]),
-                    };
+            poll.pieces(n * inner, inner, |piece| {
+                for (step, columns) in rows(piece, inner) {
+                    let at = row(step) * inner;
+                    if step == 0 {
+                        let at = at + columns.start..at + columns.end;
+                        y[at.clone()].copy_from_slice(&b[at]);
+                        continue;
+                    }
+                    let before = row(step - 1) * inner;
+                    for j in columns {
+                        let last = y[before + j];
+                        y[at + j] = match self.kind {
+                            Kind::Sum => last.add(x[at + j]),
+                            Kind::Prod => last.mul(x[at + j]),
+                            Kind::Recurrence => x[at + j].mul(last).add(b[at + j]),
+                        };
+                    }
                 }
-            }
+                Ok(())
+            })
         };
         if out.len() < PARALLEL {
-            out.chunks_exact_mut(n * inner).enumerate().for_each(line);
+            out.chunks_exact_mut(n * inner).enumerate().try_for_each(line)
         } else {
-            out.par_chunks_exact_mut(n * inner).with_min_len((PARALLEL / (n * inner)).max(1)).enumerate().for_each(line);
+            out.par_chunks_exact_mut(n * inner).with_min_len((PARALLEL / (n * inner)).max(1)).enumerate().try_for_each(line)
         }
     }
 }
@@ -110,22 +120,20 @@ impl Structured for Scan {
         })
     }
 
-    fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
-        let shape = out.shape;
-        if shape::size(shape) == 0 {
+    fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
+        if shape::size(out.shape) == 0 {
             return Ok(());
         }
         match out.dtype {
-            DType::F32 => self.run::<f32>(srcs, out.as_mut_slice(), shape),
-            DType::F64 => self.run::<f64>(srcs, out.as_mut_slice(), shape),
-            DType::I32 => self.run::<i32>(srcs, out.as_mut_slice(), shape),
-            DType::I64 | DType::Bool => self.run::<i64>(srcs, out.as_mut_slice(), shape),
+            DType::F32 => self.run::<f32>(srcs, out),
+            DType::F64 => self.run::<f64>(srcs, out),
+            DType::I32 => self.run::<i32>(srcs, out),
+            DType::I64 | DType::Bool => self.run::<i64>(srcs, out),
         }
-        Ok(())
     }
 
-    fn cost(&self, out: &Tensor) -> usize {
-        out.size()
+    fn cost(&self, _: &[&[usize]], out: &[usize]) -> usize {
+        shape::size(out)
     }
 
     fn shader(&self) -> Option<&'static str> {

@@ -1,7 +1,8 @@
 //! Order along an axis: argsort, sort, the place of an extreme, and elements by index along an axis.
 
 use super::index::Indexed;
-use super::structured::{go_on, room};
+use super::poll::{PIECE, Poll, rows};
+use super::structured::room;
 use super::{Op, Operand, OperandMut, Structured};
 use crate::bail;
 use crate::call_site::CallSite;
@@ -12,7 +13,7 @@ use crate::shape::{self, Shape, show};
 use crate::with_element;
 use rayon::prelude::*;
 use smallvec::smallvec;
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Range};
 use std::sync::Arc;
 
 /// Elements below which one thread is enough.
@@ -76,55 +77,117 @@ sort_key!(i64, u64, x => x as u64 ^ 1 << 63);
 sort_key!(f32, u32, x => float_key!(x, u32));
 sort_key!(f64, u64, x => float_key!(x, u64));
 
-/// Sorts keys that carry their index, no two alike, so that an unstable sort gives the one stable order.
-fn order<K: Ord + Send>(keys: &mut [K], alone: bool) {
-    if alone { keys.par_sort_unstable() } else { keys.sort_unstable() }
-}
+/// Elements of a run, which is sorted in one go.
+const RUN: usize = 4 * PIECE;
 
-fn argsort_row<T: SortKey>(x: &[T], out: &mut [i64], alone: bool) -> Result<()> {
-    if T::SHORT && x.len() <= u32::MAX as usize {
-        let mut keys: Vec<u64> = room(x.len())?;
-        keys.extend(x.iter().enumerate().map(|(i, x)| x.key() << 32 | i as u64));
-        order(&mut keys, alone);
-        out.iter_mut().zip(keys).for_each(|(o, k)| *o = (k & u32::MAX as u64) as i64);
-    } else {
-        let mut keys: Vec<(u64, i64)> = room(x.len())?;
-        keys.extend(x.iter().enumerate().map(|(i, x)| (x.key(), i as i64)));
-        order(&mut keys, alone);
-        out.iter_mut().zip(keys).for_each(|(o, (_, i))| *o = i);
+/// Sorts keys that carry their index, no two alike, so that an unstable sort gives the one stable order: in runs, merged pairwise.
+fn order<K: Ord + Copy + Send + Sync>(keys: &mut Vec<K>, poll: Poll<'_>) -> Result<()> {
+    let sort = |run: &mut [K]| {
+        poll.before(run.len())?;
+        run.sort_unstable();
+        Ok(())
+    };
+    if keys.len() <= RUN {
+        return sort(keys);
+    }
+    keys.par_chunks_mut(RUN).try_for_each(sort)?;
+    let n = keys.len();
+    let mut merged = room(n)?;
+    poll.pieces(n, 1, |piece| {
+        merged.extend_from_slice(&keys[piece]);
+        Ok(())
+    })?;
+    let mut run = RUN;
+    while run < n {
+        poll.fill(&mut merged, 1, |start, part| {
+            let first = start - start % (2 * run);
+            let (middle, end) = ((first + run).min(n), (first + 2 * run).min(n));
+            merge(&keys[first..middle], &keys[middle..end], start - first, part);
+            Ok(())
+        })?;
+        std::mem::swap(keys, &mut merged);
+        run *= 2;
     }
     Ok(())
 }
 
-fn argsort_rows<T: SortKey>(x: &[T], n: usize, mut result: OperandMut<'_>) -> Result<()> {
-    let stop = result.stop;
-    let out = result.as_mut_slice::<i64>();
-    let sort = |(x, out): (&[T], &mut [i64]), alone: bool| {
-        go_on(stop)?;
-        argsort_row(x, out, alone)
-    };
-    if x.len() < PARALLEL || n == x.len() {
-        let alone = x.len() >= PARALLEL;
-        x.chunks_exact(n).zip(out.chunks_exact_mut(n)).try_for_each(|row| sort(row, alone))
+/// The elements of two sorted runs in order, from number `skip` on.
+fn merge<K: Ord + Copy>(a: &[K], b: &[K], skip: usize, out: &mut [K]) {
+    // Of the first `skip` elements i are a's: so many that none of them is larger than what b has left.
+    let (mut i, mut most) = (skip.saturating_sub(b.len()), skip.min(a.len()));
+    while i < most {
+        let middle = (i + most) / 2;
+        if a[middle] < b[skip - middle - 1] { i = middle + 1 } else { most = middle }
+    }
+    let mut j = skip - i;
+    for o in out {
+        let from_a = j == b.len() || (i < a.len() && a[i] < b[j]);
+        *o = if from_a { a[i] } else { b[j] };
+        i += usize::from(from_a);
+        j += usize::from(!from_a);
+    }
+}
+
+fn argsort_by<T: Copy, K: Ord + Copy + Send + Sync>(
+    x: &[T],
+    out: &mut [i64],
+    poll: Poll<'_>,
+    key: impl Fn(T, usize) -> K,
+    index: impl Fn(K) -> i64 + Sync,
+) -> Result<()> {
+    let mut keys = room(x.len())?;
+    poll.pieces(x.len(), 1, |piece| {
+        keys.extend(piece.map(|i| key(x[i], i)));
+        Ok(())
+    })?;
+    order(&mut keys, poll)?;
+    poll.fill(out, 1, |start, part| {
+        part.iter_mut().zip(&keys[start..]).for_each(|(o, &k)| *o = index(k));
+        Ok(())
+    })
+}
+
+fn argsort_row<T: SortKey>(x: &[T], out: &mut [i64], poll: Poll<'_>) -> Result<()> {
+    if T::SHORT && x.len() <= u32::MAX as usize {
+        argsort_by(x, out, poll, |x, i| x.key() << 32 | i as u64, |k| (k & u32::MAX as u64) as i64)
     } else {
-        x.par_chunks_exact(n).zip(out.par_chunks_exact_mut(n)).try_for_each(|row| sort(row, false))
+        argsort_by(x, out, poll, |x, i| (x.key(), i as i64), |(_, i)| i)
+    }
+}
+
+fn argsort_rows<T: SortKey>(x: &[T], n: usize, mut out: OperandMut<'_>) -> Result<()> {
+    let poll = out.poll;
+    let out = out.as_mut_slice::<i64>();
+    if x.len() < PARALLEL {
+        x.chunks_exact(n).zip(out.chunks_exact_mut(n)).try_for_each(|(x, out)| argsort_row(x, out, poll))
+    } else {
+        x.par_chunks_exact(n).zip(out.par_chunks_exact_mut(n)).try_for_each(|(x, out)| argsort_row(x, out, poll))
     }
 }
 
 #[expect(clippy::eq_op, reason = "only NaN differs from itself")]
-fn extreme<T: PartialOrd + Copy>(x: &[T], largest: bool) -> i64 {
+fn extreme<T: PartialOrd + Copy>(x: &[T], largest: bool, poll: Poll<'_>) -> Result<i64> {
     let mut best = 0;
-    for (i, &x_i) in x.iter().enumerate() {
-        let now = x[best];
-        if now != now {
-            break;
+    let mut find = |piece: Range<usize>| {
+        for i in piece {
+            let (x_i, now) = (x[i], x[best]);
+            if now != now {
+                break;
+            }
+            let better = if largest { x_i > now } else { x_i < now };
+            if better || x_i != x_i {
+                best = i;
+            }
         }
-        let better = if largest { x_i > now } else { x_i < now };
-        if better || x_i != x_i {
-            best = i;
-        }
+        Ok(())
+    };
+    // A piece of several rows has polled for them.
+    if x.len() <= PIECE {
+        find(0..x.len())?
+    } else {
+        poll.pieces(x.len(), 1, find)?
     }
-    best as i64
+    Ok(best as i64)
 }
 
 impl Structured for Argsort {
@@ -142,8 +205,8 @@ impl Structured for Argsort {
         if n == 0 { Ok(()) } else { with_element!(x.dtype, T => argsort_rows::<T>(x.as_slice(), n, out)) }
     }
 
-    fn cost(&self, out: &Tensor) -> usize {
-        out.size() * 50
+    fn cost(&self, _: &[&[usize]], out: &[usize]) -> usize {
+        shape::size(out).saturating_mul(50)
     }
 
     fn shader(&self) -> Option<&'static str> {
@@ -160,23 +223,21 @@ impl Structured for Argextreme {
         None
     }
 
-    fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
-        fn rows<T: Element + PartialOrd>(x: &[T], n: usize, out: &mut [i64], largest: bool) {
-            let one = |(x, o): (&[T], &mut i64)| *o = extreme(x, largest);
-            if x.len() < PARALLEL {
-                x.chunks_exact(n).zip(out).for_each(one);
-            } else {
-                x.par_chunks_exact(n).zip(out).with_min_len((PARALLEL / n).max(1)).for_each(one);
-            }
+    fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
+        fn each<T: Element + PartialOrd>(x: &[T], n: usize, mut out: OperandMut<'_>, largest: bool) -> Result<()> {
+            let poll = out.poll;
+            poll.fill(out.as_mut_slice(), n, |first, part| {
+                let found = part.iter_mut().zip(x[first * n..].chunks_exact(n));
+                found.into_iter().try_for_each(|(o, x)| extreme(x, largest, poll).map(|best| *o = best))
+            })
         }
         let x = srcs[0];
         let n = *x.shape.last().expect("made with an axis");
-        with_element!(x.dtype, T => rows::<T>(x.as_slice(), n, out.as_mut_slice(), self.largest));
-        Ok(())
+        with_element!(x.dtype, T => each::<T>(x.as_slice(), n, out, self.largest))
     }
 
-    fn cost(&self, out: &Tensor) -> usize {
-        out.size() * 16
+    fn cost(&self, srcs: &[&[usize]], _: &[usize]) -> usize {
+        shape::size(srcs[0])
     }
 
     fn shader(&self) -> Option<&'static str> {
@@ -201,18 +262,20 @@ impl Structured for TakeAlong {
         (i == 0).then(|| add_along(g, &srcs[1], srcs[0].shape()[srcs[0].ndim() - 1], self.of.gradient_of(self.name())))
     }
 
-    fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
-        fn take<T: Element>(of: &Indexed, x: &[T], n: usize, index: &[i64], k: usize, out: &mut [T]) -> Result<()> {
-            for (r, (out, index)) in out.chunks_exact_mut(k).zip(index.chunks_exact(k)).enumerate() {
-                for (o, &i) in out.iter_mut().zip(index) {
-                    *o = x[r * n + of.row("take_along_axis", i, n)?];
+    fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
+        fn take<T: Element>(of: &Indexed, x: Operand<'_>, index: &[i64], mut out: OperandMut<'_>) -> Result<()> {
+            let (n, k, poll) = (x.shape[x.shape.len() - 1], out.shape[out.shape.len() - 1], out.poll);
+            let (x, out) = (x.as_slice::<T>(), out.as_mut_slice::<T>());
+            poll.pieces(out.len(), k, |piece| {
+                for (row, columns) in rows(piece, k) {
+                    for at in row * k + columns.start..row * k + columns.end {
+                        out[at] = x[row * n + of.row("take_along_axis", index[at], n)?];
+                    }
                 }
-            }
-            Ok(())
+                Ok(())
+            })
         }
-        let (x, index) = (srcs[0], srcs[1]);
-        let (n, k) = (x.shape[x.shape.len() - 1], index.shape[index.shape.len() - 1].max(1));
-        with_element!(out.dtype, T => take::<T>(&self.of, x.as_slice(), n, index.as_slice(), k, out.as_mut_slice()))
+        with_element!(out.dtype, T => take::<T>(&self.of, srcs[0], srcs[1].as_slice(), out))
     }
 
     fn shader(&self) -> Option<&'static str> {
@@ -237,21 +300,23 @@ impl Structured for AddAlong {
         (i == 0).then(|| take_along(g, &srcs[1], self.of.gradient_of(self.name())))
     }
 
-    fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
-        fn add<T: Element + AddAssign>(op: &AddAlong, x: &[T], index: &[i64], k: usize, out: &mut [T]) -> Result<()> {
-            out.fill(T::default());
-            for (r, (x, index)) in x.chunks_exact(k).zip(index.chunks_exact(k)).enumerate() {
-                for (&x, &i) in x.iter().zip(index) {
-                    out[r * op.n + op.of.row("add_along_axis", i, op.n)?] += x;
+    fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
+        fn add<T: Element + AddAssign>(op: &AddAlong, x: Operand<'_>, index: &[i64], mut out: OperandMut<'_>) -> Result<()> {
+            let (k, poll) = (x.shape[x.shape.len() - 1], out.poll);
+            let (x, out) = (x.as_slice::<T>(), out.as_mut_slice::<T>());
+            poll.clear(out)?;
+            poll.pieces(x.len(), k, |piece| {
+                for (row, columns) in rows(piece, k) {
+                    for at in row * k + columns.start..row * k + columns.end {
+                        out[row * op.n + op.of.row("add_along_axis", index[at], op.n)?] += x[at];
+                    }
                 }
-            }
-            Ok(())
+                Ok(())
+            })
         }
-        let (x, index) = (srcs[0], srcs[1].as_slice());
-        let k = x.shape[x.shape.len() - 1].max(1);
         match out.dtype {
-            DType::F32 => add::<f32>(self, x.as_slice(), index, k, out.as_mut_slice()),
-            DType::F64 => add::<f64>(self, x.as_slice(), index, k, out.as_mut_slice()),
+            DType::F32 => add::<f32>(self, srcs[0], srcs[1].as_slice(), out),
+            DType::F64 => add::<f64>(self, srcs[0], srcs[1].as_slice(), out),
             other => bail!(Type, "add_along_axis: floats are needed, got {other}"),
         }
     }

@@ -1,12 +1,12 @@
 //! What an op that is neither elementwise, a view, a reduction nor a product must say of itself: one file each.
 
+use super::poll::Poll;
 use crate::bail;
 use crate::call_site::CallSite;
 use crate::dtype::DType;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::Tensor;
 use crate::shape;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A contiguous operand of a kernel.
 #[derive(Clone, Copy)]
@@ -21,13 +21,8 @@ pub struct OperandMut<'a> {
     pub ptr: *mut u8,
     pub shape: &'a [usize],
     pub dtype: DType,
-    /// Set by somebody else to end the kernel early: long ones look at it.
-    pub stop: &'a AtomicBool,
-}
-
-/// An error once somebody has asked for the kernel's end.
-pub fn go_on(stop: &AtomicBool) -> Result<()> {
-    if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    /// Asked before each piece of work.
+    pub poll: Poll<'a>,
 }
 
 /// Room for `n` elements of a kernel's own, or a MemoryError.
@@ -75,9 +70,9 @@ pub trait Structured: Send + Sync {
     /// An error (an index out of range, a singular matrix) fails the evaluation.
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()>;
 
-    /// Roughly how many nanoseconds the kernel takes: long ones are watched for interrupts.
-    fn cost(&self, out: &Tensor) -> usize {
-        out.size() * 4
+    /// Roughly how many nanoseconds the kernel takes for operands and a result of these shapes: long ones are watched for interrupts.
+    fn cost(&self, srcs: &[&[usize]], out: &[usize]) -> usize {
+        srcs.iter().fold(shape::size(out), |n, s| n.saturating_add(shape::size(s))).saturating_mul(4)
     }
 
     /// Where it was called, for an op that can fail on values.

@@ -119,7 +119,8 @@ impl Program {
         let srcs = pending.edges[i].iter().map(|e| self.contiguous_operand(pending, e)).collect();
         let Some(out) = self.buffer_of[i] else { return };
         let shape = Shape::from(pending.shape(i));
-        let cost = op.cost(&pending.locals[i].node);
+        let shapes: SmallVec<[&[usize]; 4]> = pending.edges[i].iter().map(|e| &e.shape[..]).collect();
+        let cost = op.cost(&shapes, &shape);
         let label = op.name().into();
         self.kernels.push(Kernel {
             body: Body::Structured(Call { op: op.clone(), local: i as u32, srcs, out, shape, dtype: pending.dtype(i) }),

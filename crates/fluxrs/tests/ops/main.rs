@@ -5,6 +5,7 @@ mod check;
 mod compose;
 mod create;
 mod einsum;
+mod interrupt;
 mod linalg;
 mod power;
 mod products;

@@ -1,6 +1,6 @@
 use crate::check::{check_gradients, close, exp, float32, float64, int64, numbers, square, values};
-use fluxrs::Tensor;
 use fluxrs::ops::sort::take_along_axis;
+use fluxrs::{DType, Tensor};
 
 #[test]
 fn argsort_is_stable_and_nan_is_last() {
@@ -80,4 +80,18 @@ fn gradients() {
     let index = int64(&[0, 0, -1, 2], &[1, 4]);
     check_gradients("take_along_axis", &[(&x, &[3, 4])], &|x| square(take_along_axis(&x[0], &index, Some(0)).unwrap()));
     check_gradients("take_along_axis", &[(&x, &[3, 4])], &|x| square(take_along_axis(&x[0], &index, Some(1)).unwrap()));
+}
+
+#[test]
+fn long_rows_are_sorted_in_runs_that_are_merged() {
+    for n in [65_536, 65_537, 131_072, 200_001, 400_000] {
+        let keys: Vec<u64> = (0..n as u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52).collect();
+        let mut want: Vec<usize> = (0..n).collect();
+        want.sort_by_key(|&i| keys[i]);
+        let wide = float64(&keys.iter().map(|&k| k as f64).collect::<Vec<_>>(), &[n]);
+        for x in [wide.cast(DType::F32), wide] {
+            let got = values(&x.argsort(None).unwrap());
+            assert!(got.iter().zip(&want).all(|(&g, &w)| g as usize == w), "{n} elements of {}", x.dtype());
+        }
+    }
 }
