@@ -49,15 +49,17 @@ lint: $(BUILT) ## formatting, clippy, types, stubs against the module
 	$(BIN)/python -m mypy.stubtest fluxrs._core --ignore-disjoint-bases
 	$(BIN)/python tools/stubs.py --check
 	$(BIN)/python tools/docs.py --check
+	$(BIN)/python tools/licences.py --check
 
 format: $(TOOLS) ## write Rust and Python the way lint wants them
 	cargo fmt --all
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(BUILT) ## write docs/ops.md and the module's stub from the module; check every link
+docs: $(BUILT) ## write docs/ops.md, the module's stub and the crates' licences; check every link
 	$(BIN)/python tools/stubs.py
 	$(BIN)/python tools/docs.py
+	$(BIN)/python tools/licences.py
 
 fuzz: $(BUILT) ## random programs against the reference, random files; SECONDS=600 for ten minutes
 	FLUXRS_FUZZ_SECONDS=$(SECONDS) cargo test --locked --release -p fluxrs --test fuzz -- --nocapture

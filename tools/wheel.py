@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+import zipfile
 from pathlib import Path
 
 MEGABYTES = 15
@@ -57,6 +58,11 @@ def main(folder: str) -> None:
     if len(wheels) != 1:
         sys.exit(f"{folder}: expected one wheel, found {[w.name for w in wheels]}")
     (wheel,) = wheels
+    with zipfile.ZipFile(wheel) as content:
+        names = {Path(name).name for name in content.namelist()}
+    missing = {"LICENSE", "THIRD-PARTY-LICENSES"} - names
+    if missing:
+        sys.exit(f"{wheel} lacks {', '.join(sorted(missing))}")
     size = wheel.stat().st_size / 1e6
     print(wheel)
     print(f"size         {size:6.2f} MB  (bound {MEGABYTES} MB)", flush=True)
