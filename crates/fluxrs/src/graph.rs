@@ -3,7 +3,8 @@
 use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::dtype::{DType, Number};
-use crate::ops::Op;
+use crate::guards::Guards;
+use crate::ops::{Op, Pullback};
 use crate::shape::{Map, Shape};
 use smallvec::{SmallVec, smallvec};
 use std::cell::{Cell, RefCell, UnsafeCell};
@@ -107,9 +108,6 @@ pub struct Node {
     pub(crate) place: Guarded<u32>,
 }
 
-/// The losses that a gradient derives from: no update made of it may be committed when one of them is Inf or NaN.
-pub struct Guards(pub(crate) SmallVec<[Tensor; 1]>);
-
 /// A value in the graph, computed when somebody needs it. Cloning is cheap.
 #[derive(Clone)]
 pub struct Tensor(pub(crate) Arc<Node>);
@@ -212,7 +210,7 @@ impl Tensor {
         // Truth values and integers have no gradient.
         let tracked = dtype.is_float() && srcs.iter().any(|s| s.0.tracked) && tracking();
         let device = srcs.iter().find(|s| !s.is_number()).map_or(Device::CPU, |s| s.0.device);
-        let guards = merge_guards(&srcs);
+        let guards = Guards::merge(&srcs);
         crate::evaluate::count_node();
         Tensor::build(op, srcs, shape, dtype, device, tracked, guards, 0, Value::Pending)
     }
@@ -369,59 +367,46 @@ impl Tensor {
     }
 }
 
-pub(crate) fn merge_guards(srcs: &[Tensor]) -> Option<Arc<Guards>> {
-    let mut out: Option<Arc<Guards>> = None;
-    for s in srcs {
-        let Some(g) = &s.0.guards else { continue };
-        out = match out {
-            None => Some(g.clone()),
-            Some(o) if Arc::ptr_eq(&o, g) => Some(o),
-            Some(o) => {
-                let mut all = o.0.clone();
-                for t in &g.0 {
-                    if !all.iter().any(|a| a.ptr_eq(t)) {
-                        all.push(t.clone());
-                    }
-                }
-                if all.len() == o.0.len() { Some(o) } else { Some(Arc::new(Guards(all))) }
-            }
-        };
-    }
-    out
-}
-
 /// How deep drops may nest on the stack before they are queued.
 const NESTED_DROPS: u32 = 64;
 
 thread_local! {
     static DROP_DEPTH: Cell<u32> = const { Cell::new(0) };
-    static DROP_QUEUE: RefCell<Vec<Tensor>> = const { RefCell::new(Vec::new()) };
+    static DROP_QUEUE: RefCell<Vec<Piece>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What a dropped node held, perhaps as the last to do so.
+#[expect(dead_code, reason = "held to be dropped")]
+pub(crate) enum Piece {
+    Node(Tensor),
+    Guards(Arc<Guards>),
+    /// With it goes what Python's functions hold.
+    Pullback(Arc<dyn Pullback>),
+}
+
+/// Drops what a dropped node held: a chain of a million nodes in a loop, not by a million nested calls.
+pub(crate) fn let_go(pieces: impl Iterator<Item = Piece>) {
+    let depth = DROP_DEPTH.get();
+    if depth >= NESTED_DROPS {
+        // A thread that is ending has no queue any more; nesting is all that is left then.
+        let _ = DROP_QUEUE.try_with(|queue| queue.borrow_mut().extend(pieces));
+        return;
+    }
+    DROP_DEPTH.set(depth + 1);
+    pieces.for_each(drop);
+    if depth == 0 {
+        while let Ok(Some(next)) = DROP_QUEUE.try_with(|queue| queue.borrow_mut().pop()) {
+            drop(next);
+        }
+    }
+    DROP_DEPTH.set(depth);
 }
 
 impl Drop for Node {
-    /// A chain of a million nodes is dropped in a loop, not by a million nested calls.
     fn drop(&mut self) {
-        let srcs = std::mem::take(self.srcs.get_mut_owned());
-        let base = self.op.take_base();
-        let guards = self.guards.take().and_then(Arc::into_inner).map(|g| g.0);
-        if srcs.is_empty() && base.is_none() && guards.is_none() {
-            return;
-        }
-        let depth = DROP_DEPTH.get();
-        if depth >= NESTED_DROPS {
-            let rest = srcs.into_iter().chain(base).chain(guards.into_iter().flatten());
-            // A thread that is ending has no queue any more; nesting is all that is left then.
-            let _ = DROP_QUEUE.try_with(|queue| queue.borrow_mut().extend(rest));
-            return;
-        }
-        DROP_DEPTH.set(depth + 1);
-        drop((srcs, base, guards));
-        if depth == 0 {
-            while let Ok(Some(next)) = DROP_QUEUE.try_with(|queue| queue.borrow_mut().pop()) {
-                drop(next);
-            }
-        }
-        DROP_DEPTH.set(depth);
+        let srcs = std::mem::take(self.srcs.get_mut_owned()).into_iter().map(Piece::Node);
+        let guards = self.guards.take().map(Piece::Guards);
+        let_go(srcs.chain(self.op.take_held()).chain(guards));
     }
 }
 

@@ -11,11 +11,13 @@ pub mod error;
 pub mod hash;
 pub mod shape;
 pub mod simd;
+mod small_map;
 
 pub mod ops;
 
 pub mod call_site;
 pub mod graph;
+pub mod guards;
 pub mod leaf;
 pub mod optim;
 pub mod tape;

@@ -68,6 +68,10 @@ pub enum Body {
 }
 
 impl Body {
+    pub fn as_loop(&self) -> Option<&Loop> {
+        if let Body::Loop(l) = self { Some(l) } else { None }
+    }
+
     /// Every buffer the kernel touches, some perhaps more than once.
     pub fn buffers(&self) -> Vec<Buf> {
         let mut out = Vec::new();

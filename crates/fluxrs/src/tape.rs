@@ -2,12 +2,13 @@
 
 use crate::error::Result;
 use crate::evaluate;
-use crate::graph::{self, Graph, Guards, Srcs, Tensor, Value, no_grad};
+use crate::graph::{self, Graph, Srcs, Tensor, Value, no_grad};
+use crate::guards::Guards;
 use crate::ops::{self, Op, Unwritten};
 use crate::shape::Shape;
+use crate::small_map::SmallMap;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::{SmallVec, smallvec};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a gradient is taken by: the node itself, or any version of a leaf.
@@ -36,8 +37,6 @@ struct Step<'a> {
 }
 
 const NONE: u32 = u32::MAX;
-/// Targets up to this many are looked for one after the other.
-const FEW: usize = 12;
 
 /// The tracked history of `y`, every node after its srcs.
 fn history<'a>(g: &mut Graph, y: &'a Tensor) -> Vec<Step<'a>> {
@@ -91,26 +90,14 @@ fn promised(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Option<Vec
     if seed.is_some() || !y.is_tracked() || crate::debug::watch::is_on() {
         return None;
     }
-    let mut found: SmallVec<[Srcs; 8]> = SmallVec::new();
-    let mut numbers: SmallVec<[u64; 8]> = SmallVec::new();
+    let mut found: SmallMap<u64, Srcs> = SmallMap::default();
     for t in targets {
         let Target::Leaf(number) = t else { return None };
-        numbers.push(*number);
-        found.push(Srcs::new());
+        // A leaf that is a target twice is left to the walk.
+        if !found.insert(*number, Srcs::new()) {
+            return None;
+        }
     }
-    let places: Option<FxHashMap<u64, usize>> =
-        (numbers.len() > FEW).then(|| numbers.iter().enumerate().map(|(i, &n)| (n, i)).collect());
-    let distinct = match &places {
-        Some(map) => map.len() == numbers.len(),
-        None => (1..numbers.len()).all(|i| !numbers[..i].contains(&numbers[i])),
-    };
-    if !distinct {
-        return None;
-    }
-    let place = |leaf: u64| match &places {
-        Some(map) => map.get(&leaf).copied(),
-        None => numbers.iter().position(|&n| n == leaf),
-    };
     let mut g = graph::lock();
     g.epoch += 1;
     let seen = (g.epoch, NONE);
@@ -118,8 +105,8 @@ fn promised(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Option<Vec
     y.0.mark.set(&mut g, seen);
     while let Some(node) = stack.pop() {
         if matches!(node.op(), Op::Data) {
-            if let Some(i) = place(node.0.leaf) {
-                found[i].push(node.clone());
+            if let Some(hits) = found.get_mut(&node.0.leaf) {
+                hits.push(node.clone());
             }
             continue;
         }
@@ -135,39 +122,29 @@ fn promised(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Option<Vec
         }
     }
     drop(g);
-    let guards = Arc::new(Guards(smallvec![y.clone()]));
+    let guards = Guards::of(y);
     let call = graph::next_id();
-    let promise = |(mut hits, leaf): (Srcs, u64)| {
+    let promise = |(leaf, mut hits): (u64, Srcs)| {
         let value = hits.first()?.clone();
         hits.insert(0, y.clone());
         let op = Op::Gradient(Unwritten { leaf, call, written: AtomicBool::new(false) });
         let shape = Shape::from_slice(value.shape());
         Some(Tensor::guarded(op, hits, shape, value.dtype(), value.device(), Some(guards.clone())))
     };
-    Some(found.into_iter().zip(numbers).map(promise).collect())
+    Some(found.into_entries().map(promise).collect())
 }
 
 /// Writes out the gradients that these nodes promise: their last src from now on. With `ordered`, what they were made of stays
 /// before it.
 pub(crate) fn write_out(promises: &[Tensor], ordered: bool) -> Result<()> {
-    let mut done = vec![false; promises.len()];
-    for first in 0..promises.len() {
-        let Op::Gradient(Unwritten { call, .. }) = promises[first].op() else { unreachable!("only gradients are promised") };
-        if done[first] {
-            continue;
-        }
-        let mut members: Vec<usize> = Vec::new();
-        let mut targets: Vec<Target> = Vec::new();
-        for (i, p) in promises.iter().enumerate().skip(first) {
-            if let Op::Gradient(other) = p.op()
-                && other.call == *call
-            {
-                members.push(i);
-                targets.push(Target::Leaf(other.leaf));
-                done[i] = true;
-            }
-        }
-        let y = promises[first].0.srcs.get(&graph::lock())[0].clone();
+    let mut calls: SmallMap<u64, Vec<(usize, Target)>> = SmallMap::default();
+    for (i, promise) in promises.iter().enumerate() {
+        let Op::Gradient(Unwritten { call, leaf, .. }) = promise.op() else { unreachable!("only gradients are promised") };
+        calls.entry(*call).push((i, Target::Leaf(*leaf)));
+    }
+    for (_, asked) in calls.into_entries() {
+        let (members, targets): (Vec<usize>, Vec<Target>) = asked.into_iter().unzip();
+        let y = promises[members[0]].0.srcs.get(&graph::lock())[0].clone();
         let grads = evaluate::unbounded(|| no_grad(|| backward(&y, None, &targets, false)))?;
         for (i, grad) in members.into_iter().zip(grads) {
             let node = &promises[i].0;
@@ -307,7 +284,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
 
 /// The gradient of `y` by itself, times the seed. Everything made of it carries `y` as its guard.
 fn start(y: &Tensor, seed: Option<&Tensor>) -> Tensor {
-    let guards = Some(Arc::new(Guards(smallvec![y.clone()])));
+    let guards = Some(Guards::of(y));
     let one = Tensor::guarded(Op::Fill, smallvec![Tensor::number(1.0)], y.shape().into(), y.dtype(), y.device(), guards);
     match seed {
         None => one,

@@ -7,10 +7,12 @@ use crate::device::Device;
 use crate::dtype::Number;
 use crate::error::Result;
 use crate::graph::{Borrowed, Graph, Node, Srcs, Tensor, Value};
+use crate::guards::Losses;
 use crate::hash::Hasher128;
 use crate::leaf::Update;
 use crate::ops::Op;
 use crate::schedule::{Local, LocalKind, Request};
+use crate::small_map::SmallMap;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -277,15 +279,17 @@ pub(super) fn collect(g: &mut Graph, wanted: &Wanted<'_>, numbers: Option<usize>
     // Before the list of what is held is read: another thread lets go of a leaf's value only after what it made of it is there.
     out.free.extend(updates.iter().map(|u| u.leaf.current(g).0.handles.load(Ordering::Acquire) == 0));
     let mut gatherer = Gatherer { g, epoch, numbers, out };
+    let mut losses = Losses::default();
     for u in updates {
         gatherer.add(base_node(&u.value))?;
-        for loss in u.value.0.guards.iter().flat_map(|guards| &guards.0) {
-            // A loss that was a parameter itself may be gone; then it was committed as it was, and is no news.
-            let base = base_node(loss);
-            let gone = matches!(base.op, Op::Data) && matches!(base.value.get(gatherer.g), Value::Overwritten);
-            if !gone && !gatherer.out.losses.iter().any(|(l, _)| l.ptr_eq(loss)) {
-                gatherer.out.losses.push((loss.clone(), 0));
-            }
+        if let Some(guards) = &u.value.0.guards {
+            losses.add(guards, |loss| {
+                // A loss that was a parameter itself may be gone; then it was committed as it was, and is no news.
+                let base = base_node(loss);
+                if !matches!(base.op, Op::Data) || !matches!(base.value.get(gatherer.g), Value::Overwritten) {
+                    gatherer.out.losses.push((loss.clone(), 0));
+                }
+            });
         }
     }
     for t in roots {
@@ -306,11 +310,10 @@ pub(super) fn collect(g: &mut Graph, wanted: &Wanted<'_>, numbers: Option<usize>
 
 fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Update], alone: bool) {
     gatherer.out.asked.resize(gatherer.out.locals.len(), false);
-    for (i, u) in updates.iter().enumerate() {
-        // Of several updates of one leaf, each made of the one before, the last is its new value.
-        if updates[i + 1..].iter().any(|later| Arc::ptr_eq(&later.leaf, &u.leaf)) {
-            continue;
-        }
+    // Of several updates of one leaf, each made of the one before, the last is its new value.
+    let mut last: SmallMap<u64, usize> = SmallMap::default();
+    updates.iter().enumerate().for_each(|(i, u)| *last.entry(u.leaf.number()) = i);
+    for (i, u) in updates.iter().enumerate().filter(|&(i, u)| last.get(&u.leaf.number()) == Some(&i)) {
         let local = gatherer.local(base_node(&u.value));
         let donor = if alone { None } else { gatherer.donor(i, u) };
         gatherer.request(local, donor, Publish::Leaf(i));
@@ -359,41 +362,42 @@ fn add_dependents(gatherer: &mut Gatherer<'_>, updates: &[Update]) -> Result<()>
     if gatherer.out.passed[first..].iter().all(|t| gatherer.seen(&t.0)) {
         return Ok(());
     }
-    let overwritten = updates.iter().map(|u| u.leaf.current(gatherer.g).clone()).collect();
-    let mut search = Search { overwritten, verdict: FxHashMap::default() };
-    for i in first..gatherer.out.passed.len() {
-        let root = gatherer.out.passed[i].clone();
-        // The losses of what is held will be asked for, too, by updates that are made of it; also one that is computed here on
-        // the way to something else must be kept when a parameter is overwritten.
-        for loss in root.0.guards.iter().flat_map(|g| &g.0).map(Tensor::base) {
-            if !updates.is_empty() && gatherer.computes(&loss.0) || search.is_lost_without(gatherer, &loss.0) {
-                gatherer.add(&loss.0)?;
-                gatherer.out.held.push(loss);
+    let mut search = Search { overwrites: !updates.is_empty(), verdict: FxHashMap::default() };
+    for u in updates {
+        search.verdict.insert(u.leaf.current(gatherer.g).id(), (true, true));
+    }
+    let roots = gatherer.out.passed[first..].to_vec();
+    let (mut all, mut losses) = (Losses::default(), Vec::new());
+    for root in &roots {
+        // The losses of what is held will be asked for, too, by updates that are made of it.
+        let known = losses.len();
+        root.0.guards.iter().for_each(|guards| all.add(guards, |loss| losses.push(loss.base())));
+        for node in losses[known..].iter().chain([root]) {
+            if search.is_lost_without(gatherer, &node.0) {
+                gatherer.add(&node.0)?;
+                gatherer.out.held.push(node.clone());
             }
         }
-        if search.is_lost_without(gatherer, &root.0) {
-            gatherer.add(&root.0)?;
-            gatherer.out.held.push(root);
-        }
+    }
+    // Also one that is computed here on the way to something else must be kept when a parameter is overwritten.
+    if !updates.is_empty() {
+        losses.retain(|loss| gatherer.computes(&loss.0));
+        gatherer.out.held.extend(losses);
     }
     Ok(())
 }
 
 /// Adds the losses that what is held and computed derives from: an update made of it asks for them later.
 fn add_losses(gatherer: &mut Gatherer<'_>) -> Result<()> {
-    let mut losses: Vec<Tensor> = Vec::new();
+    let (mut all, mut losses) = (Losses::default(), Vec::new());
     for local in &gatherer.out.locals {
         let node = &local.node.0;
         let (Some(guards), LocalKind::Compute) = (&node.guards, local.kind) else { continue };
         if node.handles.load(Ordering::Relaxed) > 0 {
-            for base in guards.0.iter().map(Tensor::base) {
-                if !losses.iter().any(|l| l.ptr_eq(&base)) {
-                    losses.push(base);
-                }
-            }
+            all.add(guards, |loss| losses.push(loss.base()));
         }
     }
-    let mut search = Search { overwritten: vec![], verdict: FxHashMap::default() };
+    let mut search = Search { overwrites: false, verdict: FxHashMap::default() };
     for loss in losses {
         let pending = matches!(loss.0.value.get(gatherer.g), Value::Pending);
         if pending && (gatherer.seen(&loss.0) || search.look(gatherer, &loss.0).1) {
@@ -406,7 +410,8 @@ fn add_losses(gatherer: &mut Gatherer<'_>) -> Result<()> {
 
 /// Looks through nodes not yet gathered, each once.
 struct Search {
-    overwritten: Vec<Tensor>,
+    /// Whether parameters are overwritten: their nodes have a verdict from the start.
+    overwrites: bool,
     /// Whether a node depends on what is computed or overwritten, and whether all it needs is within reach.
     verdict: FxHashMap<u64, (bool, bool)>,
 }
@@ -416,10 +421,6 @@ impl Search {
     fn is_lost_without(&mut self, gatherer: &Gatherer<'_>, node: &Arc<Node>) -> bool {
         let pending = matches!(node.value.get(gatherer.g), Value::Pending) && !matches!(node.op, Op::Number(_));
         pending && !gatherer.seen(node) && self.look(gatherer, node) == (true, true)
-    }
-
-    fn touches(&self, gatherer: &Gatherer<'_>, node: &Arc<Node>) -> bool {
-        gatherer.computes(node) || self.overwritten.iter().any(|o| Arc::ptr_eq(&o.0, node))
     }
 
     fn look(&mut self, gatherer: &Gatherer<'_>, root: &Arc<Node>) -> (bool, bool) {
@@ -443,9 +444,9 @@ impl Search {
             match (self.verdict.get(&base.id), base.value.get(gatherer.g)) {
                 (Some(&(f, w)), _) => (*found, *within) = (*found | f, *within & w),
                 (None, Value::Overwritten) => *within = false,
-                (None, _) if self.touches(gatherer, &base) => *found = true,
+                (None, _) if gatherer.computes(&base) => *found = true,
                 // What is kept for the backward pass goes with that, and what it is made of may be gone by then.
-                (None, Value::Kept(_)) if !self.overwritten.is_empty() => stack.push(enter(&base)),
+                (None, Value::Kept(_)) if self.overwrites => stack.push(enter(&base)),
                 (None, Value::Pending) if !gatherer.seen(&base) && !matches!(base.op, Op::Number(_)) => stack.push(enter(&base)),
                 _ => {}
             }

@@ -1,7 +1,7 @@
 //! Commits that a device still has under way when their evaluation returns. It tells later how they ended.
 
 use crate::graph::{self, Graph, Guarded, Tensor};
-use crate::leaf::Update;
+use crate::leaf::{Bad, Update};
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,7 +42,7 @@ impl Commit {
         for (update, values) in made.updates.iter().rev() {
             gone.push(update.leaf.set_back(&mut g, update, values.as_ref()));
         }
-        let bad: Vec<Tensor> = made.losses.iter().enumerate().filter(|&(i, _)| bad(i)).map(|(_, loss)| loss.clone()).collect();
+        let bad: Bad = made.losses.iter().enumerate().filter(|&(i, _)| bad(i)).map(|(_, loss)| loss.id()).collect();
         made.updates.iter().for_each(|(update, _)| gone.extend(update.leaf.undo_grad(&mut g, &bad)));
         // Nodes go after the graph lock: dropping a large graph takes time.
         drop(g);

@@ -12,7 +12,7 @@ use crate::device::{Device, Executable, backend};
 use crate::dtype::Number;
 use crate::error::{Error, Result};
 use crate::graph::{self, Graph, Node, Srcs, Tensor, Value};
-use crate::leaf::{self, Queue, Update};
+use crate::leaf::{self, Bad, Queue, Update};
 use crate::ops::Op;
 use crate::plan::{Bindings, Body, Plan};
 use crate::schedule::{Local, LocalKind, schedule};
@@ -235,7 +235,7 @@ impl Runner {
         let call_site = failed.and_then(|op| if let Op::Structured(s) = op { s.call_site() } else { None });
         result.map_err(|e| call_site.map_or_else(|| e.clone(), |call_site| call_site.named(e.clone())))?;
 
-        let bad: Vec<Tensor> = bindings.bad_losses.iter().map(|&i| self.gathered.losses[i].0.clone()).collect();
+        let bad: Bad = bindings.bad_losses.iter().map(|&i| self.gathered.losses[i].0.id()).collect();
         let late = commit.filter(|_| bindings.commit.is_none());
         let bad = self.publish(&prepared.plan, updates, bad, late.as_deref());
         // The plan of an enormous graph is not worth its memory.
@@ -350,7 +350,7 @@ impl Runner {
     }
 
     /// Hands the results to their nodes and leaves; with a bad loss, to nodes alone. Gives the losses that are bad as known by then.
-    fn publish(&mut self, plan: &Plan, updates: &[Update], mut bad: Vec<Tensor>, late: Option<&Commit>) -> Vec<Tensor> {
+    fn publish(&mut self, plan: &Plan, updates: &[Update], mut bad: Bad, late: Option<&Commit>) -> Bad {
         // Gradients that are taken back, dropped after the lock.
         let mut gone = Vec::new();
         let mut g = graph::lock();
@@ -358,7 +358,7 @@ impl Runner {
         let gathered = &self.gathered;
         if late.is_some_and(Commit::is_undone) {
             // Another thread has heard meanwhile: of which loss is no matter here, where everything goes.
-            bad = gathered.losses.iter().map(|(loss, _)| loss.clone()).collect();
+            bad = gathered.losses.iter().map(|(loss, _)| loss.id()).collect();
         }
         let undone = !bad.is_empty();
         let mut made: Vec<_> = updates.iter().filter(|_| late.is_some()).map(|u| (u.clone(), None)).collect();

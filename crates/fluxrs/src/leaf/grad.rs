@@ -4,10 +4,14 @@ use super::{Leaf, Update, by_number};
 use crate::error::Result;
 use crate::evaluate::{self, Handle};
 use crate::graph::{self, Graph, Tensor};
+use crate::small_map::SmallMap;
 use std::sync::Arc;
 
 /// Calls of `back` that accumulate before the total is computed.
 const MAX_ACCUMULATED: usize = 256;
+
+/// The losses, by their nodes' numbers, that turned out Inf or NaN.
+pub(crate) type Bad = SmallMap<u64>;
 
 /// What `back` has accumulated since it was last zeroed.
 #[derive(Default)]
@@ -156,16 +160,16 @@ impl Leaf {
 
     /// Takes back everything since the first `back` of one of these losses; all, where somebody has written a gradient made of it.
     /// What that leaves is to be dropped after the lock.
-    pub(crate) fn undo_grad(&self, g: &mut Graph, bad: &[Tensor]) -> Option<Grad> {
+    pub(crate) fn undo_grad(&self, g: &mut Graph, bad: &Bad) -> Option<Grad> {
         let Grad { total, before, .. } = self.grad.get(g);
-        let is_bad = |loss: &Tensor| bad.iter().any(|b| b.ptr_eq(loss));
+        let is_bad = |loss: &Tensor| bad.contains(&loss.id());
         let kept = match before.iter().position(|(loss, _)| is_bad(loss)) {
             Some(first) => {
                 let (total, before) = (before[first].1.clone(), before[..first].to_vec());
                 Grad { total: total.map(|t| Handle::within(g, t)), before, calls: first }
             }
             None if !before.is_empty() => return None,
-            None if total.as_ref()?.tensor().0.guards.as_ref()?.0.iter().any(is_bad) => Grad::default(),
+            None if total.as_ref()?.tensor().0.guards.as_ref()?.any(is_bad) => Grad::default(),
             None => return None,
         };
         Some(self.grad.set(g, kept))
@@ -201,19 +205,16 @@ pub fn replace_grads(leaves: &[Arc<Leaf>], grads: Vec<Tensor>) -> Result<()> {
         let grads = leaves.iter().map(|l| l.grad.get(&g));
         grads.map(|grad| (grad.total.as_ref().map(|t| t.tensor().clone()), grad.before.clone())).collect()
     };
-    let mut losses: Vec<&Tensor> = Vec::new();
+    let mut losses: SmallMap<u64, &Tensor> = SmallMap::default();
     for (loss, _) in now.iter().flat_map(|(_, before)| before) {
-        if !losses.iter().any(|l| l.ptr_eq(loss)) {
-            losses.push(loss);
-        }
+        losses.insert(loss.id(), loss);
     }
+    let losses: Vec<&Tensor> = losses.into_entries().map(|(_, loss)| loss).collect();
     for ((leaf, (total, before)), grad) in leaves.iter().zip(&now).zip(grads) {
         let mut before = before.clone();
-        for &loss in &losses {
-            if !before.iter().any(|(l, _)| l.ptr_eq(loss)) {
-                before.push((loss.clone(), total.clone()));
-            }
-        }
+        let own: SmallMap<u64> = before.iter().map(|(loss, _)| loss.id()).collect();
+        let others = losses.iter().filter(|loss| !own.contains(&loss.id()));
+        before.extend(others.map(|&loss| (loss.clone(), total.clone())));
         leaf.put_grad(Some(grad), before)?;
     }
     Ok(())
@@ -221,8 +222,9 @@ pub fn replace_grads(leaves: &[Arc<Leaf>], grads: Vec<Tensor>) -> Result<()> {
 
 /// Takes back what `back` of this loss, and those after it, added to the gradients of its leaves.
 pub fn forget(loss: &Tensor) {
+    let bad = Bad::from_iter([loss.id()]);
     for leaf in crate::tape::leaves(loss).into_iter().filter_map(by_number) {
-        let gone = leaf.undo_grad(&mut graph::lock(), std::slice::from_ref(loss));
+        let gone = leaf.undo_grad(&mut graph::lock(), &bad);
         drop(gone);
     }
 }

@@ -2,6 +2,7 @@
 
 mod grad;
 
+pub(crate) use grad::Bad;
 pub use grad::{back, forget, replace_grads};
 
 use crate::bail;
@@ -12,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::{self, Handle};
 use crate::graph::{self, Graph, Guarded, Tensor, next_id};
 use crate::shape::show;
+use crate::small_map::SmallMap;
 use grad::{Grad, Spent};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -302,8 +304,9 @@ pub fn discard(from: usize) {
         let mut list = queue.updates.lock().unwrap_or_else(|e| e.into_inner());
         let from = from.min(list.len());
         let gone = list.split_off(from);
+        let kept: SmallMap<u64> = list.iter().map(|u| u.leaf.number).collect();
         for u in &gone {
-            if !list.iter().any(|kept| Arc::ptr_eq(&kept.leaf, &u.leaf)) {
+            if !kept.contains(&u.leaf.number) {
                 u.leaf.queue.set(&mut g, None);
                 u.leaf.queued.store(false, Ordering::Release);
                 u.leaf.restore_grad(&mut g, u);

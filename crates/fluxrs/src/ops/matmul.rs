@@ -4,7 +4,8 @@ use super::Op;
 use crate::bail;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::graph::{Tensor, merge_guards};
+use crate::graph::Tensor;
+use crate::guards::Guards;
 use crate::shape::{self, Shape, show};
 use smallvec::smallvec;
 
@@ -91,7 +92,7 @@ fn product(a: &Tensor, b: &Tensor) -> Tensor {
     }
     if k == 0 {
         // Nothing is read, but what derives from a loss does so even here.
-        let guards = merge_guards(&[a.clone(), b.clone()]);
+        let guards = Guards::merge(&[a.clone(), b.clone()]);
         return Tensor::guarded(Op::Fill, smallvec![Tensor::number(0.0)], shape, a.dtype(), a.device(), guards);
     }
     Tensor::node(Op::Matmul, smallvec![a.clone(), b.clone()], shape, a.dtype())

@@ -27,7 +27,7 @@ pub mod view;
 
 use crate::device::Device;
 use crate::dtype::{DType, Number};
-use crate::graph::Tensor;
+use crate::graph::{Piece, Tensor};
 use crate::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -137,14 +137,15 @@ impl Op {
         Op::View(Box::new(View { kind: ViewKind::Reshape, base: x.base(), map: x.map() }))
     }
 
-    /// Takes the base out of a view that is being dropped.
-    pub(crate) fn take_base(&mut self) -> Option<Tensor> {
+    /// Takes out what the op of a node that is being dropped holds of the graph.
+    pub(crate) fn take_held(&mut self) -> Option<Piece> {
+        if !matches!(self, Op::View(_) | Op::Custom(_)) {
+            return None;
+        }
         match std::mem::replace(self, Op::Data) {
-            Op::View(view) => Some(view.base),
-            other => {
-                *self = other;
-                None
-            }
+            Op::View(view) => Some(Piece::Node(view.base)),
+            Op::Custom(pullback) => Some(Piece::Pullback(pullback)),
+            _ => unreachable!("looked at above"),
         }
     }
 

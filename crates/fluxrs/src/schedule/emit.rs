@@ -211,28 +211,52 @@ impl Program {
 
     /// Lets new values of leaves be written over the old ones where nothing reads the old one afterwards.
     fn donate(&mut self, pending: &Pending) {
+        let late: Vec<&Loop> = self.kernels[self.commit..].iter().map_while(|k| k.body.as_loop()).collect();
+        if late.len() < self.kernels.len() - self.commit {
+            return;
+        }
+        let uses = Uses::of(&late, self.buffers.len());
+        let mut of_slot: FxHashMap<u32, usize> = FxHashMap::default();
+        of_slot.extend(self.buffers.iter().enumerate().filter_map(|(b, info)| match info.place {
+            Place::Slot(slot) => Some((slot, b)),
+            _ => None,
+        }));
         for (r, request) in pending.requests.iter().enumerate() {
             let (Some(slot), true) = (request.donor, request.commit) else { continue };
-            let buffer = self.outputs[r].buffer;
-            let Some(old) = self.buffers.iter().position(|b| b.place == Place::Slot(slot)) else { continue };
-            let (new, former) = (&self.buffers[buffer as usize], &self.buffers[old]);
-            let fits = new.dtype == former.dtype && new.len == former.len;
-            let mut written_late = false;
-            let safe = self.kernels[self.commit..].iter().all(|kernel| {
-                let Body::Loop(l) = &kernel.body else { return false };
-                let store = l.stores.iter().find(|s| s.buffer == buffer);
-                written_late |= store.is_some();
-                // What is read before it is written over is read as it was.
-                if !written_late {
-                    return true;
-                }
-                let reads_elsewhere = |x: &&Load| x.source == Source::Buffer(old as Buf) && store.is_none_or(|s| s.map != x.map);
-                l.loads.iter().find(reads_elsewhere).is_none()
+            let new = self.outputs[r].buffer as usize;
+            let Some(&old) = of_slot.get(&slot) else { continue };
+            let fits = self.buffers[new].dtype == self.buffers[old].dtype && self.buffers[new].len == self.buffers[old].len;
+            let Some(first) = uses.stores[new].first().map(|&(k, _)| k) else { continue };
+            // What is read before it is written over is read as it was.
+            let safe = uses.loads[old].iter().filter(|&&(k, _)| k >= first).all(|&(k, map)| {
+                let store = uses.stores[new].iter().find(|s| s.0 == k);
+                store.is_some_and(|s| s.1 == map)
             });
-            if fits && safe && written_late {
+            if fits && safe {
                 self.outputs[r].donor = Some(slot);
             }
         }
+    }
+}
+
+/// Who touches each buffer in the last segment: the kernels' numbers, ascending, each with a map.
+struct Uses<'a> {
+    loads: Vec<SmallVec<[(usize, &'a Map); 1]>>,
+    stores: Vec<SmallVec<[(usize, &'a Map); 1]>>,
+}
+
+impl<'a> Uses<'a> {
+    fn of(kernels: &[&'a Loop], buffers: usize) -> Uses<'a> {
+        let mut uses = Uses { loads: vec![SmallVec::new(); buffers], stores: vec![SmallVec::new(); buffers] };
+        for (k, l) in kernels.iter().enumerate() {
+            for load in &l.loads {
+                if let Source::Buffer(b) = load.source {
+                    uses.loads[b as usize].push((k, &load.map));
+                }
+            }
+            l.stores.iter().for_each(|store| uses.stores[store.buffer as usize].push((k, &store.map)));
+        }
+        uses
     }
 }
 

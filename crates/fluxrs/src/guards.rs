@@ -1,0 +1,103 @@
+//! Guards: the losses that a gradient derives from. No update made of it is committed when one of them is Inf or NaN.
+//!
+//! A union shares its parts, so that the sum of n gradients takes n small nodes rather than n lists of losses.
+
+use crate::graph::{Node, Piece, Tensor, let_go};
+use crate::small_map::SmallMap;
+use smallvec::{SmallVec, smallvec};
+use std::sync::Arc;
+
+/// Parts that are looked at to find out whether guards include others.
+const LOOK: usize = 12;
+
+pub struct Guards {
+    /// Of guards that are no union.
+    loss: Option<Tensor>,
+    parts: SmallVec<[Arc<Guards>; 2]>,
+}
+
+impl Guards {
+    pub fn of(loss: &Tensor) -> Arc<Guards> {
+        Arc::new(Guards { loss: Some(loss.clone()), parts: SmallVec::new() })
+    }
+
+    /// The guards of what is made of these tensors.
+    pub(crate) fn merge(srcs: &[Tensor]) -> Option<Arc<Guards>> {
+        let mut all = srcs.iter().filter_map(|s| s.0.guards.as_ref());
+        let first = all.next()?.clone();
+        Some(all.fold(first, Guards::union))
+    }
+
+    fn union(a: Arc<Guards>, b: &Arc<Guards>) -> Arc<Guards> {
+        if Arc::ptr_eq(&a, b) || a.includes(b) {
+            return a;
+        }
+        match b.includes(&a) {
+            true => b.clone(),
+            false => Arc::new(Guards { loss: None, parts: smallvec![a, b.clone()] }),
+        }
+    }
+
+    /// Whether one of the losses is such.
+    pub(crate) fn any(&self, is_such: impl Fn(&Tensor) -> bool) -> bool {
+        let mut found = false;
+        Losses::default().add(self, |loss| found |= is_such(loss));
+        found
+    }
+
+    /// Whether the losses of `other` are known to be among these; a union that repeats some is right, too.
+    fn includes(&self, other: &Guards) -> bool {
+        let (mine, _) = self.look();
+        if mine.iter().any(|&g| std::ptr::eq(g, other)) {
+            return true;
+        }
+        let (theirs, all) = other.look();
+        let here = |loss: &Tensor| mine.iter().filter_map(|g| g.loss.as_ref()).any(|l| l.ptr_eq(loss));
+        all && theirs.iter().filter_map(|g| g.loss.as_ref()).all(here)
+    }
+
+    /// The first parts, and whether those are all.
+    fn look(&self) -> (SmallVec<[&Guards; LOOK]>, bool) {
+        let mut parts: SmallVec<[&Guards; LOOK]> = smallvec![self];
+        let mut next = 0;
+        while let Some(&g) = parts.get(next) {
+            next += 1;
+            if parts.len() + g.parts.len() > LOOK {
+                return (parts, false);
+            }
+            parts.extend(g.parts.iter().map(|p| &**p));
+        }
+        (parts, true)
+    }
+}
+
+impl Drop for Guards {
+    fn drop(&mut self) {
+        let_go(self.loss.take().map(Piece::Node).into_iter().chain(self.parts.drain(..).map(Piece::Guards)));
+    }
+}
+
+/// The losses of many guards, each once and in the order in which it is met.
+#[derive(Default)]
+pub(crate) struct Losses {
+    seen: SmallMap<*const Guards>,
+    losses: SmallMap<*const Node>,
+}
+
+impl Losses {
+    /// Gives `each` the losses of these guards that it has not had yet.
+    pub fn add(&mut self, guards: &Guards, mut each: impl FnMut(&Tensor)) {
+        let mut stack: SmallVec<[&Guards; LOOK]> = smallvec![guards];
+        while let Some(g) = stack.pop() {
+            if !self.seen.insert(g, ()) {
+                continue;
+            }
+            if let Some(loss) = &g.loss
+                && self.losses.insert(Arc::as_ptr(&loss.0), ())
+            {
+                each(loss);
+            }
+            stack.extend(g.parts.iter().rev().map(|p| &**p));
+        }
+    }
+}
