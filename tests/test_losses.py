@@ -28,6 +28,21 @@ def test_mse():
     assert float(mse(np.ones((2, 3)), np.zeros((2, 3)))) == 1
 
 
+@pytest.mark.parametrize("weight", [1, 2, 0.5, [1.0, 2.0, 3.0], np.array([[2.0], [3.0]])])
+def test_weights_of_the_elementwise_losses(weight):
+    ŷ, y = np.array([[0.1, 0.5, 0.8], [0.3, 0.6, 0.9]]), np.array([[0.0, 1, 1], [1, 0, 1]])
+    w = np.asarray(weight)
+    assert float(mse(ŷ, y, weight=weight)) == pytest.approx((w * (ŷ - y) ** 2).mean())
+    for loss in (binarycrossentropy, logitbinarycrossentropy):
+        np.testing.assert_allclose(
+            loss(ŷ, y, weight=weight), w * np.asarray(loss(ŷ, y)), rtol=1e-12
+        )
+    for loss in (mse, binarycrossentropy, logitbinarycrossentropy):
+        assert gradcheck(lambda ŷ: loss(ŷ, y, weight=weight).sum(), ŷ)
+        with pytest.raises(DimensionMismatch, match="weight has shape"):
+            loss(ŷ, y, weight=np.ones(2))
+
+
 @pytest.mark.parametrize(
     ("loss", "ŷ"), [(crossentropy, probabilities), (logitcrossentropy, logits)]
 )

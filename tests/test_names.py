@@ -37,7 +37,7 @@ def test_a_keyword_and_its_position_are_an_error():
     [
         (
             lambda: ADAM([param(1)], beta_1=0.8),
-            r"ADAM has no keyword 'beta_1'; did you mean beta1\?",
+            r"ADAM has no keyword 'beta_1'; did you mean beta1 \(β1\)\?",
         ),
         (lambda: SGD([param(1)], lr=0.1), "SGD has no keyword 'lr'"),
         (lambda: Dense(2, 1, activate=len), "did you mean activation"),
@@ -57,6 +57,25 @@ def test_twins_are_twins():
     assert len(set(TWINS.values())) == len(TWINS)
     assert fluxrs.σ is fluxrs.sigmoid
     assert fluxrs.logσ is fluxrs.logsigmoid
+
+
+def test_epsilon_is_shown_as_the_pages_write_it():
+    import inspect
+
+    opt = ADAM([param(1)])
+    assert "ϵ=1e-08" in repr(opt)
+    for f in (ADAM, ADAM.__init__, LayerNorm, fluxrs.binarycrossentropy, fluxrs.normalise):
+        signature = str(inspect.signature(f))
+        assert "ϵ" in signature
+        assert "ε" not in signature
+    for call in (lambda: ADAM([param(1)], epsilom=1), lambda: LayerNorm(2, ϵ=1, eps=1)):
+        with pytest.raises(TypeError, match="ϵ and eps|eps .ϵ."):
+            call()
+
+
+def test_no_docstring_has_the_other_epsilon():
+    for name in fluxrs.__all__:
+        assert "ε" not in (getattr(fluxrs, name).__doc__ or ""), name
 
 
 def test_the_twins_of_native_functions():

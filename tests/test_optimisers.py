@@ -262,6 +262,76 @@ def test_hyperparameters_are_read_and_set_by_either_name():
     assert opt.beta1 == 0.7
 
 
+@pytest.mark.parametrize(
+    ("Opt", "name", "message"),
+    [
+        (SGD, "lr", r"SGD has no attribute 'lr'; did you mean eta \(η\)\?"),
+        (ADAM, "beta", r"did you mean beta1 \(β1\)"),
+        (ADAM, "betas", r"did you mean beta1 \(β1\) and beta2 \(β2\)\?"),
+        (ADAM, "epsilon", r"eps \(ϵ\)"),
+        (ADAM, "ρ", "ADAM has no attribute 'ρ'; it has eta"),
+        (SGD, "beta1", "SGD has no attribute 'beta1'"),
+        (Momentum, "momentum", r"rho \(ρ\)"),
+        (ADADelta, "η", "it has rho"),
+        (ADAM, "weight_decay", "ADAMW"),
+        (SGD, "weight_decay", "ADAMW"),
+        (ADAMW, "weight_decay", "did you mean decay"),
+        (NADAM, "anything", "it has eta"),
+    ],
+)
+def test_an_attribute_that_is_none_is_an_error(Opt, name, message):
+    opt = Opt([param(1)])
+    before = dict(vars(opt))
+    with pytest.raises(AttributeError, match=message):
+        setattr(opt, name, 0.5)
+    assert vars(opt) == before
+
+
+def test_a_rule_of_ones_own_has_what_attributes_it_likes():
+    class Mine(ADAM):
+        def __init__(self, params, lr):
+            super().__init__(params, lr)
+            self.lr = lr
+
+    opt = Mine([param(1)], 0.5)
+    assert (opt.lr, opt.η) == (0.5, 0.5)
+    with pytest.raises(ValueError, match="η"):
+        opt.η = -1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("eta", v) for v in (-0.1, np.inf, np.nan, -np.inf)],
+        *[(n, v) for n in ("β1", "beta2", "rho") for v in (-0.1, 1, 1.5, np.nan)],
+        ("eps", -1e-8), ("decay", -1), ("decay", np.inf),
+    ],
+)  # fmt: skip
+def test_hyperparameters_out_of_range(name, value):
+    Opt = Momentum if name == "rho" else ADAM
+    with pytest.raises(ValueError, match="is at least 0 and"):
+        Opt([param(1)], **{name: value})
+    opt = Opt([param(1)])
+    before = getattr(opt, name)
+    with pytest.raises(ValueError, match=f"{Opt.__name__}: .*, got {value!r}"):
+        setattr(opt, name, value)
+    assert getattr(opt, name) == before
+
+
+def test_weight_decay_points_to_adamw():
+    for Opt in (ADAM, SGD):
+        with pytest.raises(TypeError, match=r"weight decay is ADAMW's decay"):
+            Opt([param(1)], weight_decay=0.1)
+    with pytest.raises(TypeError, match="did you mean decay"):
+        ADAMW([param(1)], weight_decay=0.1)
+
+
+@pytest.mark.parametrize("Opt", OPTIMISERS)
+def test_an_optimiser_without_parameters(Opt):
+    with pytest.raises(ValueError, match=rf"{Opt.__name__}: there are no parameters.*@treelike"):
+        Opt(fluxrs.params(fluxrs.Chain(lambda x: x)))
+
+
 def test_setting_the_rate_between_steps():
     p = param([1.0])
     opt = SGD([p], 0.1)

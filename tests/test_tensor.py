@@ -380,3 +380,21 @@ def test_an_allocation_that_fails_leaves_everything_as_it_was(n):
         fluxrs._core._set_fault(0)
     assert float(y) == pytest.approx(float(np.arange(50.0) @ np.arange(50.0)) ** 2, rel=1e-9)
     np.testing.assert_array_equal(p, np.ones(50))
+
+
+def test_a_generator_is_the_list_of_what_it_yields():
+    ps = [fluxrs.param([3.0, 4.0]), fluxrs.param([[5.0], [12.0]])]
+    total = fluxrs.sum(fluxrs.norm(p) for p in ps)
+    assert float(total) == 18
+    assert [g.tolist() for g in fluxrs.gradient(lambda: fluxrs.sum(p.sum() for p in ps), fluxrs.Params(ps)).values()] == [
+        [1, 1], [[1], [1]]]  # fmt: skip
+    assert float(fluxrs.max(map(fluxrs.norm, ps))) == 13
+    assert float(fluxrs.mean(i for i in range(4))) == 1.5
+    with pytest.raises(ZeroDivisionError):
+        fluxrs.sum(1 / i for i in range(2))
+    with pytest.raises(TypeError, match="str"):
+        fluxrs.sum(c for c in "ab")
+
+
+def test_the_version_is_a_version():
+    assert fluxrs.__version__ == "0.1.0" or fluxrs.__version__.count(".") == 2

@@ -19,9 +19,11 @@ from fluxrs import (
     gradient,
     hessian,
     hook,
+    isleaf,
     jacobian,
     ngradient,
     param,
+    tensor,
     track,
 )
 
@@ -245,3 +247,30 @@ def test_collect_makes_one_tensor_of_tracked_numbers():
 def test_everything_is_under_tracker_too():
     for name in fluxrs.tracker.__all__:
         assert getattr(fluxrs, name) is getattr(fluxrs.tracker, name)
+
+
+def test_only_what_is_tracked_is_a_tracked_array():
+    W = param([1.0])
+    for x, is_one in [
+        (W, True),
+        (W * 2, True),
+        (tensor(1.0), False),
+        (1.0, False),
+        (data(W), False),
+    ]:
+        assert isinstance(x, fluxrs.TrackedArray) is is_one
+        assert isinstance(x, fluxrs.tracker.TrackedArray) is is_one
+    assert isleaf(fluxrs.TrackedArray([1.0]))
+
+
+def test_what_is_tracked_says_so():
+    W = param([[1.0, 2.0], [3.0, 4.0]])
+    assert str(W) == f"{W}" == "[[1. 2.]\n [3. 4.]] (tracked)"
+    assert str(W.sum()) == f"{W.sum()}" == "10.0 (tracked)"
+    assert f"{W.sum():.1f}" == "10.0"
+    assert str(data(W)) == "[[1. 2.]\n [3. 4.]]"
+
+
+def test_the_tracker_has_flux_trackers_names():
+    assert fluxrs.tracker.params is fluxrs.params
+    assert fluxrs.ldivide is fluxrs.solve

@@ -68,6 +68,19 @@ def test_data_may_be_any_iterable():
     assert len(count) == 2 + 3 + 4
 
 
+def test_data_without_an_item_are_an_error_that_says_why():
+    m, loss, (x, y) = line()
+    data = zip([x, x], [y, y], strict=True)
+    opt = SGD(params(m))
+    train(loss, data, opt)
+    for empty, message in [(data, r"zip.*once.*list\(zip"), (iter([]), "list_iterator.*once"),
+                           ([], "a list, have no item$"), (batches(x[:0], y[:0], 2), "Batches")]:  # fmt: skip
+        with pytest.raises(ValueError, match=f"train: the data, .*{message}"):
+            train(loss, empty, opt)
+    train(lambda *_: stop(), [(x, y)], opt)
+    assert opt.t == 2
+
+
 def test_lists_of_optimisers_and_callbacks_run_in_order():
     m, loss, d = line()
     said = []
@@ -372,7 +385,7 @@ def test_schedules():
     assert cosine(1.0, 10)(0) == 1
     assert cosine(1.0, 10, end=0.1)(99) == pytest.approx(0.1)
     rate = warmup(4, exponential(1.0, 0.5))
-    assert [rate(t) for t in range(7)] == [0, 0.25, 0.5, 0.75, 1, 0.5, 0.25]
+    assert [rate(t) for t in range(7)] == [0.25, 0.5, 0.75, 1, 1, 0.5, 0.25]
 
 
 def test_anneal_sets_the_rate_after_every_step():

@@ -103,6 +103,52 @@ def test_mapleaves_of_a_tree_that_contains_itself():
     assert out[1] is out
 
 
+class Untold:
+    def __init__(self, inner):
+        self.inner = inner
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [param([1.0]), Dense(2, 2), [{"k": (fluxrs.tensor(1.0),)}], Untold(Untold(Dense(1, 1)))],
+)
+@pytest.mark.parametrize(
+    "walk",
+    [params, lambda m: mapleaves(abs, m), fluxrs.testmode, fluxrs.cpu, lambda m: prefor(id, m),
+     lambda m: loadparams(m, [])],
+)  # fmt: skip
+def test_a_class_that_hides_tensors_is_an_error_and_not_a_model_that_does_not_train(walk, inner):
+    with pytest.raises(TypeError, match="Untold.*@treelike"):
+        walk([Chain(Dense(2, 2), abs), {"m": inner}, Untold(inner)])
+
+
+def test_the_error_names_the_place():
+    m = Chain(Dense(2, 2), abs)
+    m.layers[1] = Untold(Dense(1, 1))
+    with pytest.raises(TypeError, match=r"^layers\.1 is a Untold"):
+        params(m)
+
+
+def test_objects_without_tensors_are_leaves():
+    import logging
+
+    loop = Untold(None)
+    loop.inner = [loop]
+    tree = [
+        Untold(3),
+        loop,
+        logging,
+        logging.getLogger(),
+        len,
+        Untold,
+        np.ones(2),
+        "text",
+        Chain().append,
+    ]
+    assert len(params(tree)) == 0
+    assert mapleaves(lambda x: x, tree)[0] is tree[0]
+
+
 def test_treelike_says_how_it_is_used():
     with pytest.raises(TypeError, match="decorates a class"):
         treelike(3)

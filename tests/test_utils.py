@@ -66,6 +66,38 @@ def test_accuracy():
         accuracy(ŷ, [0, 1, 1])
 
 
+def test_accuracy_of_booleans():
+    p, y = fluxrs.tensor([0.9, 0.2, 0.7, 0.1]), [1, 0, 0, 0]
+    assert accuracy(p > 0.5, y) == 0.75
+    assert accuracy(p.reshape(4, 1) > 0.5, np.array(y).reshape(4, 1)) == 0.75
+    assert accuracy(np.array([[True, False], [True, True]]), np.array([[1, 1], [1, 0]])) == 0.5
+    Y = fluxrs.onehotbatch("ab", "abc")
+    assert accuracy(Y, fluxrs.onehotbatch("aa", "abc")) == 0.5
+    assert accuracy(Y, [0, 1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("ŷ", "y"),
+    [
+        ([[0.9], [0.1]], [[1], [0]]),
+        ([[0.9], [0.1]], [1, 0]),
+        ([0.9, 0.1, 0.3], [1, 0, 0]),
+        ([0.9, 0.1, 0.3], 0),
+        (0.5, 1),
+        ([[True], [False]], [1, 0]),
+        ([True, False], [[1], [0]]),
+    ],
+)
+def test_accuracy_of_one_column_names_the_comparison(ŷ, y):
+    with pytest.raises(ValueError, match=r"accuracy\(p > 0\.5, y\)"):
+        accuracy(np.array(ŷ), y)
+
+
+def test_accuracy_does_not_take_a_column_of_labels_for_rows():
+    with pytest.raises(ValueError, match=r"shape \(2, 2\) and targets of shape \(2, 1\)"):
+        accuracy([[0.9, 0.1], [0.2, 0.8]], [[1], [0]])
+
+
 @pytest.mark.parametrize("dims", [(100, 100), (100, 400), (16, 8, 5, 5)])
 def test_glorot(dims):
     fluxrs.seed(0)

@@ -153,7 +153,7 @@ def stub() -> str:
             base = f"({BASES[name]})" if name in BASES else ""
             final = "" if x.__flags__ & SUBCLASSABLE else "@final\n"
             parts.append(f"\n{final}class {name}{base}:{'' if body else ' ...'}\n{body}")
-    parts.append("\n")
+    parts.append("\n__version__: str\n")
     for name, x in public.items():
         if not isinstance(x, type):
             parts.append(function(name, x) if callable(x) else f"{name}: Any\n")

@@ -17,6 +17,7 @@ from ._core import (
     asarray,
     devices,
     param,
+    solve,
     tensor,
 )
 from .activations import (  # type: ignore[assignment]
@@ -103,6 +104,8 @@ from .utils import (
     unstack,
 )
 
+__version__ = _core.__version__
+ldivide = solve  # A \\ b has Flux's name and NumPy's
 __all__ = [
     "ADADelta", "ADAGrad", "ADAM", "ADAMW", "AMSGrad", "AdaMax", "BatchNorm", "Chain", "Dense",
     "DeviceError", "Diagonal", "DimensionMismatch", "Dropout", "Grads", "LayerNorm", "Momentum",

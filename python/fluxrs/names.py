@@ -2,11 +2,13 @@
 
 A signature is written once, with the symbols of the formula. `keywords` makes it take
 either spelling, and turns an unknown keyword into an error that names the nearest one.
+Python reads `ϵ` in a program as `ε`; what users see says `ϵ`.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 from unicodedata import normalize
@@ -31,6 +33,29 @@ TWINS = {
 }
 GREEK = {ascii_: greek for greek, ascii_ in TWINS.items()}
 
+# What other libraries call ours.
+ELSEWHERE = {
+    "lr": ("η",),
+    "learning_rate": ("η",),
+    "stepsize": ("η",),
+    "beta": ("β1", "β2"),
+    "betas": ("β1", "β2"),
+    "momentum": ("ρ",),
+    "alpha": ("ρ",),
+    "epsilon": ("ε",),
+    "weight_decay": ("decay",),
+}
+
+
+def written(name: str) -> str:
+    """A name as the pages have it."""
+    return name.replace("ε", "ϵ")
+
+
+def shown(name: str) -> str:
+    """A name for a message, with its twin if it has one."""
+    return f"{written(name)}, or {TWINS[name]}," if name in TWINS else name
+
 
 def keywords(f: F) -> F:
     """Let a function, or a class's constructor, take both spellings of its keywords.
@@ -48,6 +73,11 @@ def keywords(f: F) -> F:
             return f(*args)
         return f(*args, **_canonical(f, names, given))
 
+    if "ε" in names:
+        signature = inspect.signature(f)
+        parameters = [p.replace(name=written(p.name)) for p in signature.parameters.values()]
+        call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    call.names = tuple(n for n in names if n != "self")  # type: ignore[attr-defined]
     return cast(F, call)
 
 
@@ -66,7 +96,7 @@ def _alias(greek: str) -> property:
     def put(self: Any, value: Any) -> None:
         setattr(self, greek, value)
 
-    return property(get, put, doc=f"The same as `{greek}`.")
+    return property(get, put, doc=f"The same as `{written(greek)}`.")
 
 
 def _keyword_names(f: Any) -> tuple[str, ...]:
@@ -83,23 +113,35 @@ def _canonical(f: Any, names: Iterable[str], given: dict[str, Any]) -> dict[str,
         if name not in names:
             name = GREEK.get(name, name)
         if name not in names:
-            raise TypeError(_unknown(f, spelled, names))
+            title = _title(f)
+            hint = nearest(title, spelled, [n for n in names if n != "self"])
+            raise TypeError(f"{title} has no keyword {spelled!r}; {hint}")
         if name in out:
             raise TypeError(
-                f"{_title(f)}: {name} and {TWINS[name]} are one keyword; give one of them"
+                f"{_title(f)}: {written(name)} and {TWINS[name]} are one keyword; give one of them"
             )
         out[name] = value
     return out
 
 
-def _unknown(f: Any, spelled: str, names: Iterable[str]) -> str:
+def nearest(title: str, spelled: str, known: Iterable[str]) -> str:
+    """What may have been meant by a name that is not known."""
     from difflib import get_close_matches  # here, since it takes milliseconds to import
 
-    known = [n for n in names if n != "self"]
+    known = list(known)
+    if spelled == "weight_decay" and title != "ADAMW" and "decay" in known:
+        return "weight decay is ADAMW's decay, ADAMW(params, η, decay=…)"
+    same = [n for n in ELSEWHERE.get(spelled, ()) if n in known]
     spellings = known + [TWINS[n] for n in known if n in TWINS]
-    near = get_close_matches(spelled, spellings, 1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'none'}"
-    return f"{_title(f)} has no keyword {spelled!r}; {hint}"
+    near = get_close_matches(normalize("NFKC", spelled), spellings, 1, cutoff=0.5)
+    meant = same or [GREEK.get(n, n) for n in near]
+    if meant:
+        return f"did you mean {' and '.join(map(_both, meant))}?"
+    return f"it has {', '.join(map(_both, known)) or 'none'}"
+
+
+def _both(name: str) -> str:
+    return f"{TWINS[name]} ({written(name)})" if name in TWINS else name
 
 
 def _title(f: Any) -> str:

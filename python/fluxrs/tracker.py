@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,14 +32,29 @@ from ._core import (
     zeros,
 )
 from .checkpointing import checkpoint
+from .treelike import params
 
 __all__ = [
     "Grads", "Params", "TrackedArray", "back", "checkpoint", "collect", "data", "derivative",
     "evaluate", "forward", "grad", "gradcheck", "gradient", "hessian", "hook", "isleaf",
-    "istracked", "jacobian", "ngradient", "no_grad", "param", "track", "update", "withgradient",
+    "istracked", "jacobian", "ngradient", "no_grad", "param", "params", "track", "update", "withgradient",
 ]  # fmt: skip
 
-TrackedArray = Tensor
+if TYPE_CHECKING:
+    TrackedArray = Tensor
+else:
+
+    class _Tracked(type):
+        def __instancecheck__(cls, x: Any) -> bool:
+            return istracked(x)
+
+    class TrackedArray(metaclass=_Tracked):
+        """`isinstance(x, TrackedArray)`: is x a tensor that is tracked? `TrackedArray(x)` is `param(x)`."""
+
+        def __new__(cls, x: Any) -> Tensor:
+            return param(x)
+
+
 Definition = Callable[..., tuple[Any, Callable[[Tensor], Any]]]
 
 _definitions: dict[Any, Definition] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -58,13 +59,51 @@ def fields(x: Any) -> dict[str, Any] | None:
     return dict(vars(x)) if names is None else {n: getattr(x, n) for n in names}
 
 
-def named_children(x: Any) -> Iterator[tuple[str, Any]]:
+def named_children(x: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """The children of a node, each with its name in a path: `W`, `0`, a dict's key."""
+    if isinstance(x, Tensor):
+        return iter(())
     if isinstance(x, (list, tuple, Params)):
         return ((str(i), c) for i, c in enumerate(x))
     if isinstance(x, dict):
         return ((str(k), c) for k, c in x.items())
-    return iter((fields(x) or {}).items())
+    named = fields(x)
+    if named is None:
+        _refuse_hidden(x, path)
+    return iter((named or {}).items())
+
+
+# Objects that are looked into at most, for tensors that nobody would see.
+_LOOKS = 1000
+
+
+def _refuse_hidden(x: Any, path: str = "") -> None:
+    """A model that holds tensors out of sight would silently not train, move or change its mode."""
+    if not hasattr(x, "__dict__") or isinstance(x, _OPAQUE):
+        return
+    seen: dict[int, Any] = {}
+    pending = [x]
+    while pending and len(seen) < _LOOKS:
+        y = pending.pop()
+        if isinstance(y, Tensor) or fields(y) is not None:
+            kind = type(x).__name__
+            raise TypeError(
+                f"{path or 'this'} is a {kind}, which holds tensors or layers and is not @treelike: params, "
+                f"gpu, testmode and save would not see them; write @treelike before the class {kind}"
+            )
+        if id(y) in seen:
+            continue
+        seen[id(y)] = y
+        if isinstance(y, (list, tuple, Params)):
+            pending.extend(y)
+        elif isinstance(y, dict):
+            pending.extend(y.values())
+        elif hasattr(y, "__dict__") and not isinstance(y, _OPAQUE):
+            pending.extend(vars(y).values())
+
+
+# Functions and modules have a `__dict__` and are no models.
+_OPAQUE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, np.ndarray, np.ufunc)
 
 
 def children(x: Any) -> tuple[Any, ...]:
@@ -87,7 +126,7 @@ def walk(x: Any) -> Iterator[tuple[str, Any]]:
             continue
         seen[id(node)] = node
         yield path, node
-        below = [(f"{path}.{name}" if path else name, c) for name, c in named_children(node)]
+        below = [(f"{path}.{name}" if path else name, c) for name, c in named_children(node, path)]
         pending.extend(reversed(below))
 
 
@@ -141,8 +180,9 @@ def _map(f: Callable[[Any], Any], x: Any, done: dict[int, tuple[Any, Any]]) -> A
     if isinstance(x, tuple):
         cs = [go(c) for c in x]
         return keep(type(x)(*cs) if hasattr(x, "_fields") else tuple(cs))
-    named = fields(x)
+    named = None if isinstance(x, Tensor) else fields(x)
     if named is None:
+        _refuse_hidden(x)
         return keep(f(x))
     out = keep(copy.copy(x))
     for name, c in named.items():
@@ -158,7 +198,8 @@ def params(*models: Any) -> Params:
     >>> [p.shape for p in fluxrs.params(m)]
     [(5, 10), (5,), (2, 5), (2,)]
     """
-    return Params(list(named_params(models).values()))
+    tree = models[0] if len(models) == 1 else models
+    return Params(list(named_params(tree).values()))
 
 
 def named_params(m: Any) -> dict[str, Tensor]:

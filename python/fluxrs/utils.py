@@ -142,16 +142,33 @@ def _rows(x: Any) -> Any:
 def accuracy(ŷ: Any, y: Any) -> float:
     """`accuracy(ŷ, y)`: the share of samples whose largest entry is the target's.
 
-    `ŷ` is (N, classes); `y` is as `ŷ`, a one-hot batch, or N indices of classes.
+    `ŷ` is (N, classes); `y` is as `ŷ`, a one-hot batch, or N indices of classes. Booleans, as
+    of a probability `p > 0.5`, are compared one by one with a target of their shape. Raises
+    ValueError for a single column, which has nothing to choose from.
 
     >>> accuracy([[0.9, 0.1], [0.2, 0.8]], [0, 0])
     0.5
+    >>> import numpy as np
+    >>> accuracy(np.array([0.9, 0.2, 0.7]) > 0.5, [1, 0, 0])
+    0.6666666666666666
     """
+    from .onehot import OneHot
+
+    chosen = isinstance(ŷ, OneHot)
     ŷ, y = np.asarray(ŷ), np.asarray(y)
-    truth = y.argmax(-1) if y.ndim == ŷ.ndim else y
-    if truth.shape != ŷ.shape[:-1]:
+    if ŷ.dtype == bool and ŷ.shape == y.shape and not chosen:
+        right = ŷ == y
+    elif ŷ.ndim < 2 or ŷ.shape[-1] == 1:
+        raise ValueError(
+            f"accuracy: predictions of shape {ŷ.shape} are no rows of classes to choose from, and the "
+            f"targets have shape {y.shape}; for one probability a sample, accuracy(p > 0.5, y), "
+            "with p and y of one shape"
+        )
+    elif y.shape not in (ŷ.shape, ŷ.shape[:-1]):
         raise ValueError(f"accuracy: predictions of shape {ŷ.shape} and targets of shape {y.shape}")
-    return float((ŷ.argmax(-1) == truth).mean())
+    else:
+        right = ŷ.argmax(-1) == (y.argmax(-1) if y.ndim == ŷ.ndim else y)
+    return float(right.mean())
 
 
 def glorot_uniform(*dims: int) -> Tensor:

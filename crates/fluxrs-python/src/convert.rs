@@ -15,7 +15,7 @@ use numpy::{PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyU
 use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyModule, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyIterator, PyList, PyModule, PyTuple};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -114,6 +114,11 @@ pub fn argument<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Value<'a>> {
     if obj.hasattr("__array__")? {
         let array = numpy(obj.py())?.call_method1("asarray", (obj,))?;
         return from_numpy(array.cast::<PyUntypedArray>()?).map(Value::Owned);
+    }
+    // A generator is the list of what it yields: `sum(norm(p) for p in ps)`.
+    if let Ok(items) = obj.cast::<PyIterator>() {
+        let list = PyList::new(obj.py(), items.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
+        return from_list(&list, true).map(Value::Owned);
     }
     Err(unsupported(obj))
 }

@@ -123,7 +123,7 @@ pub fn commit(py: Python<'_>, opt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     }
     let Some(opt) = opt else { return unheard() };
     // Read again: another thread may have heard meanwhile that an earlier step came to nothing.
-    opt.setattr("t", count(opt)? + 1)?;
+    set_count(opt, count(opt)? + 1)?;
     if let Some(undone) = late::take_last() {
         let opt = PyWeakrefReference::new(opt)?.unbind();
         let mut steps = steps_under_way();
@@ -136,6 +136,11 @@ pub fn commit(py: Python<'_>, opt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
 
 fn count(opt: &Bound<'_, PyAny>) -> PyResult<u64> {
     opt.getattr("t")?.extract()
+}
+
+/// Past `__setattr__`, which is Python, and checks what users set.
+fn set_count(opt: &Bound<'_, PyAny>, t: u64) -> PyResult<()> {
+    opt.getattr("__dict__")?.set_item("t", t)
 }
 
 /// A step that an optimiser has counted and a device may still take back.
@@ -160,7 +165,7 @@ pub fn uncount(py: Python<'_>) -> PyResult<()> {
     };
     for step in undone {
         if let Some(opt) = step.opt.bind(py).upgrade() {
-            opt.setattr("t", count(&opt)?.saturating_sub(1))?;
+            set_count(&opt, count(&opt)?.saturating_sub(1))?;
         }
     }
     Ok(())

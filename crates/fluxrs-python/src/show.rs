@@ -49,7 +49,10 @@ impl PyTensor {
 
     fn __str__(&self, py: Python<'_>) -> PyResult<String> {
         let x = self.value(py)?;
-        if x.ndim() == 0 { text(py, &x, self.is_tracked()) } else { Ok(to_numpy(py, &x)?.str()?.to_string()) }
+        if x.ndim() == 0 {
+            return text(py, &x, self.is_tracked());
+        }
+        Ok(to_numpy(py, &x)?.str()?.to_string() + if self.is_tracked() { " (tracked)" } else { "" })
     }
 
     /// For notebooks: what it is, above its elements.

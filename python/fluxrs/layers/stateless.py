@@ -15,18 +15,22 @@ from ..onehot import tensor_of
 
 
 @keywords
-def mse(ŷ: Any, y: Any) -> Tensor:
-    """`mse(ŷ, y)`: the mean squared error, Σ (ŷ − y)² / (number of elements).
+def mse(ŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
+    """`mse(ŷ, y, weight=1)`: the mean squared error, Σ weight · (ŷ − y)² / (number of elements).
 
     Raises DimensionMismatch unless the shapes are equal: nothing is broadcast.
 
     >>> float(mse([1.0, 2.0], [1.0, 4.0]))
     2.0
     """
-    error = squared_error(ŷ, y)
-    if error is None:  # something to convert, or a wrong shape
+    plain = isinstance(weight, int) and weight == 1
+    error = squared_error(ŷ, y) if plain else None
+    if error is None:  # something to convert, to weigh, or a wrong shape
         a, b = _pair("mse", ŷ, y)
-        error = _core.sum(_core.square(a - b)) / a.size
+        squares = _core.square(a - b)
+        if not plain:
+            squares = squares * _fitting("mse", weight, b)
+        error = _core.sum(squares) / a.size
     return error
 
 
@@ -58,10 +62,10 @@ def logitcrossentropy(logŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
 
 
 @keywords
-def binarycrossentropy(ŷ: Any, y: Any, *, ϵ: float | None = None) -> Tensor:
-    """`binarycrossentropy(ŷ, y)`: −y log(ŷ + ϵ) − (1 − y) log(1 − ŷ + ϵ), elementwise.
+def binarycrossentropy(ŷ: Any, y: Any, *, weight: Any = 1, ϵ: float | None = None) -> Tensor:
+    """`binarycrossentropy(ŷ, y, weight=1)`: −y log(ŷ + ϵ) − (1 − y) log(1 − ŷ + ϵ), elementwise.
 
-    ϵ is the dtype's machine epsilon unless given.
+    `weight` scales the elements. ϵ is the dtype's machine epsilon unless given.
 
     >>> [round(l, 4) for l in binarycrossentropy([0.25, 0.75], [0, 1]).tolist()]
     [0.2877, 0.2877]
@@ -69,20 +73,20 @@ def binarycrossentropy(ŷ: Any, y: Any, *, ϵ: float | None = None) -> Tensor:
     ŷ, y = _pair("binarycrossentropy", ŷ, y)
     if ϵ is None:
         ϵ = 2.0**-52 if ŷ.dtype == "float64" else 2.0**-23
-    return -_ylog(y, ŷ + ϵ) - _ylog(1 - y, 1 - ŷ + ϵ)
+    return _weighed("binarycrossentropy", -_ylog(y, ŷ + ϵ) - _ylog(1 - y, 1 - ŷ + ϵ), weight)
 
 
 @keywords
-def logitbinarycrossentropy(logŷ: Any, y: Any) -> Tensor:
-    """`logitbinarycrossentropy(logŷ, y)`: `binarycrossentropy(σ(logŷ), y)`, and stable.
+def logitbinarycrossentropy(logŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
+    """`logitbinarycrossentropy(logŷ, y, weight=1)`: `binarycrossentropy(σ(logŷ), y)`, and stable.
 
-    (1 − y) · logŷ − logσ(logŷ), elementwise.
+    (1 − y) · logŷ − logσ(logŷ), elementwise, scaled by `weight`.
 
     >>> [round(l, 4) for l in logitbinarycrossentropy([-1.1491, 0.8619, 0.3127], [1, 1, 0]).tolist()]
     [1.4244, 0.3523, 0.8617]
     """
     a, b = _pair("logitbinarycrossentropy", logŷ, y)
-    return (1 - b) * a - logsigmoid(a)
+    return _weighed("logitbinarycrossentropy", (1 - b) * a - logsigmoid(a), weight)
 
 
 @keywords
@@ -107,6 +111,13 @@ def _ylog(y: Tensor, x: Tensor) -> Tensor:
 
 def _samples(y: Tensor) -> int:
     return max(y.size // y.shape[-1], 1) if y.ndim and y.shape[-1] else 1
+
+
+def _weighed(loss: str, losses: Tensor, weight: Any) -> Tensor:
+    if isinstance(weight, int) and weight == 1:
+        return losses
+    weighed: Tensor = losses * _fitting(loss, weight, losses)
+    return weighed
 
 
 def _fitting(loss: str, weight: Any, y: Tensor) -> Any:

@@ -133,7 +133,7 @@ class ADAM(Optimiser):
     >>> opt = ADAM(fluxrs.params(fluxrs.Dense(3, 2)), beta1=0.8)
     >>> opt.η = 0.01
     >>> opt
-    ADAM(2 parameters, η=0.01, β1=0.8, β2=0.999, ε=1e-08, decay=0)
+    ADAM(2 parameters, η=0.01, β1=0.8, β2=0.999, ϵ=1e-08, decay=0)
     """
 
     core = "ADAM"

@@ -38,10 +38,12 @@ def cosine(η: float, steps: int, end: float = 0.0) -> Schedule:
 def warmup(steps: int, schedule: Schedule) -> Schedule:
     """`warmup(steps, schedule)`: up to the schedule's first rate in `steps` steps, then along it.
 
-    >>> warmup(10, cosine(0.1, 100))(5)
+    The first step has 1/steps of that rate, step number `steps` all of it.
+
+    >>> warmup(10, cosine(0.1, 100))(4)
     0.05
     """
-    return lambda t: schedule(0) * t / steps if t < steps else schedule(t - steps)
+    return lambda t: schedule(0) * (t + 1) / steps if t < steps else schedule(t - steps)
 
 
 def _check_count(schedule: str, name: str, n: Any) -> None:

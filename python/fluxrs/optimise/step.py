@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Any, ClassVar
+from unicodedata import normalize
 
 import numpy as np
 
 from .. import _core
 from .._core import DimensionMismatch, Params, Tensor, data, isleaf, istracked, tensor, update
+from ..names import GREEK, nearest, shown, written
 from ..treelike import treelike
 
 _OWN = ("params", "state", "t")
@@ -38,13 +41,24 @@ class Optimiser:
 
     def __init__(self, params: Any, **hyper: Any) -> None:
         self.params = _checked(type(self).__name__, params)
-        if self.core:
-            _check_numbers(type(self).__name__, hyper)
         for name, value in hyper.items():
             setattr(self, name, value)
         self.t = 0
         slots = _core.rules()[self.core] if self.core else self.slots
         self.state = [tuple(_core.state(p) for _ in slots) for p in self.params]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        title = type(self).__name__
+        if name in _RANGES:
+            _check_number(title, name, value)
+        known = getattr(vars(type(self)).get("__init__"), "names", ())
+        ours = type(self).__module__ == "fluxrs.optimise.optimisers"
+        if ours and name not in (*_OWN, *known) and GREEK.get(name) not in known:
+            hyper = [n for n in known if n not in _OWN]
+            raise AttributeError(
+                f"{title} has no attribute {name!r}; {nearest(title, name, hyper)}"
+            )
+        object.__setattr__(self, name, value)
 
     def __call__(self, grads: Any = None) -> None:
         """One step, with `grads` or the accumulated `.grad`s; these are zero afterwards.
@@ -65,17 +79,15 @@ class Optimiser:
         wanted = [[p.shape] * len(slots) for p in self.params]
         if [[getattr(s, "shape", None) for s in state] for state in self.state] != wanted:
             raise ValueError(f"{type(self).__name__}: the state does not fit the parameters")
+        for name in _RANGES.keys() & vars(self).keys():
+            _check_number(type(self).__name__, name, getattr(self, name))
 
     def queue(self, δs: Sequence[Any]) -> None:
         """Queue the updates of all parameters, by the rule of the core or one's own."""
         if self.core:
             t = self.t + 1
             hyper = (self.η, self.ρ, self.β1, self.β2, self.ϵ, self.decay, self.couple, t)
-            try:
-                _core.step(self.core, hyper, self.params, δs, self.state)
-            except TypeError:
-                _check_numbers(type(self).__name__, vars(self), skip=_OWN)
-                raise
+            _core.step(self.core, hyper, self.params, δs, self.state)
             return
         steps = [self._ruled(*args) for args in self._arguments(δs)]
         for p, state, (Δ, *new) in zip(self.params, self.state, steps, strict=True):
@@ -99,7 +111,7 @@ class Optimiser:
         raise NotImplementedError(f"{type(self).__name__} has no rule(p, δ, *state)")
 
     def __repr__(self) -> str:
-        hyper = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k not in _OWN)
+        hyper = ", ".join(f"{written(k)}={v!r}" for k, v in vars(self).items() if k not in _OWN)
         return f"{type(self).__name__}({len(self.params)} parameters, {hyper})"
 
 
@@ -115,15 +127,26 @@ def _checked(name: str, params: Any) -> Params:
             raise TypeError(
                 f"{name}: item {i} of the list is no parameter made by `param`: {p!r}; params(model) collects them"
             )
+    if not ps:
+        raise ValueError(
+            f"{name}: there are no parameters to step; params(model) finds those made by `param`, in layers, "
+            "in lists, tuples and dicts, and in objects of classes that are @treelike"
+        )
     if len(Params(ps)) != len(ps):
         raise ValueError(f"{name}: the list holds a parameter twice")
     return Params(ps)
 
 
-def _check_numbers(name: str, hyper: Mapping[str, Any], skip: tuple[str, ...] = ()) -> None:
-    for k, v in hyper.items():
-        if k not in skip and not hasattr(v, "__float__") and not hasattr(v, "__index__"):
-            raise TypeError(f"{name}: {k} is a number, got {v!r}")
+# The values that a hyperparameter may have: from 0 on, up to but without a bound.
+_RANGES = {"η": inf, "ρ": 1, "β1": 1, "β2": 1, normalize("NFKC", "ϵ"): inf, "decay": inf}
+
+
+def _check_number(name: str, k: str, v: Any) -> None:
+    if not hasattr(v, "__float__") and not hasattr(v, "__index__"):
+        raise TypeError(f"{name}: {shown(k)} is a number, got {v!r}")
+    if not 0 <= v < _RANGES[k]:
+        wanted = "at least 0 and finite" if _RANGES[k] == inf else "at least 0 and below 1"
+        raise ValueError(f"{name}: {shown(k)} is {wanted}, got {v!r}")
 
 
 def _accumulated(opt: Optimiser) -> Any:

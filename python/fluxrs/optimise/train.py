@@ -53,13 +53,17 @@ def train(
     """
     opts, cbs = _check((loss, data, opt, *more), cb)
     _core.commit()  # what was queued before is no part of the first step
+    empty = True
     try:
         for item in _bar(data, progress):
+            empty = False
             _step(loss, item, opts)
             for f in cbs:
                 f()
     except StopException:
         pass
+    if empty:
+        _refuse_empty(data)
     # A GPU may not have told yet how the last steps ended.
     _core.evaluate(*(f.params for f in opts if isinstance(f, Optimiser)))
     _run_trailing()
@@ -93,6 +97,15 @@ def _check(given: tuple[Any, ...], cb: Any) -> tuple[list[Callback], list[Callba
     if not all(map(callable, cbs)):
         raise TypeError(f"train: cb is a function or a list of functions, got {cb!r}")
     return opts, cbs
+
+
+def _refuse_empty(data: Iterable[Any]) -> None:
+    if isinstance(data, Iterator):
+        raise ValueError(
+            f"train: the data, a {type(data).__name__}, have no item left: an iterator can be gone through "
+            "once; make it anew for every epoch, or a list of it before the first: data = list(zip(xs, ys))"
+        )
+    raise ValueError(f"train: the data, a {type(data).__name__}, have no item")
 
 
 def _functions(f: Any) -> list[Callback]:
