@@ -3,9 +3,11 @@
 
 use crate::bail;
 use crate::error::Result;
-use crate::graph::{Tensor, no_grad};
-use crate::leaf::{self, Leaf};
+use crate::graph::{Handle, Tensor, no_grad};
+use crate::leaf::{self, Change, Leaf};
 use crate::ops::Elementwise;
+use crate::shape::show;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// The numbers that a rule may use. δ is a parameter's gradient, t counts the steps from 1.
@@ -151,31 +153,45 @@ impl Rule {
             // Every rule but one is linear in η, and those that decay the gradient are linear in δ by η alone.
             h.η *= shrink;
         }
-        for ((p, δ), state) in params.iter().zip(grads).zip(state) {
-            let value = p.value()?;
+        // Again with newer values, where another thread's step came between.
+        while !self.queue(&h, shrink, params, grads, state)? {}
+        Ok(())
+    }
+
+    /// Queues the changes of all leaves at once, so that no other thread commits a part of a step.
+    fn queue(
+        &self,
+        h: &Hyper,
+        shrink: f64,
+        params: &[Arc<Leaf>],
+        grads: &[Option<Tensor>],
+        state: &[Vec<Arc<Leaf>>],
+    ) -> Result<bool> {
+        let held = |leaves: &[Arc<Leaf>]| leaves.iter().map(|leaf| leaf.held()).collect::<Result<SmallVec<[Handle; 4]>>>();
+        let (values, slots) = (held(params)?, state.iter().map(|s| held(s)).collect::<Result<SmallVec<[_; 4]>>>()?);
+        let mut changes = SmallVec::new();
+        for (i, (leaf, δ)) in params.iter().zip(grads).enumerate() {
+            let value = values[i].tensor();
             if let Some(δ) = δ
                 && δ.shape() != value.shape()
             {
-                bail!(
-                    Shape,
-                    "{}: a gradient of shape {} for a parameter of shape {}",
-                    self.name,
-                    crate::shape::show(δ.shape()),
-                    crate::shape::show(value.shape())
-                );
+                let (got, want) = (show(δ.shape()), show(value.shape()));
+                bail!(Shape, "{}: a gradient of shape {got} for a parameter of shape {want}", self.name);
             }
-            let step = no_grad(|| -> Result<()> {
+            no_grad(|| -> Result<()> {
                 let δ = δ.as_ref().map_or_else(|| value.zeros_like(), |δ| δ.cast(value.dtype()));
-                let old: Vec<Tensor> = state.iter().map(|s| s.value()).collect::<Result<_>>()?;
-                let (mut change, new) = (self.step)(&h, &value, &δ, &old);
+                let old: SmallVec<[Tensor; 4]> = slots[i].iter().map(|s| s.tensor().clone()).collect();
+                let (mut change, new) = (self.step)(h, value, &δ, &old);
                 if self.name == "ADADelta" && shrink != 1.0 {
                     change = change * shrink;
                 }
-                leaf::replace(p, Elementwise::add.apply(&[&value, &change])?)?;
-                state.iter().zip(new).try_for_each(|(s, new)| leaf::replace(s, new))
-            });
-            step?;
+                let value = Elementwise::add.apply(&[value, &change])?;
+                changes.push(Change { leaf, made_of: values[i].tensor(), value, spends: true });
+                let slots = state[i].iter().zip(&slots[i]).zip(new);
+                changes.extend(slots.map(|((leaf, old), value)| Change { leaf, made_of: old.tensor(), value, spends: true }));
+                Ok(())
+            })?;
         }
-        Ok(())
+        Ok(leaf::queue(changes))
     }
 }

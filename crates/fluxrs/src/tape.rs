@@ -38,10 +38,11 @@ struct Step<'a> {
 
 const NONE: u32 = u32::MAX;
 
-/// The tracked history of `y`, every node after its srcs.
-fn history<'a>(g: &mut Graph, y: &'a Tensor) -> Vec<Step<'a>> {
+/// The tracked history of `y`, every node after its srcs; and whether a parameter in it has been overwritten.
+fn history<'a>(g: &mut Graph, y: &'a Tensor) -> (Vec<Step<'a>>, bool) {
     g.epoch += 1;
     let epoch = g.epoch;
+    let mut stale = false;
     let mut steps: Vec<Step<'a>> = Vec::new();
     let mut stack: Vec<(&'a Tensor, &'a Srcs, usize)> = Vec::new();
     let enter = |g: &mut Graph, t: &'a Tensor| {
@@ -63,11 +64,12 @@ fn history<'a>(g: &mut Graph, y: &'a Tensor) -> Vec<Step<'a>> {
         }
         let (node, srcs) = (*node, *srcs);
         stack.pop();
+        stale |= matches!(node.op(), Op::Data) && matches!(node.0.value.get(g), Value::Overwritten);
         node.0.mark.set(g, (epoch, steps.len() as u32));
         let links = srcs.iter().map(|s| if s.is_tracked() { s.0.mark.get(g).1 } else { NONE }).collect();
         steps.push(Step { node, srcs, links });
     }
-    steps
+    (steps, stale)
 }
 
 /// The gradient of `y`, weighted by `seed` of its shape, by each target; `None` where `y` does not depend on it.
@@ -85,7 +87,7 @@ pub fn gradient(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], nest: boo
 
 /// The gradients by leaves as one node each. What they are made of follows from the history of `y`, so it need not be written
 /// out again for a graph whose plan is known; `None` where it does not follow: from a seed, a gradient that somebody else
-/// defines, or values that are there already, and while somebody watches every op.
+/// defines, values that are there already or no more, and while somebody watches every op.
 fn promised(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Option<Vec<Option<Tensor>>> {
     if seed.is_some() || !y.is_tracked() || crate::debug::watch::is_on() {
         return None;
@@ -105,6 +107,9 @@ fn promised(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Option<Vec
     y.0.mark.set(&mut g, seen);
     while let Some(node) = stack.pop() {
         if matches!(node.op(), Op::Data) {
+            if matches!(node.0.value.get(&g), Value::Overwritten) {
+                return None;
+            }
             if let Some(hits) = found.get_mut(&node.0.leaf) {
                 hits.push(node.clone());
             }
@@ -207,7 +212,7 @@ pub fn pullback(y: &Tensor, seed: Option<&Tensor>, inputs: &[Target]) -> Result<
 }
 
 fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) -> Result<Vec<Option<Tensor>>> {
-    let mut steps = history(&mut graph::lock(), y);
+    let (mut steps, stale) = history(&mut graph::lock(), y);
     let mut wanted: FxHashMap<u64, SmallVec<[usize; 1]>> = FxHashMap::default();
     let mut nodes = false;
     for (i, t) in targets.iter().enumerate() {
@@ -279,7 +284,16 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
             }
         }
     }
+    if stale {
+        check_reach(y, &out)?;
+    }
     Ok(out)
+}
+
+/// An error if the gradients of `y`, or `y` itself, which guards them, need a value that is there no more.
+fn check_reach(y: &Tensor, grads: &[Option<Tensor>]) -> Result<()> {
+    let lost = graph::out_of_reach(&mut graph::lock(), grads.iter().flatten().chain([y]));
+    lost.map_or(Ok(()), |node| Err(graph::overwritten(&node.0)))
 }
 
 /// The gradient of `y` by itself, times the seed. Everything made of it carries `y` as its guard.

@@ -106,8 +106,9 @@ fn a_result_out_of_reach_hinders_nobody() {
     let loss = (&w.value().unwrap() * w.value().unwrap()).sum(None, false).unwrap();
     leaf::update(&w, &floats(&[1.0, 1.0], &[2])).unwrap();
     leaf::flush().unwrap();
-    let dead = slope(&loss, &w);
-    assert!(matches!(computed(dead.tensor()), Err(Error::Value(_))));
+    let dead = gradient(&loss, None, &[Target::Leaf(w.number())], false);
+    assert!(matches!(dead, Err(Error::Value(_))) && matches!(computed(&loss), Err(Error::Value(_))));
+    assert!(leaf::back(&loss, None).is_err() && w.grad().is_none());
     leaf::update(&w, &floats(&[1.0, 1.0], &[2])).unwrap();
     leaf::flush().unwrap();
     assert_eq!(now(&w), [3.0, 4.0]);
@@ -456,6 +457,66 @@ fn products_are_added_in_place_as_they_are_written() {
             let now = now(&p);
             for i in 0..rows * columns {
                 assert_eq!(now[i] as f32, w[i] + expected(i), "case {k} of {rows} × {columns}, element {i}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_gradient_goes_back_to_what_it_was_before_a_bad_loss_though_a_parameter_has_changed_since() {
+    let (v, w) = (param(&[2.0, 3.0], &[2]), param(&[1.0, 2.0], &[2]));
+    let loss = |factor: f64| (v.value().unwrap() * w.value().unwrap() * factor).sum(None, false).unwrap();
+    leaf::back(&loss(1.0), None).unwrap();
+    leaf::back(&loss(f64::INFINITY), None).unwrap();
+    leaf::update(&v, &Tensor::number(1.0)).unwrap();
+    leaf::flush().unwrap();
+    leaf::update(&w, &w.grad().unwrap()).unwrap();
+    assert!(matches!(leaf::flush(), Err(Error::BadLoss(_))));
+    assert_eq!(values(&w.grad().unwrap()), [2.0, 3.0]);
+    assert_eq!((now(&v), now(&w)), (vec![3.0, 4.0], vec![1.0, 2.0]));
+}
+
+#[test]
+fn what_a_gradient_needs_of_a_value_kept_is_there_for_another() {
+    let (v, w) = (param(&[1.0, 2.0, 3.0, 4.0], &[2, 2]), param(&[1.0, 2.0, 3.0, 4.0], &[2, 2]));
+    let hidden = matmul(&w.value().unwrap(), &floats(&[1.0, 1.0, 1.0, 1.0], &[2, 2])).unwrap();
+    let loss = Handle::new((&hidden * v.value().unwrap()).sum(None, false).unwrap());
+    assert_eq!(values(loss.tensor()), [58.0]);
+    drop(hidden);
+    leaf::update(&w, &Tensor::number(1.0)).unwrap();
+    leaf::flush().unwrap();
+    let (first, second) = (slope(loss.tensor(), &v), slope(loss.tensor(), &v));
+    assert_eq!(values(first.tensor()), [3.0, 3.0, 7.0, 7.0]);
+    assert_eq!(values(second.tensor()), [3.0, 3.0, 7.0, 7.0]);
+}
+
+#[test]
+fn one_rule_for_gradients_after_updates() {
+    // (whether the loss was read before, the loss of p and x): a gradient that needs no old value can be had after any update.
+    type Loss = fn(&Tensor, &Tensor) -> Tensor;
+    let cases: [(Loss, bool); 2] = [(|p, x| p * x, true), (|p, _| p * p, false)];
+    let updates: [fn(&Arc<Leaf>); 2] = [
+        |p| leaf::update(p, &Tensor::number(1.0)).unwrap(),
+        |p| leaf::assign(p, &Tensor::from_slice(&[5f32, 5.0], &[2]).unwrap()).unwrap(),
+    ];
+    for (f, reachable) in cases {
+        for update in updates {
+            let (p, x) = (param(&[1.0, 2.0], &[2]), floats(&[3.0, 4.0], &[2]));
+            let loss = || Handle::new(f(&p.value().unwrap(), &x).sum(None, false).unwrap());
+            let (queued, committed) = (loss(), loss());
+            let want = if reachable { vec![3.0, 4.0] } else { vec![2.0, 4.0] };
+            update(&p);
+            leaf::back(queued.tensor(), None).unwrap();
+            leaf::flush().unwrap();
+            assert_eq!(values(&p.grad().unwrap()), want);
+            p.set_grad(None).unwrap();
+            match leaf::back(committed.tensor(), None) {
+                Ok(_) => assert!(reachable && values(&p.grad().unwrap()) == want),
+                Err(error) => {
+                    let Error::Value(text) = error else { panic!("{error}") };
+                    assert!(!reachable && text.contains("the float32 parameter of shape (2,)"), "{text}");
+                    assert!(p.grad().is_none());
+                }
             }
         }
     }

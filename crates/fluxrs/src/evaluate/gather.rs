@@ -1,12 +1,10 @@
 //! Gathers what an evaluation takes part in, and the key of its plan on the way.
 
-use super::held::held_and_pending;
-use super::{base_node, overwritten};
 use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::dtype::Number;
 use crate::error::Result;
-use crate::graph::{Borrowed, Graph, Node, Srcs, Tensor, Value};
+use crate::graph::{Borrowed, Graph, Node, Srcs, Tensor, Value, base_node, held_and_pending, overwritten};
 use crate::guards::Losses;
 use crate::hash::Hasher128;
 use crate::leaf::Update;
@@ -46,7 +44,8 @@ pub(super) struct Gathered {
     /// What else was looked at and may have been let go meanwhile: it goes after the lock.
     passed: Vec<Tensor>,
     stack: Vec<(Borrowed, u32)>,
-    /// Whether nobody outside held the old value of each update's leaf, before anything else was looked at.
+    /// Whether each update's leaf had a value that only this thread has used and that was not held, before anything else was
+    /// looked at.
     free: Vec<bool>,
     /// The locals that are requested already.
     asked: Vec<bool>,
@@ -122,12 +121,6 @@ struct Gatherer<'g> {
     out: &'g mut Gathered,
 }
 
-/// The srcs that a node's value depends on: a custom gradient's arguments are not among them.
-fn operands<'a>(g: &'a Graph, node: &'a Node) -> &'a [Tensor] {
-    let srcs = node.srcs.get(g);
-    if matches!(node.op, Op::Custom(_)) { &srcs[..1] } else { srcs }
-}
-
 impl Gatherer<'_> {
     fn seen(&self, node: &Node) -> bool {
         node.mark.get(self.g).0 == self.epoch
@@ -148,7 +141,7 @@ impl Gatherer<'_> {
         }
         self.enter(root)?;
         while let Some((node, next)) = self.out.stack.last_mut() {
-            let Some(src) = operands(self.g, &node.0).get(*next as usize) else {
+            let Some(src) = node.0.operands(self.g).get(*next as usize) else {
                 let (node, _) = self.out.stack.pop().expect("the loop looked at it");
                 self.finish(node);
                 continue;
@@ -211,7 +204,7 @@ impl Gatherer<'_> {
     fn finish(&mut self, t: Borrowed) {
         let key = &mut self.out.key;
         key.add(t.0.hash);
-        for s in operands(self.g, &t.0) {
+        for s in t.0.operands(self.g) {
             key.add(base_node(s).mark.get(self.g).1 as u64);
             if matches!(s.0.op, Op::View(_)) {
                 key.add(s.0.hash);
@@ -277,7 +270,7 @@ pub(super) fn collect(g: &mut Graph, wanted: &Wanted<'_>, numbers: Option<usize>
     g.epoch += 1;
     let epoch = g.epoch;
     // Before the list of what is held is read: another thread lets go of a leaf's value only after what it made of it is there.
-    out.free.extend(updates.iter().map(|u| u.leaf.current(g).0.handles.load(Ordering::Acquire) == 0));
+    out.free.extend(updates.iter().map(|u| u.leaf.is_this_threads_alone() && !u.leaf.current(g).0.is_held(false)));
     let mut gatherer = Gatherer { g, epoch, numbers, out };
     let mut losses = Losses::default();
     for u in updates {
@@ -338,14 +331,15 @@ fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Upd
         }
     }
     // What a forward evaluation computed at some expense is kept for the backward pass.
-    let keeps = updates.is_empty() && !gatherer.out.backward;
+    let commits = !updates.is_empty();
+    let keeps = !commits && !gatherer.out.backward;
     for i in 0..gatherer.out.locals.len() {
         let local = &gatherer.out.locals[i];
         if local.kind != LocalKind::Compute || gatherer.out.asked[i] {
             continue;
         }
         let node = &local.node.0;
-        if node.handles.load(Ordering::Relaxed) > 0 {
+        if node.is_held(commits) {
             gatherer.request(i as u32, None, Publish::Value);
         } else if keeps && node.tracked && !node.passing && node.op.is_expensive() {
             gatherer.request(i as u32, None, Publish::Keep);
@@ -393,7 +387,7 @@ fn add_losses(gatherer: &mut Gatherer<'_>) -> Result<()> {
     for local in &gatherer.out.locals {
         let node = &local.node.0;
         let (Some(guards), LocalKind::Compute) = (&node.guards, local.kind) else { continue };
-        if node.handles.load(Ordering::Relaxed) > 0 {
+        if node.is_held(false) {
             all.add(guards, |loss| losses.push(loss.base()));
         }
     }
@@ -424,7 +418,7 @@ impl Search {
     }
 
     fn look(&mut self, gatherer: &Gatherer<'_>, root: &Arc<Node>) -> (bool, bool) {
-        let enter = |node: &Arc<Node>| (node.clone(), Srcs::from(operands(gatherer.g, node)), 0, (false, true));
+        let enter = |node: &Arc<Node>| (node.clone(), Srcs::from(node.operands(gatherer.g)), 0, (false, true));
         let mut stack = Vec::new();
         if !self.verdict.contains_key(&root.id) {
             stack.push(enter(root));

@@ -40,7 +40,17 @@ impl Commit {
         let made = self.made.set(&mut g, Made::default());
         let mut gone = Vec::new();
         for (update, values) in made.updates.iter().rev() {
-            gone.push(update.leaf.set_back(&mut g, update, values.as_ref()));
+            let leaf = &update.leaf;
+            // The memory is as it was, so that both values are.
+            if let Some((old, new)) = values.as_ref().filter(|(_, new)| leaf.current(&g).ptr_eq(new)) {
+                let value = new.0.value.get(&g).clone();
+                old.0.value.set(&mut g, value);
+                leaf.set_back(&mut g, old.clone());
+            }
+            if update.spends() {
+                gone.push(leaf.take_grad(&mut g));
+                gone.extend(update.restore_grad(&mut g));
+            }
         }
         let bad: Bad = made.losses.iter().enumerate().filter(|&(i, _)| bad(i)).map(|(_, loss)| loss.id()).collect();
         made.updates.iter().for_each(|(update, _)| gone.extend(update.leaf.undo_grad(&mut g, &bad)));

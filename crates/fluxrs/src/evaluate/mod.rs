@@ -1,7 +1,6 @@
 //! Evaluation: gathers what is pending, finds or makes its plan, binds memory, runs, and publishes the results.
 
 mod gather;
-mod held;
 pub mod late;
 mod run;
 mod seen;
@@ -10,17 +9,14 @@ use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::graph::{self, Graph, Node, Tensor, Value};
+use crate::graph::{self, Graph, Tensor, Value, base_node, held_and_pending, overwritten};
 use crate::leaf::{self, Queue};
 use crate::ops::Op;
 use crate::shape::Map;
 use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-pub use held::Handle;
-use held::held_and_pending;
-pub(crate) use held::{Held, NOWHERE};
+pub use crate::graph::Handle;
 pub(crate) use run::wait;
 pub use run::{Bystander, InterruptCheck, cached_plans, explain, explain_last, interrupted, set_bystander, set_interrupt_check};
 use run::{bystander, run};
@@ -48,13 +44,6 @@ thread_local! {
     static MADE: Cell<u32> = const { Cell::new(0) };
     static PINNED: Cell<usize> = const { Cell::new(0) };
     static BOUNDED: Cell<bool> = const { Cell::new(true) };
-}
-
-fn base_node(t: &Tensor) -> &Arc<Node> {
-    match t.op() {
-        Op::View(v) => &v.base.0,
-        _ => &t.0,
-    }
 }
 
 /// Called for every node made: bounds what a loop that reads nothing can pile up.
@@ -139,14 +128,6 @@ pub(crate) fn own_copy(x: &Tensor) -> Result<(Buffer, Device)> {
     let copy = graph::no_grad(|| x.copied());
     let (buffer, _) = read(&copy)?;
     Ok((buffer, copy.device()))
-}
-
-pub(crate) fn overwritten(node: &Node) -> Error {
-    Error::Value(format!(
-        "a value is needed that an update has overwritten since: the {} parameter of shape {} was updated after the result was made; call the forward pass again",
-        node.dtype,
-        crate::shape::show(&node.shape)
-    ))
 }
 
 /// Whether a node's value is in memory.

@@ -3,7 +3,7 @@
 use super::gather::{Gathered, Publish, Wanted, collect};
 use super::late::Commit;
 use super::seen::Seen;
-use super::{COUNTERS, MAX_PLANNED_NODES, MAX_PLANS, restart_count};
+use super::{COUNTERS, MAX_PLANNED_NODES, MAX_PLANS, has_value, restart_count, unbounded};
 use crate::bail;
 use crate::buffer::Buffer;
 use crate::cache::Cache;
@@ -134,12 +134,18 @@ pub fn cached_plans() -> usize {
 pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
     let _evaluating = Evaluating::enter()?;
     let mut runner = runner();
-    let g = graph::lock();
-    let updates = queue.map_or_else(Vec::new, leaf::take_updates);
+    let mut g = graph::lock();
+    let mut updates = queue.map_or_else(Vec::new, |queue| leaf::take_updates(&mut g, queue));
     if queue.is_some() && updates.is_empty() {
         return Ok(());
     }
     restart_count();
+    for u in &mut updates {
+        // A claimed value that had to be computed early has memory of its own, which a view may show; the leaf gets a copy.
+        if has_value(&g, &u.value) {
+            u.value = unbounded(|| graph::no_grad(|| u.value.copied()));
+        }
+    }
     let runner = &mut *runner;
     // Empty, unless an evaluation ended in a fault.
     runner.gathered.clear();
@@ -178,12 +184,14 @@ fn run_on_one(runner: &mut Runner, g: MutexGuard<'static, Graph>, mut wanted: Wa
         wanted.alone = true;
         result = runner.evaluate(graph::lock(), &wanted);
     }
+    let mut gone = Vec::new();
     let mut g = graph::lock();
     if matches!(&result, Err(e) if !matches!(e, Error::BadLoss(_))) {
-        updates.iter().for_each(|u| u.leaf.restore_grad(&mut g, u));
+        gone.extend(updates.iter().filter_map(|u| u.restore_grad(&mut g)));
     }
     leaf::release(&mut g, updates);
     drop(g);
+    drop(gone);
     // Buffers and nodes go after the graph lock: dropping a large graph takes time.
     runner.gathered.clear();
     runner.written.clear();
@@ -356,6 +364,9 @@ impl Runner {
         let mut g = graph::lock();
         let g = &mut *g;
         let gathered = &self.gathered;
+        if gathered.backward {
+            release_kept(g, &gathered.locals);
+        }
         if late.is_some_and(Commit::is_undone) {
             // Another thread has heard meanwhile: of which loss is no matter here, where everything goes.
             bad = gathered.losses.iter().map(|(loss, _)| loss.id()).collect();
@@ -391,15 +402,12 @@ impl Runner {
                 }
             }
         }
-        if gathered.backward {
-            release_kept(g, &gathered.locals);
-        }
         if let (Some(late), false) = (late, undone) {
             late.record(g, made, gathered.losses.iter().map(|(loss, _)| loss.clone()).collect());
         }
         if undone {
             for u in updates {
-                u.leaf.restore_grad(g, u);
+                gone.extend(u.restore_grad(g));
                 gone.extend(u.leaf.undo_grad(g, &bad));
             }
         }
@@ -424,12 +432,17 @@ fn make_plan(g: &Graph, gathered: &Gathered) -> Plan {
     schedule(g, device, &gathered.locals, &gathered.requests, &guards)
 }
 
-/// Intermediates kept for the backward pass have served.
+/// Intermediates kept for the backward pass have served; they stay where they could not be computed again, for another gradient.
 fn release_kept(g: &mut Graph, locals: &[Local]) {
-    for local in locals {
-        if matches!(local.node.0.value.get(g), Value::Kept(_)) && local.kind != LocalKind::Compute {
-            local.node.0.value.set(g, Value::Pending);
-        }
+    let is_kept =
+        |g: &Graph, local: &Local| local.kind != LocalKind::Compute && matches!(local.node.0.value.get(g), Value::Kept(_));
+    let kept: Vec<&Tensor> = locals.iter().filter(|local| is_kept(g, local)).map(|local| &*local.node).collect();
+    let operands: Vec<Tensor> = kept.iter().flat_map(|t| t.0.operands(g).iter().cloned()).collect();
+    if graph::out_of_reach(g, operands.iter()).is_some() {
+        return;
+    }
+    for t in kept {
+        t.0.value.set(g, Value::Pending);
     }
 }
 

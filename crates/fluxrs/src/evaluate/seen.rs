@@ -1,9 +1,8 @@
 //! What graphs have been planned, to tell why one is planned again.
 
-use super::base_node;
 use super::gather::Gathered;
 use crate::dtype::DType;
-use crate::graph::Graph;
+use crate::graph::{Graph, base_node};
 use crate::hash::Hasher128;
 use crate::schedule::LocalKind;
 use crate::shape::{Shape, show};
@@ -60,7 +59,7 @@ fn kind(g: &Graph, gathered: &Gathered) -> u128 {
         h.add(computed as u64);
         if computed {
             local.node.op().name().bytes().for_each(|b| h.add(b as u64));
-            local.node.0.srcs.get(g).iter().for_each(|s| h.add(base_node(s).mark.get(g).1 as u64));
+            local.node.0.operands(g).iter().for_each(|s| h.add(base_node(s).mark.get(g).1 as u64));
         }
     }
     h.finish()

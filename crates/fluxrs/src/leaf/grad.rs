@@ -1,10 +1,14 @@
 //! What `back` accumulates in its leaves, and what becomes of it when a loss turns out bad.
+//!
+//! A gradient is a total and a journal: each `back` with its loss and the total before it. A bad loss sets the total back to what
+//! it was before the first entry of that loss. An update takes total and journal away, and a failed one puts them back.
 
 use super::{Leaf, Update, by_number};
 use crate::error::Result;
-use crate::evaluate::{self, Handle};
-use crate::graph::{self, Graph, Tensor};
+use crate::evaluate;
+use crate::graph::{self, Claim, Graph, Handle, Tensor};
 use crate::small_map::SmallMap;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Calls of `back` that accumulate before the total is computed.
@@ -13,64 +17,114 @@ const MAX_ACCUMULATED: usize = 256;
 /// The losses, by their nodes' numbers, that turned out Inf or NaN.
 pub(crate) type Bad = SmallMap<u64>;
 
+/// Losses, each with the total before its `back`. Losses that are known to be finite are left out.
+type Journal<T> = Vec<(T, Option<T>)>;
+
 /// What `back` has accumulated since it was last zeroed.
 #[derive(Default)]
 pub(crate) struct Grad {
-    /// Held like a result in somebody's hands: it is computed before what it needs is overwritten.
+    /// Held like a result in a caller's hands: it is computed before what it needs is overwritten.
     total: Option<Handle>,
-    /// Each `back` with its loss and the total before it: what a bad loss is undone to. Not those whose loss is known to be finite.
-    before: Vec<(Tensor, Option<Tensor>)>,
+    journal: Journal<Claim>,
     /// How many calls of `back` are in it.
     calls: usize,
 }
 
-/// A gradient that an update has taken away, to be put back if the update comes to nothing.
-#[derive(Clone, Default)]
-pub(super) struct Spent {
-    total: Option<Tensor>,
-    before: Vec<(Tensor, Option<Tensor>)>,
+/// A gradient that an update has taken away: claimed while the update waits, bare while it is being committed.
+#[derive(Clone)]
+pub(super) struct Spent<T> {
+    total: Option<T>,
+    journal: Journal<T>,
 }
 
 impl Grad {
-    /// What an update takes away; and the hold on it, which goes after the graph lock.
-    pub(super) fn spend(self) -> (Spent, Option<Handle>) {
-        (Spent { total: self.total.as_ref().map(|t| t.tensor().clone()), before: self.before }, self.total)
+    fn new(g: &mut Graph, total: Option<Tensor>, journal: Journal<Tensor>, calls: usize) -> Grad {
+        let claim = |(loss, before): (Tensor, Option<Tensor>)| (Claim::new(g, loss), before.map(|t| Claim::new(g, t)));
+        let journal = journal.into_iter().map(claim).collect();
+        Grad { total: total.map(|t| Handle::within(g, t)), journal, calls }
+    }
+
+    fn total(&self) -> Option<Tensor> {
+        self.total.as_ref().map(|t| t.tensor().clone())
+    }
+
+    fn journal(&self) -> Journal<Tensor> {
+        let bare = |(loss, before): &(Claim, Option<Claim>)| (loss.tensor().clone(), before.as_ref().map(|t| t.tensor().clone()));
+        self.journal.iter().map(bare).collect()
+    }
+
+    /// What an update takes away; the handle goes after the lock.
+    pub(super) fn spend(self, g: &mut Graph, gone: &mut SmallVec<[Handle; 4]>) -> Spent<Claim> {
+        let total = self.total.as_ref().map(|t| Claim::new(g, t.tensor().clone()));
+        gone.extend(self.total);
+        Spent { total, journal: self.journal }
+    }
+}
+
+impl Spent<Claim> {
+    pub(super) fn release(self, g: &mut Graph) -> Spent<Tensor> {
+        let total = self.total.map(|t| t.release(g));
+        let journal = self.journal.into_iter().map(|(loss, before)| (loss.release(g), before.map(|t| t.release(g)))).collect();
+        Spent { total, journal }
+    }
+}
+
+impl Update {
+    /// Puts back the gradient that an update took which came to nothing, unless there is a newer one. The result goes after the lock.
+    #[must_use]
+    pub(crate) fn restore_grad(&self, g: &mut Graph) -> Option<Grad> {
+        let spent = self.spent.clone().filter(|_| self.leaf.grad.get(g).total.is_none())?;
+        let calls = spent.journal.len();
+        let restored = Grad::new(g, spent.total, spent.journal, calls);
+        Some(self.leaf.grad.set(g, restored))
+    }
+
+    /// Whether it takes the gradient away.
+    pub(crate) fn spends(&self) -> bool {
+        self.spent.is_some()
     }
 }
 
 impl Leaf {
     /// The accumulated gradient; None before the first `back`.
     pub fn grad(&self) -> Option<Tensor> {
-        self.grad.get(&graph::lock()).total.as_ref().map(|t| t.tensor().clone())
+        self.grad.get(&graph::lock()).total()
     }
 
     pub fn set_grad(&self, grad: Option<Tensor>) -> Result<()> {
         self.put_grad(grad, vec![])
     }
 
-    fn put_grad(&self, grad: Option<Tensor>, before: Vec<(Tensor, Option<Tensor>)>) -> Result<()> {
+    fn put_grad(&self, grad: Option<Tensor>, journal: Journal<Tensor>) -> Result<()> {
         if let Some(g) = &grad {
             self.check("grad", g)?;
         }
-        let calls = before.len();
-        let new = Grad { total: grad.map(Handle::new), before, calls };
-        let old = self.grad.set(&mut graph::lock(), new);
+        let calls = journal.len();
+        let mut g = graph::lock();
+        let new = Grad::new(&mut g, grad, journal, calls);
+        let old = self.grad.set(&mut g, new);
+        drop(g);
         drop(old);
         Ok(())
+    }
+
+    /// Zeroes the gradient; what that leaves is to be dropped after the lock.
+    pub(crate) fn take_grad(&self, g: &mut Graph) -> Grad {
+        self.grad.set(g, Grad::default())
     }
 
     /// Adds what `back` of `loss` found.
     pub fn accumulate(&self, part: Tensor, loss: &Tensor) {
         {
             let mut g = graph::lock();
-            let Grad { total, before, .. } = self.grad.get(&g);
-            if total.is_none() && before.is_empty() {
-                let total = Some(Handle::within(&mut g, part));
-                self.grad.set(&mut g, Grad { total, before: vec![(loss.clone(), None)], calls: 1 });
+            let Grad { total, journal, .. } = self.grad.get(&g);
+            if total.is_none() && journal.is_empty() {
+                let first = Grad::new(&mut g, Some(part), vec![(loss.clone(), None)], 1);
+                self.grad.set(&mut g, first);
                 return;
             }
         }
-        self.shorten_history();
+        self.shorten_journal();
         let mut added = false;
         while !added {
             let old = self.grad();
@@ -78,24 +132,25 @@ impl Leaf {
             let mut slot = Some(Handle::new(total));
             let mut g = graph::lock();
             let mut grad = self.grad.set(&mut g, Grad::default());
-            // Unless another thread has added to it, or taken it, meanwhile.
+            // Unless another thread has added to it, or taken it, in between.
             added = same(grad.total.as_ref().map(Handle::tensor), old.as_ref());
             if added {
                 std::mem::swap(&mut grad.total, &mut slot);
-                grad.before.push((loss.clone(), old));
+                let entry = (Claim::new(&mut g, loss.clone()), old.map(|t| Claim::new(&mut g, t)));
+                grad.journal.push(entry);
                 grad.calls += 1;
             }
             self.grad.set(&mut g, grad);
         }
     }
 
-    /// Forgets how the gradient was before losses that are known to be finite. What nobody asks for is computed now and then, so
-    /// that no chain grows for ever.
-    fn shorten_history(&self) {
+    /// Forgets entries of losses that are known to be finite. What nothing asks for is computed now and then, so that no chain
+    /// grows for ever.
+    fn shorten_journal(&self) {
         let (known, many) = {
             let g = graph::lock();
             let grad = self.grad.get(&g);
-            let known = grad.before.first().is_some_and(|(loss, _)| evaluate::has_value(&g, loss));
+            let known = grad.journal.first().is_some_and(|(loss, _)| evaluate::has_value(&g, loss.tensor()));
             (known, grad.calls > 0 && grad.calls.is_multiple_of(MAX_ACCUMULATED))
         };
         if many {
@@ -107,69 +162,43 @@ impl Leaf {
     }
 
     fn forget_finite(&self) {
-        let (old, mut before, calls) = {
+        let (old, mut journal, calls) = {
             let g = graph::lock();
             let grad = self.grad.get(&g);
-            (grad.total.as_ref().map(|t| t.tensor().clone()), grad.before.clone(), grad.calls)
+            (grad.total(), grad.journal(), grad.calls)
         };
-        let known = before.len();
-        before.retain(|(loss, _)| evaluate::known_finite(loss) != Some(true));
+        let known = journal.len();
+        journal.retain(|(loss, _)| evaluate::known_finite(loss) != Some(true));
         // Everything goes back to before the first loss that is bad; what came after is no matter.
-        if let Some(bad) = before.iter().position(|(loss, _)| evaluate::known_finite(loss) == Some(false)) {
-            before.truncate(bad + 1);
+        if let Some(bad) = journal.iter().position(|(loss, _)| evaluate::known_finite(loss) == Some(false)) {
+            journal.truncate(bad + 1);
         }
         // A total without history derives from no loss any more.
-        let total = if before.is_empty() { old.as_ref().map(evaluate::without_guards) } else { old.clone() };
-        let mut slot = Some(Grad { total: total.map(Handle::new), before, calls });
+        let total = if journal.is_empty() { old.as_ref().map(evaluate::without_guards) } else { old.clone() };
         let mut g = graph::lock();
         let now = self.grad.get(&g);
-        let unchanged = now.before.len() == known;
-        if unchanged && same(now.total.as_ref().map(Handle::tensor), old.as_ref()) {
-            let gone = self.grad.set(&mut g, slot.take().expect("made above"));
-            slot = Some(gone);
-        }
+        let unchanged = now.journal.len() == known && same(now.total.as_ref().map(Handle::tensor), old.as_ref());
+        let gone = unchanged.then(|| {
+            let new = Grad::new(&mut g, total, journal, calls);
+            self.grad.set(&mut g, new)
+        });
         drop(g);
-        drop(slot);
+        drop(gone);
     }
 
-    /// Puts a gradient back that an update took which came to nothing, unless there is a newer one.
-    pub(crate) fn restore_grad(&self, g: &mut Graph, update: &Update) {
-        if update.spends && self.grad.get(g).total.is_none() {
-            let Spent { total, before } = update.spent.clone();
-            let calls = before.len();
-            let total = total.map(|t| Handle::within(g, t));
-            self.grad.set(g, Grad { total, before, calls });
-        }
-    }
-
-    /// Takes back an update that a device did not make after all; what that leaves is to be dropped after the lock. The memory is as
-    /// it was, so that both values are.
-    pub(crate) fn set_back(&self, g: &mut Graph, update: &Update, values: Option<&(Tensor, Tensor)>) -> Grad {
-        if let Some((old, new)) = values.filter(|(_, new)| self.current.get(g).ptr_eq(new)) {
-            let value = new.0.value.get(g).clone();
-            old.0.value.set(g, value);
-            self.current.set(g, old.clone());
-        }
-        if !update.spends {
-            return Grad::default();
-        }
-        let gone = self.grad.set(g, Grad::default());
-        self.restore_grad(g, update);
-        gone
-    }
-
-    /// Takes back everything since the first `back` of one of these losses; all, where somebody has written a gradient made of it.
-    /// What that leaves is to be dropped after the lock.
+    /// Takes back everything since the first `back` of one of these losses; all, where a gradient made of it was written over
+    /// the total. What that leaves is to be dropped after the lock.
     pub(crate) fn undo_grad(&self, g: &mut Graph, bad: &Bad) -> Option<Grad> {
-        let Grad { total, before, .. } = self.grad.get(g);
+        let grad = self.grad.get(g);
         let is_bad = |loss: &Tensor| bad.contains(&loss.id());
-        let kept = match before.iter().position(|(loss, _)| is_bad(loss)) {
+        let kept = match grad.journal.iter().position(|(loss, _)| is_bad(loss.tensor())) {
             Some(first) => {
-                let (total, before) = (before[first].1.clone(), before[..first].to_vec());
-                Grad { total: total.map(|t| Handle::within(g, t)), before, calls: first }
+                let mut journal = grad.journal();
+                let before = journal.drain(first..).next().and_then(|(_, before)| before);
+                Grad::new(g, before, journal, first)
             }
-            None if !before.is_empty() => return None,
-            None if total.as_ref()?.tensor().0.guards.as_ref()?.any(is_bad) => Grad::default(),
+            None if !grad.journal.is_empty() => return None,
+            None if grad.total.as_ref()?.tensor().0.guards.as_ref()?.any(is_bad) => Grad::default(),
             None => return None,
         };
         Some(self.grad.set(g, kept))
@@ -199,23 +228,22 @@ pub fn back(y: &Tensor, seed: Option<&Tensor>) -> Result<usize> {
 
 /// Gradients made of all those that the leaves have, by a common norm for example: what a bad loss has spoilt is undone in all.
 pub fn replace_grads(leaves: &[Arc<Leaf>], grads: Vec<Tensor>) -> Result<()> {
-    type Before = Vec<(Tensor, Option<Tensor>)>;
-    let now: Vec<(Option<Tensor>, Before)> = {
+    let now: Vec<(Option<Tensor>, Journal<Tensor>)> = {
         let g = graph::lock();
         let grads = leaves.iter().map(|l| l.grad.get(&g));
-        grads.map(|grad| (grad.total.as_ref().map(|t| t.tensor().clone()), grad.before.clone())).collect()
+        grads.map(|grad| (grad.total(), grad.journal())).collect()
     };
     let mut losses: SmallMap<u64, &Tensor> = SmallMap::default();
-    for (loss, _) in now.iter().flat_map(|(_, before)| before) {
+    for (loss, _) in now.iter().flat_map(|(_, journal)| journal) {
         losses.insert(loss.id(), loss);
     }
     let losses: Vec<&Tensor> = losses.into_entries().map(|(_, loss)| loss).collect();
-    for ((leaf, (total, before)), grad) in leaves.iter().zip(&now).zip(grads) {
-        let mut before = before.clone();
-        let own: SmallMap<u64> = before.iter().map(|(loss, _)| loss.id()).collect();
+    for ((leaf, (total, journal)), grad) in leaves.iter().zip(&now).zip(grads) {
+        let mut journal = journal.clone();
+        let own: SmallMap<u64> = journal.iter().map(|(loss, _)| loss.id()).collect();
         let others = losses.iter().filter(|loss| !own.contains(&loss.id()));
-        before.extend(others.map(|&loss| (loss.clone(), total.clone())));
-        leaf.put_grad(Some(grad), before)?;
+        journal.extend(others.map(|&loss| (loss.clone(), total.clone())));
+        leaf.put_grad(Some(grad), journal)?;
     }
     Ok(())
 }

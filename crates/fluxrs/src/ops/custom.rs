@@ -3,8 +3,7 @@
 use super::{Op, Pullback};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::evaluate::overwritten;
-use crate::graph::{Srcs, Tensor, lock, no_grad};
+use crate::graph::{Srcs, Tensor, lock, no_grad, overwritten};
 use crate::leaf::by_number;
 use crate::shape::Shape;
 use std::sync::Arc;

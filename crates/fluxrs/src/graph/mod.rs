@@ -1,8 +1,16 @@
 //! The graph: tensors are reference-counted nodes, made by calling ops and run later.
 
+mod handles;
+mod scopes;
+
+pub use handles::Handle;
+pub(crate) use handles::{Claim, held_and_pending, thread};
+pub use scopes::{Checkpoint, NoGrad, Tracking, no_grad, tracking};
+
 use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::dtype::{DType, Number};
+use crate::error::Error;
 use crate::guards::Guards;
 use crate::ops::{Op, Pullback};
 use crate::shape::{Map, Shape};
@@ -19,11 +27,11 @@ pub type Srcs = SmallVec<[Tensor; 3]>;
 /// The proof that the one lock over what evaluation changes in a graph is held.
 pub struct Graph {
     pub(crate) epoch: u32,
-    /// What somebody outside holds and what may have to be computed for them.
-    pub(crate) held: crate::evaluate::Held,
+    /// Nodes that are referred to from outside and may have to be computed for that.
+    held: handles::Held,
 }
 
-static GRAPH: Mutex<Graph> = Mutex::new(Graph { epoch: 0, held: crate::evaluate::Held::new() });
+static GRAPH: Mutex<Graph> = Mutex::new(Graph { epoch: 0, held: handles::Held::new() });
 
 /// Takes the graph lock: short, and never held while Python code or a kernel runs.
 pub fn lock() -> MutexGuard<'static, Graph> {
@@ -36,7 +44,7 @@ pub struct Guarded<T>(UnsafeCell<T>);
 
 // SAFETY: every access borrows the `Graph` behind the one lock, shared for reading and mutable for
 // writing, so that references from `get` and `get_mut` cannot overlap between threads.
-unsafe impl<T: Send> Sync for Guarded<T> {}
+unsafe impl<T: Send + Sync> Sync for Guarded<T> {}
 
 impl<T> Guarded<T> {
     pub fn new(value: T) -> Self {
@@ -103,9 +111,11 @@ pub struct Node {
     pub(crate) value: Guarded<Value>,
     /// (epoch, local index) of the pass that saw this node last.
     pub(crate) mark: Guarded<(u32, u32)>,
+    /// How many handles there are.
     pub(crate) handles: AtomicU32,
+    claims: AtomicU32,
     /// Where it stands in the list of what is held.
-    pub(crate) place: Guarded<u32>,
+    place: Guarded<u32>,
 }
 
 /// A value in the graph, computed when somebody needs it. Cloning is cheap.
@@ -132,75 +142,53 @@ impl Deref for Borrowed {
     }
 }
 
+/// The node that owns the elements that a tensor shows.
+pub(crate) fn base_node(t: &Tensor) -> &Arc<Node> {
+    match t.op() {
+        Op::View(v) => &v.base.0,
+        _ => &t.0,
+    }
+}
+
+impl Node {
+    /// The srcs that the value depends on: a custom gradient's arguments are not among them.
+    pub(crate) fn operands<'a>(&'a self, g: &'a Graph) -> &'a [Tensor] {
+        let srcs = self.srcs.get(g);
+        if matches!(self.op, Op::Custom(_)) { &srcs[..1] } else { srcs }
+    }
+}
+
+pub(crate) fn overwritten(node: &Node) -> Error {
+    Error::Value(format!(
+        "a value is needed that an update has overwritten since: the {} parameter of shape {} was updated after the result was made; call the forward pass again",
+        node.dtype,
+        crate::shape::show(&node.shape)
+    ))
+}
+
+/// The overwritten value that computing these tensors would need, if there is one.
+pub(crate) fn out_of_reach<'a>(g: &mut Graph, tensors: impl Iterator<Item = &'a Tensor>) -> Option<Tensor> {
+    g.epoch += 1;
+    let epoch = g.epoch;
+    let mut stack: Vec<Tensor> = tensors.map(Tensor::base).collect();
+    while let Some(node) = stack.pop() {
+        if node.0.mark.set(g, (epoch, 0)).0 == epoch {
+            continue;
+        }
+        match node.0.value.get(g) {
+            Value::Overwritten => return Some(node),
+            Value::Pending => stack.extend(node.0.operands(g).iter().map(Tensor::base)),
+            _ => {}
+        }
+    }
+    None
+}
+
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// A fresh number, larger than all before: nodes are topologically ordered by theirs.
 pub(crate) fn next_id() -> u64 {
     NEXT_ID.fetch_add(1, Ordering::Relaxed)
-}
-
-thread_local! {
-    /// How many scopes this thread is in: those without gradients, and from `CHECKPOINT` on those of checkpoints.
-    static NO_GRAD: Cell<u32> = const { Cell::new(0) };
-}
-
-const CHECKPOINT: u32 = 1 << 16;
-
-/// Runs `f` so that nothing it makes can be differentiated.
-pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
-    let _scope = NoGrad::enter();
-    f()
-}
-
-/// While it lives, results on this thread are not tracked.
-pub struct NoGrad(());
-
-impl NoGrad {
-    pub fn enter() -> NoGrad {
-        NO_GRAD.set(NO_GRAD.get() + 1);
-        NoGrad(())
-    }
-}
-
-impl Drop for NoGrad {
-    fn drop(&mut self) {
-        NO_GRAD.set(NO_GRAD.get() - 1);
-    }
-}
-
-/// While it lives, results on this thread are tracked, whatever was switched off around it.
-pub struct Tracking(u32);
-
-impl Tracking {
-    pub fn enter() -> Tracking {
-        Tracking(NO_GRAD.replace(0))
-    }
-}
-
-impl Drop for Tracking {
-    fn drop(&mut self) {
-        NO_GRAD.set(self.0);
-    }
-}
-
-pub fn tracking() -> bool {
-    NO_GRAD.get().is_multiple_of(CHECKPOINT)
-}
-
-/// While it lives, what this thread makes runs again in the backward pass: none of its values are kept for that.
-pub struct Checkpoint(());
-
-impl Checkpoint {
-    pub fn enter() -> Checkpoint {
-        NO_GRAD.set(NO_GRAD.get() + CHECKPOINT);
-        Checkpoint(())
-    }
-}
-
-impl Drop for Checkpoint {
-    fn drop(&mut self) {
-        NO_GRAD.set(NO_GRAD.get() - CHECKPOINT);
-    }
 }
 
 impl Tensor {
@@ -241,14 +229,15 @@ impl Tensor {
             dtype,
             device,
             tracked,
-            passing: NO_GRAD.get() >= CHECKPOINT,
+            passing: scopes::passing(),
             leaf,
             guards,
             srcs: Guarded::new(srcs),
             value: Guarded::new(value),
             mark: Guarded::new((0, 0)),
             handles: AtomicU32::new(0),
-            place: Guarded::new(crate::evaluate::NOWHERE),
+            claims: AtomicU32::new(0),
+            place: Guarded::new(handles::NOWHERE),
         }))
     }
 
