@@ -398,15 +398,34 @@ def test_errors_at_evaluation_name_the_line_that_made_the_node():
         np.asarray(big[seven - 4, seven - 7])
 
 
-def test_a_value_that_is_gone_is_told_by_its_shape():
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p, opt: update(p, 1.0),
+        lambda p, opt: setattr(p, "data", np.ones(2, "float32")),
+        lambda p, opt: opt([np.ones(2, "float32")]),
+    ],
+)
+def test_a_value_that_is_gone_is_told_by_its_shape(change):
     p = param([1.0, 2.0])
-    y = (p**2).sum()
-    update(p, 1.0)
+    opt = fluxrs.SGD([p], 0.5)
+    gone, seen = (p**2).sum(), np.asarray(p)
+    change(p, opt)
     fluxrs.evaluate(p)
-    back(y)
-    with pytest.raises(ValueError, match=r"the float32 parameter of shape \(2,\) was updated"):
-        np.asarray(p.grad)
+    # What is still seen from elsewhere is not written over.
+    back(gone)
+    np.testing.assert_array_equal(p.grad, [2, 4])
+    np.testing.assert_array_equal(seen, [1, 2])
     p.grad = None
+    gone, there = (p**2).sum(), (p * 3).sum()
+    del seen
+    change(p, opt)
+    fluxrs.evaluate(p)
+    with pytest.raises(ValueError, match=r"the float32 parameter of shape \(2,\) was updated"):
+        back(gone)
+    np.testing.assert_array_equal(p.grad, [0, 0])
+    back(there)
+    np.testing.assert_array_equal(p.grad, [3, 3])
 
 
 def test_a_plan_that_comes_again_names_its_own_line():

@@ -294,13 +294,13 @@ def test_one_parameter_from_several_threads():
             for _ in range(100):
                 update(W, 1.0)
                 (W * 2).sum().item()
-        except ValueError as error:  # another thread's step came between
-            errors.append(str(error))
+        except BaseException as error:
+            errors.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for t in threads:
         t.start()
     for t in threads:
         t.join()
-    assert all("overwritten" in e for e in errors)
-    assert np.isfinite(np.asarray(W)).all()
+    assert errors == []
+    np.testing.assert_array_equal(W, [300, 300, 300])

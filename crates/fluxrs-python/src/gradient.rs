@@ -5,7 +5,7 @@ use crate::error::{DimensionMismatch, core, detached};
 use crate::params::{Found, Leaves, PyGrads, PyParams};
 use crate::tensor::{PyTensor, leaf_object, zeros_of};
 use fluxrs::Tensor;
-use fluxrs::graph::{NoGrad, tracking};
+use fluxrs::graph::{Handle, NoGrad, tracking};
 use fluxrs::leaf;
 use fluxrs::shape::show;
 use fluxrs::tape::{self, Target};
@@ -231,7 +231,8 @@ fn sensitivity(op: &str, y: &Tensor, delta: &Bound<'_, PyAny>) -> PyResult<Tenso
 #[pyclass(frozen, module = "fluxrs")]
 struct Pullback {
     subject: Subject,
-    y: Tensor,
+    /// Held, so that it is computed before what it needs is overwritten: every step made of a gradient is guarded by it.
+    y: Handle,
     nest: bool,
 }
 
@@ -239,13 +240,14 @@ struct Pullback {
 impl Pullback {
     fn __call__<'py>(&self, delta: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = delta.py();
-        let seed = sensitivity("pullback", &self.y, delta)?;
+        let y = self.y.tensor();
+        let seed = sensitivity("pullback", y, delta)?;
         let nest = self.nest || DEPTH.get() > 0 || seed.is_tracked();
-        let grads = match self.y.is_tracked() {
-            true => pull(&self.y, Some(&seed), &self.subject, nest)?,
+        let grads = match y.is_tracked() {
+            true => pull(y, Some(&seed), &self.subject, nest)?,
             false => vec![None; self.subject.targets().len()],
         };
-        shown(py, &self.y, &self.subject, grads, nest)
+        shown(py, y, &self.subject, grads, nest)
     }
 }
 
@@ -261,7 +263,7 @@ fn forward<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bool) -
         Err(_) => strong(&taken.y)?.into_owned(),
     };
     let value = PyTensor::new(y.clone());
-    let pullback = Pullback { subject: taken.subject, y, nest: taken.nest };
+    let pullback = Pullback { subject: taken.subject, y: Handle::new(y), nest: taken.nest };
     Ok((value, Py::new(py, pullback)?.into_any()))
 }
 
