@@ -9,7 +9,8 @@ use pyo3::exceptions::{
 };
 use pyo3::ffi::Py_AddPendingCall;
 use pyo3::prelude::*;
-use std::cell::RefCell;
+use pyo3::types::PyDict;
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -88,15 +89,29 @@ fn from_panic(panic: &(dyn std::any::Any + Send)) -> PyErr {
     PyRuntimeError::new_err(format!("a fault inside fluxrs, please report it: {}", text.unwrap_or("no message")))
 }
 
+thread_local! {
+    /// Whether this is Python's main thread, the only one that hears signals; not yet asked at first.
+    static IS_MAIN: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+fn is_main(py: Python<'_>) -> PyResult<bool> {
+    let threading = py.import("threading")?;
+    threading.call_method0("main_thread")?.getattr("ident")?.eq(threading.call_method0("get_ident")?)
+}
+
 /// Called by the core while a long plan runs: whether Python wants to stop it.
 fn signalled() -> bool {
-    with_gil(|py| match py.check_signals() {
-        Ok(()) => false,
-        Err(error) => {
-            raised(error);
-            true
+    // Others do not take part in the contest for the GIL.
+    if IS_MAIN.get() == Some(false) {
+        return false;
+    }
+    let heard = |py: Python<'_>| {
+        if IS_MAIN.get().is_none() {
+            IS_MAIN.set(Some(is_main(py)?));
         }
-    })
+        py.check_signals()
+    };
+    with_gil(heard).map_err(raised).is_err()
 }
 
 /// Evaluations that the core starts by itself, to bound what is pending, run without the GIL as well.
@@ -106,6 +121,36 @@ fn standing_by(f: &mut (dyn FnMut() + Send)) {
 }
 
 pub fn install() {
-    fluxrs::evaluate::set_interrupt_check(signalled);
+    fluxrs::stop::set_interrupt_check(signalled);
     fluxrs::evaluate::set_bystander(standing_by);
+    fluxrs::evaluate::prepare();
+}
+
+/// Lets a process that Python forks go on evaluating.
+#[cfg(unix)]
+pub fn prepare_for_forks(py: Python<'_>) -> PyResult<()> {
+    /// The evaluation under way may want the GIL before it ends.
+    #[pyfunction]
+    fn before(py: Python<'_>) {
+        without_gil(py, fluxrs::evaluate::before_fork);
+    }
+
+    #[pyfunction]
+    fn in_parent() {
+        fluxrs::evaluate::after_fork();
+    }
+
+    /// Whichever thread forked is the main one here.
+    #[pyfunction]
+    fn in_child() {
+        fluxrs::evaluate::after_fork();
+        IS_MAIN.set(None);
+    }
+
+    let hooks = PyDict::new(py);
+    hooks.set_item("before", wrap_pyfunction!(before, py)?)?;
+    hooks.set_item("after_in_parent", wrap_pyfunction!(in_parent, py)?)?;
+    hooks.set_item("after_in_child", wrap_pyfunction!(in_child, py)?)?;
+    py.import("os")?.call_method("register_at_fork", (), Some(&hooks))?;
+    Ok(())
 }

@@ -36,6 +36,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     error::install();
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    #[cfg(unix)]
+    error::prepare_for_forks(m.py())?;
     call_site::install(m.py())?;
     m.add_class::<tensor::PyTensor>()?;
     m.add_class::<tensor::PyLeaf>()?;

@@ -30,7 +30,7 @@ impl Gpu {
 
     /// Waits until a submission is done, in slices; with a stop flag, until that or an interrupt asks to stop.
     pub fn wait(&self, submission: &wgpu::SubmissionIndex, stop: Option<&AtomicBool>) -> Result<()> {
-        let stopped = || stop.is_some_and(|stop| stop.load(Ordering::Relaxed) || fluxrs::evaluate::interrupted());
+        let stopped = || stop.is_some_and(|stop| stop.load(Ordering::Relaxed) || fluxrs::stop::interrupted());
         loop {
             let waited =
                 self.device.poll(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: Some(SLICE) });

@@ -48,7 +48,7 @@ fn time<T: Element + Default>(p: &Product, one: T, parallel: bool) -> f64 {
     let product = || {
         let (a, b, c) = black_box((&a, &b, &c));
         // SAFETY: the memory is as large as the shape says, and lives until the end.
-        let tile = |i: usize| unsafe { run(p, a.0.cast_const(), b.0.cast_const(), c.0, &grid.tile(i)) };
+        let tile = |i: usize| unsafe { run(p, a.0.cast_const(), b.0.cast_const(), c.0, &grid.tile(i), &fluxrs::stop::NEVER) };
         if parallel && grid.len() > 1 {
             (0..grid.len()).into_par_iter().with_max_len(1).for_each(tile);
         } else {

@@ -9,9 +9,11 @@
 pub mod dtype;
 pub mod error;
 pub mod hash;
+pub mod pool;
 pub mod shape;
 pub mod simd;
 mod small_map;
+pub mod stop;
 
 pub mod ops;
 

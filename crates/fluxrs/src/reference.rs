@@ -12,6 +12,7 @@ use crate::graph::{self, Tensor};
 use crate::ops::{Class, Elementwise, Op, Operand, OperandMut, Poll, Reduce, Structured, ViewKind};
 use crate::plan::Mode;
 use crate::shape::{self, Map, Shape};
+use crate::stop::NEVER;
 use crate::tape;
 use rustc_hash::FxHashMap;
 use smallvec::smallvec;
@@ -283,7 +284,7 @@ fn reduce(r: Reduce, x: &Array, shape: &[usize]) -> Array {
                 (fold.combine)(acc, x.ptr().add(i * rows * size), rows);
             }
         }
-        fold.combine_all(at, groups, rows);
+        fold.combine_all(at, groups, rows, rows);
         std::ptr::copy_nonoverlapping(at, to, rows * size);
     })
 }
@@ -299,7 +300,7 @@ fn matmul(a: &Array, b: &Array, shape: &[usize], dtype: DType) -> Array {
                 // SAFETY: operands and result have the product's sizes.
                 unsafe {
                     let (a, b) = (a.ptr().cast::<T>().add(item * m * k), b.ptr().cast::<T>().add(item * k * n));
-                    gemm::run(&p, a, b, to.cast::<T>().add(item * m * n), &grid.tile(tile));
+                    gemm::run(&p, a, b, to.cast::<T>().add(item * m * n), &grid.tile(tile), &NEVER);
                 }
             }
         }

@@ -61,7 +61,7 @@ fn check<T: Lane + PartialEq + std::fmt::Debug>(kind: Kind, dtype: DType, x: &[T
         assert_eq!(row(&fold, &x[..n]), want, "{kind:?} of {n}");
 
         let mut parts: Vec<T> = x[..n].chunks(CHUNK).map(|part| row(&fold, part)).collect();
-        unsafe { fold.combine_all(parts.as_mut_ptr().cast(), parts.len(), 1) };
+        unsafe { fold.combine_all(parts.as_mut_ptr().cast(), parts.len(), 1, 1) };
         assert_eq!(parts[0], want, "combined {kind:?} of {n}");
 
         let count = (x.len() / n).min(9);

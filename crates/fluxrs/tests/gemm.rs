@@ -1,6 +1,7 @@
 //! Products against the plain sum in float64: every stride pattern, odd shapes, nothing left of what C held before.
 use fluxrs::cpu::gemm::{Element, Product, run, run_at};
 use fluxrs::simd::isa::{Level, level, levels};
+use fluxrs::stop::NEVER;
 use proptest::prelude::*;
 use std::fmt::Debug;
 
@@ -103,7 +104,7 @@ fn multiply<T: Value>(level: Level, m: usize, k: usize, n: usize, a: &Matrix<T>,
     let grid = product.grid::<T>();
     for i in (0..grid.len()).rev() {
         // SAFETY: the matrices have the sizes and strides of the product.
-        unsafe { run_at(level, &product, a.pointer(), b.pointer(), c.as_mut_ptr(), &grid.tile(i)) };
+        unsafe { run_at(level, &product, a.pointer(), b.pointer(), c.as_mut_ptr(), &grid.tile(i), &NEVER) };
     }
     if m > 0 {
         for row in c.chunks(ldc.max(1)) {
@@ -262,7 +263,7 @@ fn integers_wrap() {
     let mut c = [0];
     let product = Product { m: 1, k: 2, n: 1, a_strides: (2, 1), b_strides: (1, 1), ldc: 1 };
     // SAFETY: two elements on each side.
-    unsafe { run(&product, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), &product.grid::<i32>().tile(0)) };
+    unsafe { run(&product, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), &product.grid::<i32>().tile(0), &NEVER) };
     assert_eq!(c[0], i32::MAX.wrapping_mul(3).wrapping_add(i32::MAX.wrapping_mul(2)));
 }
 

@@ -126,8 +126,10 @@ impl Worker<'_> {
         match load.source {
             Source::Number(i) => word = self.numbers[i as usize].to_bytes(load.dtype),
             Source::Constant(c) => word = c.to_bytes(load.dtype),
+            // A loop without elements may have nothing there.
+            Source::Buffer(_) if self.body.space(load.rank).contains(&0) => (),
             Source::Buffer(b) => {
-                // SAFETY: the map's offset lies within the buffer, which has at least one element there if the loop has any.
+                // SAFETY: the map's offset lies within the buffer, which has an element there since the loop has any.
                 unsafe {
                     let from = self.buffers[b as usize].0.offset(load.map.offset as isize * size as isize);
                     std::ptr::copy_nonoverlapping(from, word.as_mut_ptr(), size);

@@ -36,18 +36,18 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// `count` partial results, `stride` elements each, combined pairwise into the first.
+    /// `count` partial results of `n` elements each, `stride` elements apart, combined pairwise into the first.
     ///
     /// # Safety
-    /// `partials` holds `count · stride` elements of the fold's type.
-    pub unsafe fn combine_all(&self, partials: *mut u8, count: usize, stride: usize) {
+    /// The partial results are of the fold's type, and nobody else touches them.
+    pub unsafe fn combine_all(&self, partials: *mut u8, count: usize, stride: usize, n: usize) {
         let mut step = 1;
         while step < count {
             for i in (0..count - step).step_by(2 * step) {
                 // SAFETY: both pieces lie within the partials and do not overlap.
                 unsafe {
                     let at = partials.add(i * stride * self.size);
-                    (self.combine)(at, at.add(step * stride * self.size), stride);
+                    (self.combine)(at, at.add(step * stride * self.size), n);
                 }
             }
             step *= 2;

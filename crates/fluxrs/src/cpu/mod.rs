@@ -19,7 +19,7 @@ struct Cpu;
 
 impl Backend for Cpu {
     fn name(&self) -> String {
-        format!("CPU, {:?}, {} threads", crate::simd::isa::level(), rayon::current_num_threads())
+        format!("CPU, {:?}, {} threads", crate::simd::isa::level(), crate::pool::threads())
     }
 
     fn supports(&self, _: DType) -> bool {

@@ -11,12 +11,13 @@ use crate::dtype::{DType, Number};
 use crate::error::{Error, Result};
 use crate::ops::{Operand, OperandMut, Poll};
 use crate::plan::{Bindings, Body, Call, Matmul, Mode, Place, Plan, Source};
+use crate::pool;
 use crate::shape;
-use rayon::prelude::*;
+use crate::stop::{NEVER, stopped};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::AtomicBool;
 
 /// Kernels cheaper than this (in nanoseconds of one core) are not worth waking other threads for.
 const PARALLEL: usize = 30_000;
@@ -28,6 +29,8 @@ pub struct CpuPlan {
     steps: Vec<Step>,
     /// Bytes behind the plan's workspace for partial results, of whichever kernel needs most.
     scratch: usize,
+    /// Whether any kernel is worth more threads than the caller's.
+    parallel: bool,
 }
 
 enum Step {
@@ -41,23 +44,25 @@ enum Step {
 struct Context<'a> {
     buffers: &'a [Address],
     numbers: &'a [Number],
-    stop: &'a std::sync::atomic::AtomicBool,
+    stop: &'a AtomicBool,
     /// Room for the partial results of a reduction; see `scratch_bytes`.
     scratch: Address,
     parallel: bool,
 }
 
 impl Context<'_> {
+    /// An error once the run is to end: what a kernel leaves then is not finished.
+    fn go_on(&self) -> Result<()> {
+        if stopped(self.stop) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
     /// Runs tasks 0..n, each once, on any thread; they must not write what another touches. Stops early when asked to.
-    fn each(&self, n: usize, task: impl Fn(usize) + Sync) -> Result<()> {
+    fn each(&self, n: usize, task: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
         let run = |i: usize| {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted);
-            }
-            task(i);
-            Ok(())
+            self.go_on()?;
+            task(i)
         };
-        if self.parallel && n > 1 { (0..n).into_par_iter().with_max_len(1).try_for_each(run) } else { (0..n).try_for_each(run) }
+        if self.parallel { pool::each(n, run) } else { (0..n).try_for_each(run) }
     }
 }
 
@@ -78,14 +83,15 @@ impl CpuPlan {
             })
             .collect::<Vec<Step>>();
         let scratch = steps.iter().map(|s| if let Step::Loop(l) = s { scratch_bytes(l) } else { 0 }).max().unwrap_or(0);
-        CpuPlan { plan: plan.clone(), steps, scratch }
+        let parallel = plan.kernels.iter().any(|k| k.cost > PARALLEL);
+        CpuPlan { plan: plan.clone(), steps, scratch, parallel }
     }
 
     /// Runs some kernels; `failed` becomes the call that fails, if one does.
     fn kernels(&self, range: std::ops::Range<usize>, context: &Context<'_>, failed: &mut Option<u32>) -> Result<()> {
         for k in range {
             let kernel = &self.plan.kernels[k];
-            if context.stop.load(Ordering::Relaxed) || faults::should_stop() && k < self.plan.commit {
+            if stopped(context.stop) || faults::should_stop() && k < self.plan.commit {
                 return Err(Error::Interrupted);
             }
             let _span = span("kernel", || kernel.label.clone().into());
@@ -120,14 +126,16 @@ impl Executable for CpuPlan {
             .collect();
         let scratch = Address(workspace.as_ptr().wrapping_add(plan.workspace));
         let context = Context { buffers: &buffers, numbers: bindings.numbers, stop: bindings.stop, scratch, parallel: false };
+        let _stay = self.parallel.then(pool::enter);
         let mut result = self.kernels(0..plan.commit, &context, &mut bindings.failed);
+        // The last look: from here on the run counts as done.
+        result = result.and_then(|()| context.go_on());
         if result.is_ok() {
             bindings.bad_losses = (0..plan.guards.len()).filter(|&i| !is_finite(plan, &buffers, plan.guards[i])).collect();
             if bindings.bad_losses.is_empty() && plan.commit < plan.kernels.len() {
                 // The last segment writes parameters: once begun, it is not interrupted.
-                let never = std::sync::atomic::AtomicBool::new(false);
                 result =
-                    self.kernels(plan.commit..plan.kernels.len(), &Context { stop: &never, ..context }, &mut bindings.failed);
+                    self.kernels(plan.commit..plan.kernels.len(), &Context { stop: &NEVER, ..context }, &mut bindings.failed);
             }
         }
         WORKSPACE.replace(Some(workspace));
@@ -175,6 +183,7 @@ fn run_map(l: &Lowered, start: usize, end: usize, context: &Context<'_>) -> Resu
                 at += block.len;
             }
         });
+        Ok(())
     })
 }
 
@@ -194,6 +203,7 @@ fn run_rows(l: &Lowered, context: &Context<'_>) -> Result<()> {
                 unsafe { w.run(&Block { start: row * cols, len: n * cols, row, rows: n }, Part::All) };
             }
         });
+        Ok(())
     })
 }
 
@@ -241,25 +251,27 @@ fn run_long_rows(l: &Lowered, context: &Context<'_>) -> Result<()> {
                 }
             }
         });
+        Ok(())
     })?;
-    Worker::with(l, context.buffers, context.numbers, BLOCK, |w| {
-        for from in (0..rows).step_by(BLOCK) {
-            let block = Block { start: 0, len: 0, row: from, rows: BLOCK.min(rows - from) };
-            // SAFETY: all pieces are done; this thread alone finishes the rows.
+    context.each(rows.div_ceil(BLOCK), |t| {
+        let from = t * BLOCK;
+        let block = Block { start: 0, len: 0, row: from, rows: BLOCK.min(rows - from) };
+        Worker::with(l, context.buffers, context.numbers, block.rows, |w| {
+            // SAFETY: all pieces are done; this task alone finishes these rows.
             unsafe {
                 for (f, (k, fold)) in folds.iter().enumerate() {
                     let dst = w.operand(l.code[*k].dst, &block);
                     for r in 0..block.rows {
                         let at = store.at(f * area + (from + r) * pieces * fold.size);
-                        fold.combine_all(at, pieces, 1);
+                        fold.combine_all(at, pieces, 1, 1);
                         std::ptr::copy_nonoverlapping(at, dst.add(r * fold.size), fold.size);
                     }
                 }
                 w.run(&block, Part::Row);
             }
-        }
-    });
-    Ok(())
+        });
+        Ok(())
+    })
 }
 
 /// Reductions over leading axes: rows are added up element by element, in fixed groups that are then combined pairwise.
@@ -306,24 +318,24 @@ fn run_columns(l: &Lowered, context: &Context<'_>) -> Result<()> {
                 }
             }
         });
+        Ok(())
     })?;
-    Worker::with(l, context.buffers, context.numbers, BLOCK, |w| {
-        // SAFETY: all groups are done; this thread alone finishes.
-        unsafe {
-            for (f, (_, fold)) in folds.iter().enumerate() {
-                fold.combine_all(store.at(f * area), groups, cols);
-            }
-            for from in (0..cols).step_by(BLOCK) {
-                let block = Block { start: 0, len: 0, row: from, rows: BLOCK.min(cols - from) };
+    context.each(strips, |t| {
+        let col = t * width;
+        let block = Block { start: 0, len: 0, row: col, rows: width.min(cols - col) };
+        Worker::with(l, context.buffers, context.numbers, block.rows, |w| {
+            // SAFETY: all groups are done; this task alone finishes these columns.
+            unsafe {
                 for (f, (k, fold)) in folds.iter().enumerate() {
-                    let dst = w.operand(l.code[*k].dst, &block);
-                    std::ptr::copy_nonoverlapping(store.at(f * area + from * fold.size), dst, block.rows * fold.size);
+                    let at = store.at(f * area + col * fold.size);
+                    fold.combine_all(at, groups, cols, block.rows);
+                    std::ptr::copy_nonoverlapping(at, w.operand(l.code[*k].dst, &block), block.rows * fold.size);
                 }
                 w.run(&block, Part::Row);
             }
-        }
-    });
-    Ok(())
+        });
+        Ok(())
+    })
 }
 
 fn run_matmul(m: &Matmul, epilogue: Option<&Lowered>, context: &Context<'_>) -> Result<()> {
@@ -369,14 +381,15 @@ fn product<T: gemm::Element>(m: &Matmul, epilogue: Option<&Lowered>, context: &C
         unsafe {
             let (a, b) = (a.at(0).cast::<T>().offset(oa as isize), b.at(0).cast::<T>().offset(ob as isize));
             let c = c.at(0).cast::<T>().add(item * m.m * m.n);
-            gemm::run(&p, a.cast_const(), b.cast_const(), c, &tile);
+            gemm::run(&p, a.cast_const(), b.cast_const(), c, &tile, ctx.stop);
         }
         if let (Some(l), true) = (epilogue, whole_rows) {
             let first = item * m.m * m.n;
             let serial = Context { parallel: false, ..ctx };
-            // A stop is seen by the next tile.
-            let _ = run_map(l, first + tile.rows.start * m.n, first + tile.rows.end * m.n, &serial);
+            run_map(l, first + tile.rows.start * m.n, first + tile.rows.end * m.n, &serial)?;
         }
+        // A tile that was stopped looks like any other.
+        ctx.go_on()
     })?;
     match epilogue {
         Some(l) if !whole_rows => run_map(l, 0, batch * m.m * m.n, context),
@@ -407,7 +420,7 @@ fn run_call(call: &Call, context: &Context<'_>) -> Result<()> {
             dtype: s.dtype,
         })
         .collect();
-    let stopped = |_: usize| context.stop.load(Ordering::Relaxed);
+    let stopped = |_: usize| stopped(context.stop);
     let out = context.buffers[call.out as usize].0;
     call.op.cpu(&srcs, OperandMut { ptr: out, shape: &call.shape, dtype: call.dtype, poll: Poll(&stopped) })
 }

@@ -2,11 +2,18 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::time::Instant;
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
 static EVENTS: Mutex<Vec<Event>> = Mutex::new(Vec::new());
+
+pub(crate) type Locked = MutexGuard<'static, Vec<Event>>;
+
+pub(crate) fn lock() -> Locked {
+    EVENTS.lock().unwrap_or_else(|e| e.into_inner())
+}
+
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 pub struct Event {
@@ -40,18 +47,18 @@ impl Drop for Span {
                 start: start.duration_since(*ORIGIN).as_nanos() as u64,
                 length: start.elapsed().as_nanos() as u64,
             };
-            EVENTS.lock().unwrap_or_else(|e| e.into_inner()).push(event);
+            lock().push(event);
         }
     }
 }
 
 pub fn start() {
-    EVENTS.lock().unwrap_or_else(|e| e.into_inner()).clear();
+    lock().clear();
     ENABLED.store(true, Ordering::Relaxed);
 }
 
 /// Stops recording; returns what was recorded.
 pub fn stop() -> Vec<Event> {
     ENABLED.store(false, Ordering::Relaxed);
-    std::mem::take(&mut *EVENTS.lock().unwrap_or_else(|e| e.into_inner()))
+    std::mem::take(&mut *lock())
 }

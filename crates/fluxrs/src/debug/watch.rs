@@ -8,7 +8,7 @@ use crate::shape::show;
 use crate::{evaluate, transfer};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 const EAGER: u8 = 1;
 const NAN: u8 = 2;
@@ -17,7 +17,13 @@ static MODE: AtomicU8 = AtomicU8::new(0);
 /// Where results were made, while somebody looks for NaN, by their number.
 static MADE: Mutex<Made> = Mutex::new(Made { lines: BTreeMap::new(), limit: 1024 });
 
-struct Made {
+pub(crate) type Locked = MutexGuard<'static, Made>;
+
+pub(crate) fn lock() -> Locked {
+    MADE.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+pub(crate) struct Made {
     lines: BTreeMap<u64, (Weak<Node>, CallSite)>,
     limit: usize,
 }
@@ -27,7 +33,7 @@ pub fn set_mode(eager: bool, nan: bool) -> (bool, bool) {
     let mode = if eager { EAGER } else { 0 } | if nan { NAN } else { 0 };
     let old = MODE.swap(mode, Ordering::Relaxed);
     if !nan {
-        MADE.lock().unwrap_or_else(|e| e.into_inner()).lines.clear();
+        lock().lines.clear();
     }
     (old & EAGER != 0, old & NAN != 0)
 }
@@ -50,7 +56,7 @@ pub fn inspect(x: &Tensor, call_site: CallSite) -> Result<()> {
         let what = format!("{}: the result, of shape {}, holds a NaN{call_site}", x.op().name(), show(x.shape()));
         return Err(Error::BadLoss(what));
     }
-    let mut made = MADE.lock().unwrap_or_else(|e| e.into_inner());
+    let mut made = lock();
     made.lines.insert(x.id(), (Arc::downgrade(&x.0), call_site));
     if made.lines.len() > made.limit {
         made.lines.retain(|_, (node, _)| node.strong_count() > 0);
@@ -65,7 +71,7 @@ pub(crate) fn inspect_gradient(of: &Tensor, g: &Tensor, given: bool) -> Result<(
         return Ok(());
     }
     // What has no line of its own is a part of the next result that has one.
-    let made = MADE.lock().unwrap_or_else(|e| e.into_inner());
+    let made = lock();
     let call_site = made.lines.range(of.id()..).next().map(|(_, (_, call_site))| call_site.clone()).unwrap_or_default();
     let what = if given { "its gradient" } else { "the gradient that comes to it" };
     Err(Error::BadLoss(format!("{}: {what}, of shape {}, holds a NaN{call_site}", of.op().name(), show(g.shape()))))

@@ -1,5 +1,7 @@
 //! Evaluation: gathers what is pending, finds or makes its plan, binds memory, runs, and publishes the results.
 
+#[cfg(unix)]
+mod fork;
 mod gather;
 pub mod late;
 mod run;
@@ -17,8 +19,10 @@ use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
 
 pub use crate::graph::Handle;
+#[cfg(unix)]
+pub use fork::{after_fork, before_fork};
 pub(crate) use run::wait;
-pub use run::{Bystander, InterruptCheck, cached_plans, explain, explain_last, interrupted, set_bystander, set_interrupt_check};
+pub use run::{Bystander, cached_plans, explain, explain_last, prepare, set_bystander};
 use run::{bystander, run};
 
 /// Nodes made on a thread before everything pending there is evaluated.

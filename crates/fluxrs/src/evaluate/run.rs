@@ -16,13 +16,15 @@ use crate::leaf::{self, Bad, Queue, Update};
 use crate::ops::Op;
 use crate::plan::{Bindings, Body, Plan};
 use crate::schedule::{Local, LocalKind, schedule};
+use crate::stop::watch;
 use crate::tape;
 use rustc_hash::FxHashMap;
 use smallvec::smallvec;
 use std::cell::Cell;
+#[cfg(unix)]
+use std::sync::TryLockResult;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock};
 
 /// A plan and its form for the device.
 struct Prepared {
@@ -36,7 +38,7 @@ struct Prepared {
 const MAX_SHOWN: usize = 1 << 14;
 
 /// What outlives one evaluation.
-struct Runner {
+pub(super) struct Runner {
     /// The plans of graphs seen before.
     plans: Cache<u128, Arc<Prepared>>,
     seen: Seen,
@@ -51,6 +53,8 @@ struct Runner {
 
 /// One evaluation at a time.
 static RUNNER: LazyLock<Mutex<Runner>> = LazyLock::new(|| {
+    #[cfg(unix)]
+    super::fork::register();
     Mutex::new(Runner {
         plans: Cache::new(MAX_PLANS, MAX_PLANNED_NODES),
         seen: Seen::default(),
@@ -62,39 +66,38 @@ static RUNNER: LazyLock<Mutex<Runner>> = LazyLock::new(|| {
     })
 });
 
-fn runner() -> MutexGuard<'static, Runner> {
+pub(super) fn runner() -> MutexGuard<'static, Runner> {
     RUNNER.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Asked every 20 ms while a long plan runs: whether to stop it.
-pub type InterruptCheck = fn() -> bool;
-static CHECK: Mutex<Option<InterruptCheck>> = Mutex::new(None);
-
-pub fn set_interrupt_check(check: InterruptCheck) {
-    *CHECK.lock().unwrap_or_else(|e| e.into_inner()) = Some(check);
+#[cfg(unix)]
+pub(super) fn try_runner() -> TryLockResult<MutexGuard<'static, Runner>> {
+    RUNNER.try_lock()
 }
 
-/// Whether the caller should stop: for devices that wait for their own work.
-pub fn interrupted() -> bool {
-    let check = *CHECK.lock().unwrap_or_else(|e| e.into_inner());
-    check.is_some_and(|check| check())
+/// Makes ready, once and by one thread, what a forked child could find half made.
+pub fn prepare() {
+    LazyLock::force(&RUNNER);
+    crate::pool::threads();
+    crate::simd::isa::level();
+    backend(Device::CPU);
 }
 
 /// Stands between the caller and an evaluation that was not asked for, and lets go meanwhile of what others may wait for.
 pub type Bystander = fn(&mut (dyn FnMut() + Send));
-static BYSTANDER: Mutex<Option<Bystander>> = Mutex::new(None);
+static BYSTANDER: OnceLock<Bystander> = OnceLock::new();
 
 pub fn set_bystander(bystander: Bystander) {
-    *BYSTANDER.lock().unwrap_or_else(|e| e.into_inner()) = Some(bystander);
+    let _ = BYSTANDER.set(bystander);
 }
 
 pub(super) fn bystander() -> Option<Bystander> {
-    *BYSTANDER.lock().unwrap_or_else(|e| e.into_inner())
+    BYSTANDER.get().copied()
 }
 
 thread_local! {
     /// Whether this thread is evaluating.
-    static EVALUATING: Cell<bool> = const { Cell::new(false) };
+    pub(super) static EVALUATING: Cell<bool> = const { Cell::new(false) };
 }
 
 struct Evaluating;
@@ -108,7 +111,15 @@ impl Evaluating {
                 "a value is asked for while this thread computes another, as in a signal handler: ask when that is done"
             );
         }
-        Ok(Evaluating)
+        let evaluating = Evaluating;
+        #[cfg(unix)]
+        if super::fork::is_half_done() {
+            bail!(
+                Value,
+                "the process was forked by native code while another thread computed a value: what that had begun is not here; fork with os.fork, or evaluate before"
+            );
+        }
+        Ok(evaluating)
     }
 }
 
@@ -446,34 +457,13 @@ fn release_kept(g: &mut Graph, locals: &[Local]) {
     }
 }
 
-/// Plans that take longer than this (in nanoseconds) are run beside a caller that looks for signals.
-const LONG: usize = 10_000_000;
+/// Plans that take longer than this (in nanoseconds) look for signals.
+const LONG: usize = 1_000_000;
 
 fn execute(prepared: &Prepared, bindings: &mut Bindings<'_>) -> Result<()> {
-    if prepared.plan.cost <= LONG {
-        return prepared.executable.run(bindings);
-    }
-    let check = *CHECK.lock().unwrap_or_else(|e| e.into_inner());
-    let Some(check) = check else { return prepared.executable.run(bindings) };
     let stop = bindings.stop;
-    let done = AtomicBool::new(false);
-    let mut result = Ok(());
-    let caller = std::thread::current();
-    rayon::in_place_scope(|scope| {
-        let (result, done, caller) = (&mut result, &done, caller.clone());
-        scope.spawn(move |_| {
-            *result = prepared.executable.run(bindings);
-            done.store(true, Ordering::Release);
-            caller.unpark();
-        });
-        while !done.load(Ordering::Acquire) {
-            std::thread::park_timeout(Duration::from_millis(20));
-            if !done.load(Ordering::Acquire) && check() {
-                stop.store(true, Ordering::Relaxed);
-            }
-        }
-    });
-    result
+    let mut run = || prepared.executable.run(bindings);
+    if prepared.plan.cost <= LONG { run() } else { watch(stop, run) }
 }
 
 /// The plan that evaluating these tensors would run, in words; with the updates that wait on this thread, if they are `queued`.

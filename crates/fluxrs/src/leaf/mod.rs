@@ -19,7 +19,7 @@ use crate::shape::show;
 use grad::Grad;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, RwLock, Weak};
+use std::sync::{Arc, RwLock, RwLockWriteGuard, Weak};
 
 pub struct Leaf {
     number: u64,
@@ -40,6 +40,13 @@ const SEVERAL: u32 = u32::MAX;
 /// Tracked leaves that are alive, by number: how `back` finds them.
 static LEAVES: RwLock<FxHashMap<u64, Weak<Leaf>>> = RwLock::new(FxHashMap::with_hasher(FxBuildHasher));
 
+/// The lock over the leaves that are alive, for a thread that forks.
+pub(crate) type Locked = RwLockWriteGuard<'static, FxHashMap<u64, Weak<Leaf>>>;
+
+pub(crate) fn lock() -> Locked {
+    LEAVES.write().unwrap_or_else(|e| e.into_inner())
+}
+
 /// The leaf of this number, if it is alive.
 pub fn by_number(number: u64) -> Option<Arc<Leaf>> {
     LEAVES.read().unwrap_or_else(|e| e.into_inner()).get(&number).and_then(Weak::upgrade)
@@ -48,7 +55,7 @@ pub fn by_number(number: u64) -> Option<Arc<Leaf>> {
 impl Drop for Leaf {
     fn drop(&mut self) {
         if self.tracked {
-            LEAVES.write().unwrap_or_else(|e| e.into_inner()).remove(&self.number);
+            lock().remove(&self.number);
         }
     }
 }
@@ -68,7 +75,7 @@ impl Leaf {
             grad: Guarded::default(),
         });
         if tracked {
-            LEAVES.write().unwrap_or_else(|e| e.into_inner()).insert(number, Arc::downgrade(&leaf));
+            lock().insert(number, Arc::downgrade(&leaf));
         }
         leaf
     }

@@ -11,13 +11,13 @@ use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::graph::Tensor;
 use crate::per_isa;
+use crate::pool;
 use crate::shape::{self, Shape, show};
 use crate::simd::isa::{Isa, level};
 use crate::simd::math::Real;
-use rayon::prelude::*;
 use smallvec::smallvec;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// `srcs[0]` (…, n, n), `srcs[1]` (…, n, k) ↦ X (…, n, k) with A·X = B.
 struct Solve {
@@ -63,7 +63,7 @@ fn eliminate<T: Real>(
     let kernel = take_away::<T>(level());
     let from = width - row.len();
     let at_once = (PIECE / width).max(1);
-    let some = |(k, lines): (usize, &mut [T])| {
+    let some = |k: usize, lines: &mut [T]| {
         poll.before((lines.len() / width * row.len()).min(PIECE))?;
         for (r, line) in lines.chunks_exact_mut(width).enumerate() {
             let f = factor(line, k * at_once + r);
@@ -74,9 +74,9 @@ fn eliminate<T: Real>(
         Ok(())
     };
     if rest.len() / width * row.len() < PARALLEL {
-        rest.chunks_mut(at_once * width).enumerate().try_for_each(some)
+        rest.chunks_mut(at_once * width).enumerate().try_for_each(|(k, lines)| some(k, lines))
     } else {
-        rest.par_chunks_mut(at_once * width).enumerate().try_for_each(some)
+        pool::each_chunk(rest, at_once * width, some)
     }
 }
 
@@ -172,13 +172,22 @@ fn each<T: Real>(
 ) -> Result<Vec<Option<usize>>> {
     let batch = a.len() / (n * n);
     let part = out.len() / batch;
-    let one = |(i, (a, out)): (usize, (&[T], &mut [T]))| finish(i, factor(a, n, poll)?, out);
+    let found = Mutex::new(vec![None; batch]);
+    let some = |first: usize, out: &mut [T]| {
+        for (i, out) in (first..).zip(out.chunks_exact_mut(part)) {
+            let column = finish(i, factor(&a[i * n * n..(i + 1) * n * n], n, poll)?, out)?;
+            found.lock().unwrap_or_else(|e| e.into_inner())[i] = column;
+        }
+        Ok(())
+    };
     // Each matrix by itself, also when there are many: their sizes do not add up to one elimination step.
     if batch > 1 && a.len() * n > PARALLEL {
-        a.par_chunks_exact(n * n).zip(out.par_chunks_exact_mut(part)).enumerate().map(one).collect()
+        let at_once = (PIECE / (n * n)).max(1);
+        pool::each_chunk(out, at_once * part, |k, out| some(k * at_once, out))?;
     } else {
-        a.chunks_exact(n * n).zip(out.chunks_exact_mut(part)).enumerate().map(one).collect()
+        some(0, out)?;
     }
+    Ok(found.into_inner().unwrap_or_else(|e| e.into_inner()))
 }
 
 /// The error for the first singular matrix of a batch.

@@ -1,7 +1,7 @@
 //! How a kernel hears that it is to end: it polls before each piece of its work, and a piece takes a fraction of a millisecond.
 
 use crate::error::{Error, Result};
-use rayon::prelude::*;
+use crate::pool;
 use std::ops::Range;
 
 /// Elements of a piece at most.
@@ -38,13 +38,13 @@ impl Poll<'_> {
     /// through for one of `out`.
     pub fn fill<T: Send>(self, out: &mut [T], work: usize, task: impl Fn(usize, &mut [T]) -> Result<()> + Sync) -> Result<()> {
         let piece = (PIECE / work.max(1)).max(1);
-        let one = |(k, part): (usize, &mut [T])| {
+        let one = |k: usize, part: &mut [T]| {
             self.before(part.len().saturating_mul(work).min(PIECE))?;
             task(k * piece, part)
         };
         match out.len().saturating_mul(work) < PARALLEL {
-            true => out.chunks_mut(piece).enumerate().try_for_each(one),
-            false => out.par_chunks_mut(piece).enumerate().try_for_each(one),
+            true => out.chunks_mut(piece).enumerate().try_for_each(|(k, part)| one(k, part)),
+            false => pool::each_chunk(out, piece, one),
         }
     }
 

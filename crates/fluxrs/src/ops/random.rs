@@ -18,7 +18,7 @@ use crate::simd::math::Real;
 use smallvec::smallvec;
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Where a stream is: the next node takes block `counter` of the stream `seed`, and those after it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,12 +34,19 @@ thread_local! {
     static REPLAYS: RefCell<Vec<Stream>> = const { RefCell::new(Vec::new()) };
 }
 
+/// The lock over the stream, for a thread that forks.
+pub(crate) type Locked = MutexGuard<'static, Option<Stream>>;
+
+pub(crate) fn lock() -> Locked {
+    STREAM.lock().unwrap_or_else(|e| e.into_inner())
+}
+
 /// Does something to the stream that this thread draws from now.
 fn with_stream<R>(f: impl FnOnce(&mut Stream) -> R) -> R {
     REPLAYS.with_borrow_mut(|replays| match replays.last_mut() {
         Some(stream) => f(stream),
         None => {
-            let mut global = STREAM.lock().unwrap_or_else(|e| e.into_inner());
+            let mut global = lock();
             // Until somebody sets a seed, every process has another.
             f(global.get_or_insert_with(|| Stream { seed: RandomState::new().hash_one(std::process::id()), counter: 0 }))
         }

@@ -5,9 +5,9 @@ use super::{Op, Operand, OperandMut, Structured};
 use crate::dtype::{DType, Element};
 use crate::error::Result;
 use crate::graph::{Srcs, Tensor};
+use crate::pool;
 use crate::shape::{self, Shape};
 use crate::simd::math::Num;
-use rayon::prelude::*;
 use smallvec::smallvec;
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ impl Scan {
         let inner: usize = shape[self.axis + 1..].iter().product();
         let x = srcs[0].as_slice::<T>();
         let b = srcs.get(1).map_or(x, |s| s.as_slice::<T>());
-        let line = |(k, y): (usize, &mut [T])| {
+        let line = |k: usize, y: &mut [T]| {
             let base = k * n * inner;
             let (x, b) = (&x[base..base + n * inner], &b[base..base + n * inner]);
             let row = |step: usize| if self.reverse { n - 1 - step } else { step };
@@ -85,10 +85,12 @@ impl Scan {
             })
         };
         if out.len() < PARALLEL {
-            out.chunks_exact_mut(n * inner).enumerate().try_for_each(line)
-        } else {
-            out.par_chunks_exact_mut(n * inner).with_min_len((PARALLEL / (n * inner)).max(1)).enumerate().try_for_each(line)
+            return out.chunks_exact_mut(n * inner).enumerate().try_for_each(|(k, y)| line(k, y));
         }
+        let some = (PARALLEL / (n * inner)).max(1);
+        pool::each_chunk(out, some * n * inner, |t, lines| {
+            (t * some..).zip(lines.chunks_exact_mut(n * inner)).try_for_each(|(k, y)| line(k, y))
+        })
     }
 }
 

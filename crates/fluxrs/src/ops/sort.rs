@@ -9,9 +9,9 @@ use crate::call_site::CallSite;
 use crate::dtype::{DType, Element};
 use crate::error::Result;
 use crate::graph::Tensor;
+use crate::pool;
 use crate::shape::{self, Shape, show};
 use crate::with_element;
-use rayon::prelude::*;
 use smallvec::smallvec;
 use std::ops::{AddAssign, Range};
 use std::sync::Arc;
@@ -90,7 +90,7 @@ fn order<K: Ord + Copy + Send + Sync>(keys: &mut Vec<K>, poll: Poll<'_>) -> Resu
     if keys.len() <= RUN {
         return sort(keys);
     }
-    keys.par_chunks_mut(RUN).try_for_each(sort)?;
+    pool::each_chunk(keys, RUN, |_, run| sort(run))?;
     let n = keys.len();
     let mut merged = room(n)?;
     poll.pieces(n, 1, |piece| {
@@ -158,11 +158,14 @@ fn argsort_row<T: SortKey>(x: &[T], out: &mut [i64], poll: Poll<'_>) -> Result<(
 fn argsort_rows<T: SortKey>(x: &[T], n: usize, mut out: OperandMut<'_>) -> Result<()> {
     let poll = out.poll;
     let out = out.as_mut_slice::<i64>();
-    if x.len() < PARALLEL {
+    let sort = |x: &[T], out: &mut [i64]| {
         x.chunks_exact(n).zip(out.chunks_exact_mut(n)).try_for_each(|(x, out)| argsort_row(x, out, poll))
-    } else {
-        x.par_chunks_exact(n).zip(out.par_chunks_exact_mut(n)).try_for_each(|(x, out)| argsort_row(x, out, poll))
+    };
+    if x.len() < PARALLEL {
+        return sort(x, out);
     }
+    let some = (PIECE / n).max(1) * n;
+    pool::each_chunk(out, some, |k, out| sort(&x[k * some..][..out.len()], out))
 }
 
 #[expect(clippy::eq_op, reason = "only NaN differs from itself")]

@@ -3,6 +3,8 @@
 use super::Product;
 use super::scratch;
 use super::simd::{MOST_LANES, Simd};
+use crate::stop::stopped;
+use std::sync::atomic::AtomicBool;
 
 /// What a kernel computes: `rows × vectors` of C, from as many rows of A and a panel of B.
 pub(super) struct Block<T> {
@@ -101,11 +103,11 @@ fn depth<S: Simd>(k: usize) -> usize {
     if k <= most { k } else { k.div_ceil(k.div_ceil(most)).next_multiple_of(MOST_LANES) }
 }
 
-/// Computes C, or a tile of it: the order of a sum depends on k alone.
+/// Computes C, or a tile of it, unless it is stopped: the order of a sum depends on k alone.
 ///
 /// # Safety
 /// The machine has the instruction set; the matrices are as the product says, C overlaps neither operand.
-pub(super) unsafe fn product<S: Simd>(p: &Product, a: *const S::T, b: *const S::T, c: *mut S::T) {
+pub(super) unsafe fn product<S: Simd>(p: &Product, a: *const S::T, b: *const S::T, c: *mut S::T, stop: &AtomicBool) {
     let rows_at_most = S::KERNELS[1].len();
     let half = S::KERNELS[3].len();
     // Few rows leave registers for more columns.
@@ -118,7 +120,7 @@ pub(super) unsafe fn product<S: Simd>(p: &Product, a: *const S::T, b: *const S::
         let packed = if direct { 0 } else { depth * p.n.next_multiple_of(wide).min(GROUP * wide) };
         let panels = scratch::of::<S::T>(packed, 0).0;
         let mut q = 0;
-        while q < p.k {
+        while q < p.k && !(q > 0 && stopped(stop)) {
             let depth = depth.min(p.k - q);
             let a = a.offset(q as isize * p.a_strides.1);
             for j in (0..p.n).step_by(wide) {

@@ -4,6 +4,7 @@
 //! may run its epilogue on a tile as soon as that tile is finished.
 use crate::simd::isa::{Level, level};
 use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 
 mod block;
 mod grid;
@@ -50,28 +51,28 @@ mod sealed {
 /// A type that products are made for: `f32`, `f64`, `i32`, `i64`.
 pub trait Element: sealed::Sealed + Copy + Send + Sync + 'static {
     #[doc(hidden)]
-    unsafe fn tile(level: Level, p: &Product, a: *const Self, b: *const Self, c: *mut Self, tile: &Tile);
+    unsafe fn tile(level: Level, p: &Product, a: *const Self, b: *const Self, c: *mut Self, tile: &Tile, stop: &AtomicBool);
 }
 
-/// Computes one tile of C, overwriting whatever is there.
+/// Computes one tile of C, overwriting whatever is there. Once `stop` is set it may return before that is done.
 ///
 /// # Safety
 /// `a` and `b` point at the elements (0, 0) of A and B, every element reached through the strides is readable, and
 /// `c` points at the element (0, 0) of C, whose elements within `tile` nobody else touches meanwhile. C overlaps
 /// neither A nor B.
-pub unsafe fn run<T: Element>(p: &Product, a: *const T, b: *const T, c: *mut T, tile: &Tile) {
+pub unsafe fn run<T: Element>(p: &Product, a: *const T, b: *const T, c: *mut T, tile: &Tile, stop: &AtomicBool) {
     // SAFETY: the caller's promise.
-    unsafe { run_at(level(), p, a, b, c, tile) }
+    unsafe { run_at(level(), p, a, b, c, tile, stop) }
 }
 
 /// [`run`] on an instruction set other than the best.
 ///
 /// # Safety
 /// As for [`run`]; the machine has the instruction set.
-pub unsafe fn run_at<T: Element>(level: Level, p: &Product, a: *const T, b: *const T, c: *mut T, tile: &Tile) {
+pub unsafe fn run_at<T: Element>(level: Level, p: &Product, a: *const T, b: *const T, c: *mut T, tile: &Tile, stop: &AtomicBool) {
     debug_assert!(tile.rows.end <= p.m && tile.cols.end <= p.n);
     // SAFETY: the caller's promise.
-    unsafe { T::tile(level, p, a, b, c, tile) }
+    unsafe { T::tile(level, p, a, b, c, tile, stop) }
 }
 
 /// A tile as a product of its own: the sub-matrices it reads and writes.
@@ -90,7 +91,7 @@ unsafe fn narrow<T>(p: &Product, a: *const T, b: *const T, c: *mut T, tile: &Til
 ///
 /// # Safety
 /// As for [`run`], and the machine has the instruction set.
-unsafe fn tile_on<S: Simd>(p: &Product, a: *const S::T, b: *const S::T, c: *mut S::T, tile: &Tile) {
+unsafe fn tile_on<S: Simd>(p: &Product, a: *const S::T, b: *const S::T, c: *mut S::T, tile: &Tile, stop: &AtomicBool) {
     if tile.rows.is_empty() || tile.cols.is_empty() {
         return;
     }
@@ -103,9 +104,9 @@ unsafe fn tile_on<S: Simd>(p: &Product, a: *const S::T, b: *const S::T, c: *mut 
                 std::slice::from_raw_parts_mut(c.add(i * p.ldc), p.n).fill(S::T::default());
             }
         } else if let Some(rows) = skinny {
-            skinny::product::<S>(&p, rows, a, b, c);
+            skinny::product::<S>(&p, rows, a, b, c, stop);
         } else {
-            block::product::<S>(&p, a, b, c);
+            block::product::<S>(&p, a, b, c, stop);
         }
     }
 }
@@ -114,17 +115,17 @@ macro_rules! element {
     ($($t:ident: $avx512:ty, $avx2:ty, $neon:ty;)*) => { $(
         impl sealed::Sealed for $t {}
         impl Element for $t {
-            unsafe fn tile(level: Level, p: &Product, a: *const $t, b: *const $t, c: *mut $t, tile: &Tile) {
+            unsafe fn tile(level: Level, p: &Product, a: *const $t, b: *const $t, c: *mut $t, tile: &Tile, stop: &AtomicBool) {
                 // SAFETY: the caller's promise, of which the level is a part.
                 unsafe {
                     match level {
                         #[cfg(target_arch = "x86_64")]
-                        Level::Avx512 => tile_on::<$avx512>(p, a, b, c, tile),
+                        Level::Avx512 => tile_on::<$avx512>(p, a, b, c, tile, stop),
                         #[cfg(target_arch = "x86_64")]
-                        Level::Avx2 => tile_on::<$avx2>(p, a, b, c, tile),
+                        Level::Avx2 => tile_on::<$avx2>(p, a, b, c, tile, stop),
                         #[cfg(target_arch = "aarch64")]
-                        Level::Neon => tile_on::<$neon>(p, a, b, c, tile),
-                        _ => tile_on::<Plain<$t>>(p, a, b, c, tile),
+                        Level::Neon => tile_on::<$neon>(p, a, b, c, tile, stop),
+                        _ => tile_on::<Plain<$t>>(p, a, b, c, tile, stop),
                     }
                 }
             }

@@ -5,12 +5,16 @@ use super::Product;
 use super::scratch;
 use super::simd::{MOST_LANES, Simd};
 use super::strips;
+use crate::stop::stopped;
+use std::sync::atomic::AtomicBool;
 
 /// The most rows (or columns) that count as few.
 const FEW: usize = 4;
+/// Steps of a sum from one look at the stop flag to the next: whole vectors.
+pub(super) const PIECE: usize = 1 << 16;
 
 /// `y[i, j] = Σ x[i, p]·matrix[p, j]` for a few `i`.
-pub(super) struct Task<T> {
+pub(super) struct Task<'a, T> {
     pub few: usize,
     pub k: usize,
     pub n: usize,
@@ -22,6 +26,7 @@ pub(super) struct Task<T> {
     pub strides: (isize, isize),
     pub y: *mut T,
     pub y_strides: (usize, usize),
+    pub stop: &'a AtomicBool,
 }
 
 /// Whether a product is computed here. It must not depend on anything but the whole product's shape.
@@ -34,20 +39,20 @@ pub(super) fn suits<S: Simd>(p: &Product) -> bool {
     }
 }
 
-/// Computes C, or a tile of it; `rows` says whether it has few rows, or few columns.
+/// Computes C, or a tile of it, unless it is stopped; `rows` says whether it has few rows, or few columns.
 ///
 /// # Safety
 /// The machine has the instruction set; the matrices are as the product says; C overlaps neither operand.
-pub(super) unsafe fn product<S: Simd>(p: &Product, rows: bool, a: *const S::T, b: *const S::T, c: *mut S::T) {
+pub(super) unsafe fn product<S: Simd>(p: &Product, rows: bool, a: *const S::T, b: *const S::T, c: *mut S::T, stop: &AtomicBool) {
     let k = p.k;
     // SAFETY: as promised.
     unsafe {
         let mut task = if rows {
             let (x_stride, strides) = (p.a_strides.0, p.b_strides);
-            Task { few: p.m, k, n: p.n, x: a, x_stride, matrix: b, strides, y: c, y_strides: (p.ldc, 1) }
+            Task { few: p.m, k, n: p.n, x: a, x_stride, matrix: b, strides, y: c, y_strides: (p.ldc, 1), stop }
         } else {
             let (x_stride, strides) = (p.b_strides.1, (p.a_strides.1, p.a_strides.0));
-            Task { few: p.n, k, n: p.m, x: b, x_stride, matrix: a, strides, y: c, y_strides: (1, p.ldc) }
+            Task { few: p.n, k, n: p.m, x: b, x_stride, matrix: a, strides, y: c, y_strides: (1, p.ldc), stop }
         };
         let along = if rows { p.a_strides.1 } else { p.b_strides.0 };
         let copied = if along == 1 { 0 } else { task.few * k };
@@ -169,6 +174,9 @@ unsafe fn columns<S: Simd, const R: usize, const N: usize, const UNIT: bool>(
         let mut acc = [[S::zero(); N]; R];
         let mut p = 0;
         while p + S::LANES <= task.k {
+            if p > 0 && p.is_multiple_of(PIECE) && stopped(task.stop) {
+                return N;
+            }
             let mut rows = [S::zero(); R];
             for r in 0..R {
                 rows[r] = S::load(x.offset(p as isize + r as isize * task.x_stride));

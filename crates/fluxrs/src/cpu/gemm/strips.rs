@@ -1,6 +1,7 @@
 //! A few rows times a matrix whose rows are contiguous, in the order of sums of `skinny.rs`.
 use super::simd::{MOST_LANES, Simd};
-use super::skinny::{Task, fold, put};
+use super::skinny::{PIECE, Task, fold, put};
+use crate::stop::stopped;
 
 /// A matrix that is narrow in memory, or short, is read in strips whose sums stay in registers. Another is read along its
 /// rows, so that the machine fetches ahead, with the sums for a stretch of columns in the first-level cache.
@@ -62,6 +63,9 @@ unsafe fn strip<S: Simd, const WHOLE: bool>(task: &Task<S::T>, j: usize, width: 
             let mut sums = [S::zero(); MOST_LANES];
             let mut p = 0;
             while p + S::LANES <= task.k {
+                if p > 0 && p.is_multiple_of(PIECE) && stopped(task.stop) {
+                    return;
+                }
                 for l in 0..S::LANES {
                     row::<S, WHOLE>(task, x, p + l, j, width, l, &mut sums);
                 }
@@ -150,6 +154,9 @@ unsafe fn stretch<S: Simd, const R: usize, const N: usize>(task: &Task<S::T>, j:
             S::store(sums.add(v), S::zero());
         }
         for p in (0..task.k).step_by(N * S::LANES) {
+            if p > 0 && p.is_multiple_of(PIECE) && stopped(task.stop) {
+                return;
+            }
             for l in 0..S::LANES.min(task.k - p) {
                 let sums = sums.add(l * R * stride);
                 if p + l + (N - 1) * S::LANES < task.k {

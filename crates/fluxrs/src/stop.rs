@@ -1,0 +1,74 @@
+//! How an evaluation is asked to end: a flag that kernels poll before each piece of their work. The thread that called for it looks for
+//! signals while it polls, so that none is missed where no other thread can be had.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Asked every 20 ms while a long plan runs: whether to stop it.
+pub type InterruptCheck = fn() -> bool;
+static CHECK: OnceLock<InterruptCheck> = OnceLock::new();
+
+/// How long a signal may wait to be heard.
+pub const HEARD_WITHIN: Duration = Duration::from_millis(20);
+
+pub fn set_interrupt_check(check: InterruptCheck) {
+    let _ = CHECK.set(check);
+}
+
+/// Whether the caller should stop: for devices that wait for their own work.
+pub fn interrupted() -> bool {
+    CHECK.get().is_some_and(|check| check())
+}
+
+#[derive(Clone, Copy)]
+struct Watch {
+    stop: *const AtomicBool,
+    due: Instant,
+}
+
+/// For what nobody stops.
+pub static NEVER: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// Set on a thread that looks for signals, for as long as the flag lives.
+    static WATCH: Cell<Option<Watch>> = const { Cell::new(None) };
+}
+
+/// Runs `f`; what it polls on this thread looks for signals, and sets `stop` when one asks for it.
+pub fn watch<R>(stop: &AtomicBool, f: impl FnOnce() -> R) -> R {
+    struct Restore(Option<Watch>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            WATCH.set(self.0);
+        }
+    }
+    let _restore = Restore(WATCH.replace(Some(Watch { stop, due: Instant::now() + HEARD_WITHIN })));
+    f()
+}
+
+/// Looks for signals, if this thread does and it is time.
+pub fn look() {
+    let Some(watch) = WATCH.get() else { return };
+    if Instant::now() < watch.due {
+        return;
+    }
+    // What a signal runs may poll as well: it must not look again.
+    WATCH.set(None);
+    let asked = interrupted();
+    WATCH.set(Some(Watch { due: Instant::now() + HEARD_WITHIN, ..watch }));
+    if asked {
+        // SAFETY: `watch` has a reference to the flag for as long as the cell has its address.
+        unsafe { (*watch.stop).store(true, Ordering::Relaxed) };
+    }
+}
+
+/// Whether the work that polls `stop` is to end.
+#[inline]
+pub fn stopped(stop: &AtomicBool) -> bool {
+    if !stop.load(Ordering::Relaxed) {
+        look();
+    }
+    stop.load(Ordering::Relaxed)
+}
