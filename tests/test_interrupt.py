@@ -1,8 +1,10 @@
 """Ctrl-C while training: it ends, and the parameters are those of the last whole step."""
 
 import os
+import random
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -99,3 +101,76 @@ def test_a_signal_handler_that_asks_for_a_value():
         signal.signal(signal.SIGALRM, before)
     assert heard
     assert all(isinstance(h, float) or "computes another" in h for h in heard)
+
+
+def inputs(*shape):
+    fluxrs.seed(3)
+    x = fluxrs.rand(*shape)
+    fluxrs.evaluate(x)
+    return x
+
+
+def product(m, k, n):
+    return inputs(m, k) @ inputs(k, n)
+
+
+KERNELS = {
+    "a map": lambda: fluxrs.exp(fluxrs.sin(inputs(3_000_000)) ** 3.3),
+    "a map with strides": lambda: fluxrs.exp(inputs(1500, 2000).T + 1) * 2,
+    "rows": lambda: fluxrs.softmax(inputs(2000, 1500) ** 3.3, axis=1),
+    "one long row": lambda: fluxrs.softmax(inputs(3_000_000) ** 3.3),
+    "long rows, reduced": lambda: (inputs(3, 1_000_000) ** 3.3).sum(1),
+    "columns, reduced": lambda: (inputs(30_000, 100) ** 3.3).sum(0),
+    "wide columns, reduced": lambda: (inputs(30, 100_000) ** 3.3).max(0),
+    "everything, reduced": lambda: (inputs(3_000_000) ** 3.3).std(),
+    "a product": lambda: product(900, 900, 900),
+    "a product and more": lambda: fluxrs.relu(product(48, 600_000, 48)) + 1,
+    "a product and more, tile by tile": lambda: fluxrs.exp(fluxrs.sin(product(60_000, 64, 32))),
+    "a product and more, after all tiles": lambda: fluxrs.exp(fluxrs.sin(product(1500, 64, 1500))),
+    "products": lambda: fluxrs.tanh(
+        product(1, 900, 900) + inputs(40, 1, 900) @ inputs(40, 900, 900)
+    ),
+    "a few rows": lambda: product(3, 400_000, 40),
+    "a few columns": lambda: product(40, 400_000, 2),
+    "integers": lambda: (
+        (inputs(500, 500) * 9).astype("int64") @ (inputs(500, 500) * 9).astype("int64")
+    ),
+    "sort": lambda: fluxrs.sort(inputs(1_000_000)),
+    "cumsum": lambda: fluxrs.cumsum(inputs(3_000_000) ** 3.3),
+    "solve": lambda: fluxrs.solve(inputs(500, 500), inputs(500, 500)),
+    "random": lambda: fluxrs.exp(inputs(1) + fluxrs.randn(3_000_000)),
+    "many": lambda: fluxrs.cumsum(
+        fluxrs.tanh(inputs(700, 700) @ inputs(700, 700)).sum(0) + inputs(700, 700)
+    ),
+}
+
+
+class Alarm(Exception):
+    """Raised by the signal handler."""
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_what_was_interrupted_is_computed_anew(name):
+    make = KERNELS[name]
+    start = time.perf_counter()
+    want = np.array(make())
+    took = time.perf_counter() - start
+    chance = random.Random(name)
+
+    def handler(*_):
+        raise Alarm
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for _ in range(6):
+            y = make()
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.001, took))
+                fluxrs.evaluate(y)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Alarm:
+                pass
+            np.testing.assert_array_equal(np.array(y), want)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
