@@ -40,12 +40,13 @@ test-rust: $(TOOLS) # Rust alone
 test-python: $(BUILT) # Python alone; for one file: .venv/bin/pytest tests/test_….py
 	$(BIN)/python -m pytest
 
-lint: $(BUILT) ## formatting, clippy, types, stubs against the module
+lint: $(BUILT) ## formatting, clippy, types of the package and of every page, stubs against the module
 	cargo fmt --all --check
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/typecheck.py
 	$(BIN)/python -m mypy.stubtest fluxrs._core --ignore-disjoint-bases
 	$(BIN)/python tools/stubs.py --check
 	$(BIN)/python tools/docs.py --check

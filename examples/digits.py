@@ -61,12 +61,15 @@ def fit(seed: int, epochs: int, to: Any) -> tuple[Chain, list[tuple[float, float
     fluxrs.seed(seed)
     x, x_test, labels, labels_test = data(seed)
     m = to(Chain(Dense(64, 128, relu), Dropout(0.3), Dense(128, 10)))
-    loss = lambda x, y: logitcrossentropy(m(x), y)
+
+    def loss(x: Any, y: Any) -> fluxrs.Tensor:
+        return logitcrossentropy(m(x), y)
+
     x, x_test, y = to((fluxrs.tensor(x), fluxrs.tensor(x_test), onehotbatch(labels, range(10))))
     opt = ADAM(params(m), 0.003)
     pairs = batches(x, y, 32)
     rate = anneal(opt, cosine(0.003, epochs * len(pairs)))
-    curve = []
+    curve: list[tuple[float, float, float]] = []
     bar = tqdm(range(epochs), desc=f"seed {seed}", unit="epoch")
     for _ in bar:
         train(loss, pairs, opt, cb=rate, progress=False)
@@ -84,7 +87,7 @@ def draw(file: Path, curves: dict[int, Any], images: Any, labels: Any, predicted
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure = plt.figure(figsize=(10, 6.5), layout="constrained")
+    figure: Any = plt.figure(figsize=(10, 6.5), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[3, 2])
     left, right = top.subplots(1, 2)
     for i, (seed, curve) in enumerate(curves.items()):
@@ -115,7 +118,7 @@ def draw(file: Path, curves: dict[int, Any], images: Any, labels: Any, predicted
 
 def main(argv: list[str] | None = None) -> list[float]:
     """Train, save, load, draw; the test accuracies."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--gpu", action="store_true", help="train on the GPU")
     options.add_argument("--epochs", type=int, default=30)
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -124,7 +127,8 @@ def main(argv: list[str] | None = None) -> list[float]:
     given.out.mkdir(parents=True, exist_ok=True)
     model_file, picture = given.out / "digits.safetensors", given.out / "digits.png"
     start = time.perf_counter()
-    curves = {}
+    curves: dict[int, Any] = {}
+    m = Chain()
     for seed in given.seeds:
         m, curves[seed] = fit(seed, given.epochs, gpu if given.gpu else lambda x: x)
     seconds = time.perf_counter() - start

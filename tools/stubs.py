@@ -1,7 +1,7 @@
-"""Write python/fluxrs/_core.pyi from the native module's own signatures.
+"""Write the stubs in python/fluxrs: _core.pyi from the native module's own signatures, __init__.pyi.
 
-python tools/stubs.py            write the stub
-python tools/stubs.py --check    write nothing: fail if the stub is not what the module says
+python tools/stubs.py            write the stubs
+python tools/stubs.py --check    write nothing: fail if a stub is not what the modules say
 
 Names, kinds and defaults of parameters come from the module; only what a signature cannot say,
 the types, is in the tables below. What is not in a table is a tensor as a result, and anything as
@@ -16,9 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import surface
 from fluxrs import _core
 
 STUB = Path(__file__).resolve().parent.parent / "python" / "fluxrs" / "_core.pyi"
+PACKAGE = STUB.with_name("__init__.pyi")
 
 HEAD = '''\
 """The native module. Written by tools/stubs.py from the module's own signatures."""
@@ -26,9 +28,13 @@ HEAD = '''\
 # ruff: noqa
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, final
+from typing import Any, TypeVar, final, overload
 
 import numpy as np
+
+from .typing import ArrayLike, DTypeLike, Terms
+
+_P = TypeVar("_P")
 '''
 
 BASES = {
@@ -37,12 +43,72 @@ BASES = {
     "Grads": "Mapping[Tensor, Tensor]",
 }
 
+# The types of arguments, by name; and of the names that stand for several shapes or axes.
 ARGUMENTS = {
-    "axis": "int | Sequence[int] | None",
-    "keepdims": "bool",
-    "ddof": "int",
-    "nest": "bool",
-    "path": "str",
+    "axis": "int | Sequence[int] | None", "keepdims": "bool", "ddof": "int", "nest": "bool",
+    "path": "str", "dtype": "DTypeLike | None", "x": "ArrayLike", "y": "ArrayLike", "z": "ArrayLike",
+    "value": "ArrayLike", "repeats": "ArrayLike", "indices": "ArrayLike", "low": "ArrayLike | None",
+    "high": "ArrayLike | None", "delta": "ArrayLike", "start": "float", "stop": "float | None",
+    "step": "float", "num": "int", "n": "int", "m": "int | None", "k": "int", "offset": "int",
+    "axis1": "int", "axis2": "int", "source": "int | Sequence[int]", "tensors": "Terms",
+    "destination": "int | Sequence[int]", "shift": "int | Sequence[int]",
+    "reps": "int | Sequence[int]", "parts": "int | Sequence[int]", "width": "ArrayLike",
+    "spec": "str", "device": "str", "f": "Callable[..., Any]",
+    "*shape": "int | Sequence[int]", "*axes": "int | Sequence[int] | None",
+}  # fmt: skip
+
+# Where a name means something else in one function.
+EXCEPTIONS = {
+    "full.shape": "int | Sequence[int]", "Params.xs": "Iterable[Tensor]", "elu.y": "float",
+    "leakyrelu.y": "float", "randint.low": "int", "randint.high": "int", "bernoulli.p": "ArrayLike",
+    "permutation.n": "int", "linspace.stop": "float", "evaluate.*xs": "Any", "explain.*xs": "Any",
+    "einsum.*xs": "ArrayLike", "istracked.x": "object", "isleaf.x": "object", "data.x": "Any",
+    "gpu.x": "Any", "cpu.x": "Any", "__eq__.value": "Any", "__ne__.value": "Any",
+    "__setitem__.value": "Any", "Grads.__getitem__.key": "Tensor", "Grads.get.p": "Tensor", "drop_gradients.x": "Any", "squared_error.x": "Any",
+    "squared_error.y": "Any", "affine.x": "Any", "vjp.y": "Any", "leaves.y": "Any", "state.x": "Any",
+    "custom.value": "Any", "checkpointed.value": "Any", "grad.x": "Any", "asarray.x": "Any",
+    "from_dlpack.x": "Any", "param.x": "Terms", "tensor.x": "Terms", "_set_fault.n": "Any",
+    "clip.x": "ArrayLike",
+    **{f"{f}.x": "Terms" for f in ("sum", "prod", "mean", "max", "min", "any", "all")},
+}  # fmt: skip
+
+
+def differentiators(name: str, result: str) -> str:
+    """The overloads by the arguments' number: by parameters, by up to three tensors, by any."""
+    cases = [
+        ("Callable[[], Any], ps: Params", "Grads"),
+        ("Callable[[Tensor], Any], x: ArrayLike, /", "tuple[Tensor]"),
+        ("Callable[[Tensor, Tensor], Any], x: ArrayLike, y: ArrayLike, /", "tuple[Tensor, Tensor]"),
+        (
+            "Callable[[Tensor, Tensor, Tensor], Any], x: ArrayLike, y: ArrayLike, z: ArrayLike, /",
+            "tuple[Tensor, Tensor, Tensor]",
+        ),
+        ("Callable[..., Any], *args: ArrayLike", "tuple[Tensor, ...]"),
+    ]
+    star = [", *", ", *", ", *", ", *", ""]
+    return "".join(
+        f"@overload\ndef {name}(f: {given}{s}, nest: bool = False) -> {result.format(r)}: ...\n"
+        for (given, r), s in zip(cases, star, strict=True)
+    )
+
+
+# What no signature says: the result depends on the arguments, or keywords have twins.
+WHOLE = {
+    "gradient": differentiators("gradient", "{}"),
+    "withgradient": differentiators("withgradient", "tuple[Tensor, {}]"),
+    "back": """\
+@overload
+def back(x: Tensor, Δ: ArrayLike | None = None) -> None: ...
+@overload
+def back(x: Tensor, *, delta: ArrayLike) -> None: ...
+""",
+    "update": """\
+@overload
+def update(p: _P, Δ: ArrayLike) -> _P: ...
+@overload
+def update(p: _P, *, delta: ArrayLike) -> _P: ...
+""",
+    "data": "def data(x: _P) -> _P: ...\n",
 }
 
 RESULTS = {
@@ -81,7 +147,7 @@ SUBCLASSABLE = 1 << 10
 INHERITED = {"__doc__", "__module__", "__new__", "__getattribute__", "__setattr__", "__delattr__"}
 
 
-def parameters(f: Any) -> str:
+def parameters(f: Any, owner: str = "") -> str:
     """The parameters of `f` as they stand in a signature."""
     out, star = [], False
     given = list(inspect.signature(f).parameters.values())
@@ -90,28 +156,34 @@ def parameters(f: Any) -> str:
             star = True
             if p.kind is p.KEYWORD_ONLY:
                 out.append("*")
-        out.append(parameter(p))
+        out.append(parameter(p, owner or f.__name__))
         following = given[i + 1].kind if i + 1 < len(given) else None
         if p.kind is p.POSITIONAL_ONLY and following is not p.POSITIONAL_ONLY:
             out.append("/")
     return ", ".join(out)
 
 
-def parameter(p: inspect.Parameter) -> str:
+def parameter(p: inspect.Parameter, owner: str) -> str:
     stars = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
     if p.name == "self":
         return "self"
-    text = f"{stars}{p.name}: {'Any' if stars else ARGUMENTS.get(p.name, 'Any')}"
+    name = f"{stars}{p.name}"
+    kind = EXCEPTIONS.get(f"{owner}.{name}", ARGUMENTS.get(name, "Any"))
+    if p.default is None and kind not in ("Any", "object") and "None" not in kind:
+        kind = f"{kind} | None"
+    text = f"{name}: {kind}"
     if p.default is p.empty:
         return text
     plain = isinstance(p.default, (int, float, str, tuple, type(None)))
     return f"{text} = {p.default!r}" if plain else f"{text} = ..."
 
 
-def function(name: str, f: Any, indent: str = "") -> str:
+def function(name: str, f: Any, indent: str = "", owner: str = "") -> str:
+    if name in WHOLE and not indent:
+        return WHOLE[name]
     result = RESULTS.get(name, "Tensor")
     try:
-        arguments = parameters(f)
+        arguments = parameters(f, f"{owner}{name}")
     except ValueError:
         arguments = "self, *args: Any, **kwargs: Any" if indent else "*args: Any, **kwargs: Any"
     ignore = "  # type: ignore[override]" if name in ("__eq__", "__ne__") else ""
@@ -121,7 +193,7 @@ def function(name: str, f: Any, indent: str = "") -> str:
 def members(cls: type) -> Iterator[str]:
     """A class's own attributes and methods, its constructor first if it can be called."""
     if cls.__text_signature__ is not None:
-        arguments = ", ".join(["cls", *filter(None, [parameters(cls)])])
+        arguments = ", ".join(["cls", *filter(None, [parameters(cls, cls.__name__)])])
         yield f"    def __new__({arguments}) -> {cls.__name__}: ...\n"
     for name, x in sorted(vars(cls).items()):
         if name in INHERITED or (x is None and name != "__hash__"):
@@ -136,7 +208,7 @@ def members(cls: type) -> Iterator[str]:
                 "(", "(" if static else "(cls, ", 1
             )
         elif callable(x):
-            yield function(name, x, "    ")
+            yield function(name, x, "    ", f"{cls.__name__}." if cls is _core.Grads else "")
         else:
             yield f"    {name}: Any\n"
 
@@ -161,11 +233,11 @@ def stub() -> str:
 
 
 def main(check: bool) -> None:
-    text = stub()
-    if check and (not STUB.exists() or STUB.read_text("utf-8") != text):
-        sys.exit("python/fluxrs/_core.pyi is not what the module says: run `make stubs`")
-    if not check:
-        STUB.write_text(text, "utf-8")
+    for path, text in ((STUB, stub()), (PACKAGE, surface.stub())):
+        if check and (not path.exists() or path.read_text("utf-8") != text):
+            sys.exit(f"python/fluxrs/{path.name} is not what the modules say: run `make docs`")
+        if not check:
+            path.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ used as `fluxrs.sum`; `from fluxrs import *` leaves them out.
 
 import builtins
 
-from . import _core, optimise, tracker
+from . import _core, optimise, tracker, typing
 from ._core import *  # noqa: F403
 from ._core import (
     DeviceError,

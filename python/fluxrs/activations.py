@@ -18,6 +18,7 @@ from ._core import (
     tanh,
 )
 from .names import keywords
+from .typing import ArrayLike
 
 __all__ = [
     "elu", "gelu", "identity", "leakyrelu", "logsigmoid", "logσ", "relu", "selu", "sigmoid",
@@ -39,7 +40,7 @@ def identity(x: T) -> T:
     return x
 
 
-def leakyrelu(x: Any, a: float = 0.01) -> Tensor:
+def leakyrelu(x: ArrayLike, a: float = 0.01) -> Tensor:
     """`leakyrelu(x, a=0.01)`: x where x > 0, else a · x.
 
     >>> leakyrelu([-2.0, 2.0], 0.5).tolist()
@@ -49,7 +50,7 @@ def leakyrelu(x: Any, a: float = 0.01) -> Tensor:
 
 
 @keywords
-def elu(x: Any, α: float = 1.0) -> Tensor:
+def elu(x: ArrayLike, α: float = 1.0) -> Tensor:
     """`elu(x, α=1)`: x where x > 0, else α (eˣ − 1). Source: arXiv 1511.07289.
 
     >>> elu([-1000.0, 2.0], alpha=0.5).tolist()

@@ -6,12 +6,16 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from . import _core
 from ._core import Tensor, istracked
 
 __all__ = ["checkpoint"]
+
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 
 class _Scope(threading.local):
@@ -33,7 +37,11 @@ def mode(active: bool) -> bool:
     return active
 
 
-def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
+@overload
+def checkpoint(f: Callable[[A], R], arg: A, /) -> R: ...
+@overload
+def checkpoint(f: Callable[..., R], /, *args: Any) -> R: ...
+def checkpoint(f: Callable[..., Any], /, *args: Any) -> Any:
     """`checkpoint(f, *args)`: f(*args), of which no intermediate result is kept.
 
     `f` runs once more in the backward pass, with the same random numbers and the same modes

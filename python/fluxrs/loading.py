@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from inspect import get_annotations
@@ -11,6 +12,7 @@ import numpy as np
 
 from . import _core, safetensors
 from ._core import Params, Tensor, param, tensor
+from .typing import PathLike
 
 VERSION = 2  # 1 had no checksum
 DEPTH = 1000  # of lists in lists; C code that walks a tree needs a stack
@@ -27,7 +29,7 @@ class UnknownName(TypeError):
     """A file names a class or function that `load` was not told of."""
 
 
-def load(path: Any, /, types: Any = ()) -> dict[str, Any]:
+def load(path: PathLike, /, types: Any = ()) -> dict[str, Any]:
     """`load(path, types=())`: what `save` wrote, as a dict.
 
     `types` lists your own classes and functions that the file may name; each stands for its
@@ -37,12 +39,13 @@ def load(path: Any, /, types: Any = ()) -> dict[str, Any]:
     """
     given = _given(types)
     arrays, metadata = safetensors.read(path)
+    name = os.fsdecode(path)
     if "fluxrs" not in metadata:
-        raise ValueError(f"load: {path} has no model in it; load_weights(path, model) reads arrays")
+        raise ValueError(f"load: {name} has no model in it; load_weights(path, model) reads arrays")
     try:
         return _build(arrays, metadata, given)
     except UnknownName as error:
-        raise TypeError(f"load: {path} {error}") from None
+        raise TypeError(f"load: {name} {error}") from None
     except (
         LookupError,
         ArithmeticError,
@@ -51,7 +54,7 @@ def load(path: Any, /, types: Any = ()) -> dict[str, Any]:
         ValueError,
         RecursionError,
     ) as error:
-        raise ValueError(f"load: {path} is damaged: {error}") from error
+        raise ValueError(f"load: {name} is damaged: {error}") from error
 
 
 def _build(

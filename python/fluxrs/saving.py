@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import types as kinds
 from typing import Any
 
@@ -17,9 +18,10 @@ from . import safetensors
 from ._core import DimensionMismatch, Params, Tensor, isleaf, istracked
 from .loading import VERSION, known
 from .treelike import fields, loadparams, named_params
+from .typing import PathLike
 
 
-def save(path: Any, /, **things: Any) -> None:
+def save(path: PathLike, /, **things: Any) -> None:
     """`save(path, **things)`: models, optimisers, arrays, numbers and any nest of them, in one file.
 
     What is shared stays shared. The file is replaced as a whole or not at all. A lambda, a
@@ -40,7 +42,7 @@ def save(path: Any, /, **things: Any) -> None:
     safetensors.write(path, writer.arrays, {"fluxrs": json.dumps(header)})
 
 
-def save_weights(path: Any, m: Any, /) -> None:
+def save_weights(path: PathLike, m: Any, /) -> None:
     """`save_weights(path, m)`: the parameters of `m` alone, as a plain safetensors file.
 
     Their names are their paths in the model, for example `layers.0.W`.
@@ -48,7 +50,7 @@ def save_weights(path: Any, m: Any, /) -> None:
     safetensors.write(path, {n: np.asarray(p) for n, p in named_params(m).items()}, {})
 
 
-def load_weights(path: Any, m: Any, /) -> None:
+def load_weights(path: PathLike, m: Any, /) -> None:
     """`load_weights(path, m)`: parameters from a file of `save_weights`, or any such file, into `m`.
 
     A parameter that is missing, unknown or of another shape: a ValueError that lists the
@@ -66,7 +68,7 @@ def load_weights(path: Any, m: Any, /) -> None:
     try:
         loadparams(m, arrays)
     except (DimensionMismatch, ValueError) as error:
-        error.args = (f"load_weights: {path}: {error}",)
+        error.args = (f"load_weights: {os.fsdecode(path)}: {error}",)
         raise
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from ._core import (
 )
 from .checkpointing import checkpoint
 from .treelike import params
+from .typing import ArrayLike
 
 __all__ = [
     "Grads", "Params", "TrackedArray", "back", "checkpoint", "collect", "data", "derivative",
@@ -55,6 +56,7 @@ else:
             return param(x)
 
 
+T = TypeVar("T")
 Definition = Callable[..., tuple[Any, Callable[[Tensor], Any]]]
 
 _definitions: dict[Any, Definition] = {}
@@ -137,7 +139,7 @@ def _name(f: Any) -> str:
     return str(getattr(f, "__name__", f))
 
 
-def hook(f: Callable[[Tensor], Any], x: Any) -> Any:
+def hook(f: Callable[[Tensor], Any], x: T) -> T:
     """`hook(f, x)`: x, whose gradient is passed through `f` on its way back.
 
     >>> gradient(lambda x: hook(lambda Δ: -Δ, x) * 2, 1.0)
@@ -153,10 +155,16 @@ def hook(f: Callable[[Tensor], Any], x: Any) -> Any:
             raise TypeError(f"hook: {_name(f)} returned None: is a return missing?")
         return [new]
 
-    return _core.custom(data(x), [x], pullback) if istracked(x) else x
+    hooked: Any = _core.custom(data(x), [x], pullback) if istracked(x) else x
+    passed: T = hooked
+    return passed
 
 
-def derivative(f: Callable[..., Any], x: Any = None) -> Any:
+@overload
+def derivative(f: Callable[[Tensor], Any]) -> Callable[[ArrayLike], Tensor]: ...
+@overload
+def derivative(f: Callable[[Tensor], Any], x: ArrayLike) -> Tensor: ...
+def derivative(f: Callable[[Tensor], Any], x: Any = None) -> Any:
     """`derivative(f)`: the function x ↦ f′(x); `derivative(f, x)` is its value at x.
 
     >>> cube = lambda x: x**3
@@ -170,7 +178,7 @@ def derivative(f: Callable[..., Any], x: Any = None) -> Any:
     return df if x is None else df(x)
 
 
-def jacobian(f: Callable[..., Any], x: Any) -> Tensor:
+def jacobian(f: Callable[[Tensor], Any], x: ArrayLike) -> Tensor:
     """`jacobian(f, x)`: ∂f(x)ᵢ/∂xⱼ as a matrix (size of f(x), size of x).
 
     >>> jacobian(lambda x: x**2, [1.0, 2.0]).tolist()
@@ -183,7 +191,7 @@ def jacobian(f: Callable[..., Any], x: Any) -> Tensor:
     return stack([pullback(unit)[0].reshape(-1) for unit in units])
 
 
-def hessian(f: Callable[..., Any], x: Any) -> Tensor:
+def hessian(f: Callable[[Tensor], Any], x: ArrayLike) -> Tensor:
     """`hessian(f, x)`: ∂²f/∂xᵢ∂xⱼ of a function with a scalar value, (size of x, size of x).
 
     >>> hessian(lambda x: (x**3).sum(), [1.0, 2.0]).tolist()

@@ -12,6 +12,7 @@ from ..activations import identity, name_of
 from ..names import keywords
 from ..onehot import OneHot, tensor_of
 from ..treelike import treelike
+from ..typing import ArrayLike, SupportsArray
 from ..utils import glorot_uniform
 
 Layer = Callable[[Any], Any]
@@ -159,8 +160,8 @@ class Dense:
 
     def __init__(
         self,
-        in_or_W: Any,
-        out_or_b: Any,
+        in_or_W: int | SupportsArray | list[Any],
+        out_or_b: int | SupportsArray | list[Any],
         /,
         σ: Layer = identity,
         *,
@@ -184,14 +185,14 @@ class Dense:
                 f"Dense(W, b): W is (out, in) and b is (out,), got shapes {self.W.shape} and {self.b.shape}"
             )
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: ArrayLike) -> Tensor:
         z = affine(x, self.W, self.b)
         if z is None:  # something to convert, or a wrong shape
             W = self.W
-            x = like(x, W)
-            if not x.shape or x.shape[-1] != W.shape[1]:
-                raise wrong_input(self, W.shape[1], x.shape)
-            z = x @ W.T + self.b
+            t = like(x, W)
+            if not t.shape or t.shape[-1] != W.shape[1]:
+                raise wrong_input(self, W.shape[1], t.shape)
+            z = t @ W.T + self.b
         y: Tensor = self.σ(z)
         return y
 
@@ -223,7 +224,7 @@ class Diagonal:
     def _check(self) -> None:
         check_vectors("Diagonal", self.α, self.β)
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: ArrayLike) -> Tensor:
         t: Tensor = like(x, self.α)
         n = len(self.α)
         if t.shape and t.shape[-1] not in (1, n):

@@ -21,6 +21,7 @@ from ..checkpointing import mode
 from ..names import keywords
 from ..onehot import tensor_of
 from ..treelike import prefor, treelike
+from ..typing import ArrayLike
 from .basic import Diagonal, Init, Layer, check_vectors, like, made, whole, wrong_input
 from .stateless import normalise
 
@@ -74,7 +75,7 @@ class Dropout:
         if not 0 <= self.p <= 1:
             raise ValueError(f"Dropout: p is a probability, between 0 and 1, got {self.p!r}")
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: ArrayLike) -> Tensor:
         t = tensor_of(x)
         if not mode(self.active) or self.p == 0:
             return t
@@ -105,11 +106,11 @@ class LayerNorm:
         self.diag = Diagonal(whole("LayerNorm", n))
         self.ϵ = ϵ
 
-    def __call__(self, x: Any) -> Tensor:
-        x, n = like(x, self.diag.α), len(self.diag.α)
-        if x.shape[-1:] != (n,):
-            raise wrong_input(self, n, x.shape)
-        return self.diag(normalise(x, ϵ=self.ϵ))
+    def __call__(self, x: ArrayLike) -> Tensor:
+        t, n = like(x, self.diag.α), len(self.diag.α)
+        if t.shape[-1:] != (n,):
+            raise wrong_input(self, n, t.shape)
+        return self.diag(normalise(t, ϵ=self.ϵ))
 
     def __repr__(self) -> str:
         return f"LayerNorm({len(self.diag.α)})"
@@ -162,14 +163,13 @@ class BatchNorm:
     def _check(self) -> None:
         check_vectors("BatchNorm", self.β, self.γ, self.μ, self.var)
 
-    def __call__(self, x: Any) -> Tensor:
-        x = like(x, self.β)
-        n = len(self.β)
-        if x.ndim < 2 or x.shape[1] != n:
-            raise DimensionMismatch(f"{self!r} takes {n} channels on axis 1, got shape {x.shape}")
-        shape = (n, *[1] * (x.ndim - 2))
-        μ, var = self._statistics(x) if mode(self.active) else (data(self.μ), data(self.var))
-        y = (x - μ.reshape(shape)) / sqrt(var.reshape(shape) + self.ϵ)
+    def __call__(self, x: ArrayLike) -> Tensor:
+        t, n = like(x, self.β), len(self.β)
+        if t.ndim < 2 or t.shape[1] != n:
+            raise DimensionMismatch(f"{self!r} takes {n} channels on axis 1, got shape {t.shape}")
+        shape = (n, *[1] * (t.ndim - 2))
+        μ, var = self._statistics(t) if mode(self.active) else (data(self.μ), data(self.var))
+        y = (t - μ.reshape(shape)) / sqrt(var.reshape(shape) + self.ϵ)
         out: Tensor = self.σ(self.γ.reshape(shape) * y + self.β.reshape(shape))
         return out
 

@@ -12,10 +12,11 @@ from .._core import DimensionMismatch, Tensor, log, logsoftmax, mean, sqrt, squa
 from ..activations import logsigmoid
 from ..names import keywords
 from ..onehot import tensor_of
+from ..typing import ArrayLike
 
 
 @keywords
-def mse(ŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
+def mse(ŷ: ArrayLike, y: ArrayLike, *, weight: ArrayLike = 1) -> Tensor:
     """`mse(ŷ, y, weight=1)`: the mean squared error, Σ weight · (ŷ − y)² / (number of elements).
 
     Raises DimensionMismatch unless the shapes are equal: nothing is broadcast.
@@ -35,7 +36,7 @@ def mse(ŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
 
 
 @keywords
-def crossentropy(ŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
+def crossentropy(ŷ: ArrayLike, y: ArrayLike, *, weight: ArrayLike = 1) -> Tensor:
     """`crossentropy(ŷ, y, weight=1)`: −Σ weight · y · log ŷ / N, for probabilities ŷ.
 
     Classes are on the last axis, N is the number of samples. 0 · log 0 is 0.
@@ -49,7 +50,7 @@ def crossentropy(ŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
 
 
 @keywords
-def logitcrossentropy(logŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
+def logitcrossentropy(logŷ: ArrayLike, y: ArrayLike, *, weight: ArrayLike = 1) -> Tensor:
     """`logitcrossentropy(logŷ, y, weight=1)`: `crossentropy(softmax(logŷ), y)`, and stable.
 
     >>> round(float(logitcrossentropy([1000.0, 0.0], [0, 1])), 4)
@@ -62,7 +63,9 @@ def logitcrossentropy(logŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
 
 
 @keywords
-def binarycrossentropy(ŷ: Any, y: Any, *, weight: Any = 1, ϵ: float | None = None) -> Tensor:
+def binarycrossentropy(
+    ŷ: ArrayLike, y: ArrayLike, *, weight: ArrayLike = 1, ϵ: float | None = None
+) -> Tensor:
     """`binarycrossentropy(ŷ, y, weight=1)`: −y log(ŷ + ϵ) − (1 − y) log(1 − ŷ + ϵ), elementwise.
 
     `weight` scales the elements. ϵ is the dtype's machine epsilon unless given.
@@ -77,7 +80,7 @@ def binarycrossentropy(ŷ: Any, y: Any, *, weight: Any = 1, ϵ: float | None = N
 
 
 @keywords
-def logitbinarycrossentropy(logŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
+def logitbinarycrossentropy(logŷ: ArrayLike, y: ArrayLike, *, weight: ArrayLike = 1) -> Tensor:
     """`logitbinarycrossentropy(logŷ, y, weight=1)`: `binarycrossentropy(σ(logŷ), y)`, and stable.
 
     (1 − y) · logŷ − logσ(logŷ), elementwise, scaled by `weight`.
@@ -90,7 +93,7 @@ def logitbinarycrossentropy(logŷ: Any, y: Any, *, weight: Any = 1) -> Tensor:
 
 
 @keywords
-def normalise(x: Any, *, ϵ: float = 1e-8) -> Tensor:
+def normalise(x: ArrayLike, *, ϵ: float = 1e-8) -> Tensor:
     """`normalise(x)`: the last axis with mean 0 and standard deviation 1.
 
     (x − μ) / √(σ² + ϵ), with the corrected variance σ² = Σ (x − μ)² / (n − 1).

@@ -6,8 +6,9 @@ ADAMW's is Flux's inverse decay 1 / (1 + decay · (t − 1)).
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
+from .._core import Tensor
 from ..names import keywords
 from .step import Optimiser
 
@@ -32,7 +33,7 @@ class SGD(Optimiser):
 
     core = "SGD"
 
-    def __init__(self, params: Any, η: float = 0.1, *, decay: float = 0) -> None:
+    def __init__(self, params: Iterable[Tensor], η: float = 0.1, *, decay: float = 0) -> None:
         super().__init__(params, η=η, decay=decay)
 
 
@@ -47,7 +48,9 @@ class Momentum(Optimiser):
 
     core = "Momentum"
 
-    def __init__(self, params: Any, η: float = 0.01, *, ρ: float = 0.9, decay: float = 0) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], η: float = 0.01, *, ρ: float = 0.9, decay: float = 0
+    ) -> None:
         super().__init__(params, η=η, ρ=ρ, decay=decay)
 
 
@@ -64,7 +67,9 @@ class Nesterov(Optimiser):
 
     core = "Nesterov"
 
-    def __init__(self, params: Any, η: float = 0.01, *, ρ: float = 0.9, decay: float = 0) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], η: float = 0.01, *, ρ: float = 0.9, decay: float = 0
+    ) -> None:
         super().__init__(params, η=η, ρ=ρ, decay=decay)
 
 
@@ -82,7 +87,13 @@ class RMSProp(Optimiser):
     core = "RMSProp"
 
     def __init__(
-        self, params: Any, η: float = 0.001, *, ρ: float = 0.9, ϵ: float = 1e-8, decay: float = 0
+        self,
+        params: Iterable[Tensor],
+        η: float = 0.001,
+        *,
+        ρ: float = 0.9,
+        ϵ: float = 1e-8,
+        decay: float = 0,
     ) -> None:
         super().__init__(params, η=η, ρ=ρ, ϵ=ϵ, decay=decay)
 
@@ -100,7 +111,9 @@ class ADAGrad(Optimiser):
 
     core = "ADAGrad"
 
-    def __init__(self, params: Any, η: float = 0.01, *, ϵ: float = 1e-8, decay: float = 0) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], η: float = 0.01, *, ϵ: float = 1e-8, decay: float = 0
+    ) -> None:
         super().__init__(params, η=η, ϵ=ϵ, decay=decay)
 
 
@@ -118,7 +131,9 @@ class ADADelta(Optimiser):
 
     core = "ADADelta"
 
-    def __init__(self, params: Any, *, ρ: float = 0.9, ϵ: float = 1e-8, decay: float = 0) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], *, ρ: float = 0.9, ϵ: float = 1e-8, decay: float = 0
+    ) -> None:
         super().__init__(params, ρ=ρ, ϵ=ϵ, decay=decay)
 
 
@@ -140,7 +155,7 @@ class ADAM(Optimiser):
 
     def __init__(
         self,
-        params: Any,
+        params: Iterable[Tensor],
         η: float = 0.001,
         *,
         β1: float = 0.9,
@@ -167,7 +182,7 @@ class ADAMW(Optimiser):
 
     def __init__(
         self,
-        params: Any,
+        params: Iterable[Tensor],
         η: float = 0.001,
         *,
         β1: float = 0.9,
@@ -195,7 +210,7 @@ class AdaMax(Optimiser):
 
     def __init__(
         self,
-        params: Any,
+        params: Iterable[Tensor],
         η: float = 0.002,
         *,
         β1: float = 0.9,
@@ -222,7 +237,7 @@ class AMSGrad(Optimiser):
 
     def __init__(
         self,
-        params: Any,
+        params: Iterable[Tensor],
         η: float = 0.001,
         *,
         β1: float = 0.9,
@@ -249,7 +264,7 @@ class NADAM(Optimiser):
 
     def __init__(
         self,
-        params: Any,
+        params: Iterable[Tensor],
         η: float = 0.001,
         *,
         β1: float = 0.9,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from unicodedata import normalize
 
 import numpy as np
@@ -47,18 +47,11 @@ class Optimiser:
         slots = _core.rules()[self.core] if self.core else self.slots
         self.state = [tuple(_core.state(p) for _ in slots) for p in self.params]
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        title = type(self).__name__
-        if name in _RANGES:
-            _check_number(title, name, value)
-        known = getattr(vars(type(self)).get("__init__"), "names", ())
-        ours = type(self).__module__ == "fluxrs.optimise.optimisers"
-        if ours and name not in (*_OWN, *known) and GREEK.get(name) not in known:
-            hyper = [n for n in known if n not in _OWN]
-            raise AttributeError(
-                f"{title} has no attribute {name!r}; {nearest(title, name, hyper)}"
-            )
-        object.__setattr__(self, name, value)
+    if not TYPE_CHECKING:  # a checker that saw it would take any attribute for one that can be set
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            _check_attribute(type(self), name, value)
+            object.__setattr__(self, name, value)
 
     def __call__(self, grads: Any = None) -> None:
         """One step, with `grads` or the accumulated `.grad`s; these are zero afterwards.
@@ -106,8 +99,8 @@ class Optimiser:
             raise TypeError(f"{type(self).__name__}.rule returns a tuple ({wanted}), got {given!r}")
         return given
 
-    def rule(self, p: Tensor, δ: Tensor, *state: Tensor) -> tuple[Any, ...]:
-        """What is added to `p`, then the new state. `self.t` steps were taken before."""
+    def rule(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """`rule(p, δ, *state)`: what is added to `p`, then the new state. `self.t` steps were taken before."""
         raise NotImplementedError(f"{type(self).__name__} has no rule(p, δ, *state)")
 
     def __repr__(self) -> str:
@@ -139,6 +132,16 @@ def _checked(name: str, params: Any) -> Params:
 
 # The values that a hyperparameter may have: from 0 on, up to but without a bound.
 _RANGES = {"η": inf, "ρ": 1, "β1": 1, "β2": 1, normalize("NFKC", "ϵ"): inf, "decay": inf}
+
+
+def _check_attribute(cls: type, name: str, value: Any) -> None:
+    if name in _RANGES:
+        _check_number(cls.__name__, name, value)
+    known = getattr(vars(cls).get("__init__"), "names", ())
+    ours = cls.__module__ == "fluxrs.optimise.optimisers"
+    if ours and name not in (*_OWN, *known) and GREEK.get(name) not in known:
+        hint = nearest(cls.__name__, name, [n for n in known if n not in _OWN])
+        raise AttributeError(f"{cls.__name__} has no attribute {name!r}; {hint}")
 
 
 def _check_number(name: str, k: str, v: Any) -> None:

@@ -6,16 +6,21 @@ import functools
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from .. import _core
 from .._core import Grads, Params, Tensor, back, clip, grad, minimum, sqrt, tensor
 from ..names import keywords
 from .step import Optimiser
 
+if TYPE_CHECKING:
+    from typing_extensions import Never  # in Python since 3.11
+
 Callback = Callable[[], object]
+A = ParamSpec("A")
+R = TypeVar("R")
 
 
 class StopException(Exception):
@@ -35,9 +40,9 @@ def stop() -> None:
 def train(
     loss: Callable[..., Any],
     data: Iterable[Any],
-    opt: Any,
-    *more: Any,
-    cb: Any = (),
+    opt: Callback | Sequence[Callback],
+    *more: Never,
+    cb: Callback | Sequence[Callback] = (),
     progress: bool | None = None,
 ) -> None:
     """`train(loss, data, opt, *, cb=(), progress=None)`: a step for every item of `data`.
@@ -139,6 +144,14 @@ def epochs(n: int) -> Iterator[int]:
 _pending = threading.local()
 
 
+@overload
+def throttle(
+    f: Callable[A, R], timeout: float, *, leading: bool = ..., trailing: bool = ...
+) -> Callable[A, R]: ...
+@overload
+def throttle(
+    f: float, *, leading: bool = ..., trailing: bool = ...
+) -> Callable[[Callable[A, R]], Callable[A, R]]: ...
 @keywords
 def throttle(
     f: Any, timeout: float | None = None, *, leading: bool = True, trailing: bool = False

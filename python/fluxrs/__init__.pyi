@@ -1,0 +1,554 @@
+"""The package. Written by tools/stubs.py from the modules."""
+
+# ruff: noqa
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from . import optimise as optimise, tracker as tracker, typing as typing
+from .layers import basic as _basic, normalise as _normalise
+from .layers.basic import Init, Layer
+from .optimise import optimisers as _optimisers
+from .typing import ArrayLike, SupportsArray
+from ._core import DeviceError as DeviceError
+from ._core import DimensionMismatch as DimensionMismatch
+from ._core import Grads as Grads
+from ._core import Leaf as Leaf
+from ._core import Params as Params
+from ._core import Tensor as Tensor
+from ._core import abs as abs
+from ._core import add as add
+from ._core import all as all
+from ._core import any as any
+from ._core import arange as arange
+from ._core import arccos as arccos
+from ._core import arccosh as arccosh
+from ._core import arcsin as arcsin
+from ._core import arcsinh as arcsinh
+from ._core import arctan as arctan
+from ._core import arctan2 as arctan2
+from ._core import arctanh as arctanh
+from ._core import argmax as argmax
+from ._core import argmin as argmin
+from ._core import argsort as argsort
+from ._core import asarray as asarray
+from ._core import back as back
+from ._core import bernoulli as bernoulli
+from ._core import broadcast_to as broadcast_to
+from ._core import cbrt as cbrt
+from ._core import ceil as ceil
+from ._core import checkpointed as checkpointed
+from ._core import clip as clip
+from ._core import concatenate as concatenate
+from ._core import cos as cos
+from ._core import cosh as cosh
+from ._core import counters as counters
+from ._core import cumprod as cumprod
+from ._core import cumsum as cumsum
+from ._core import data as data
+from ._core import det as det
+from ._core import devices as devices
+from ._core import diagm as diagm
+from ._core import diagonal as diagonal
+from ._core import divide as divide
+from ._core import dot as dot
+from ._core import einsum as einsum
+from ._core import equal as equal
+from ._core import erf as erf
+from ._core import erfc as erfc
+from ._core import evaluate as evaluate
+from ._core import exp as exp
+from ._core import exp2 as exp2
+from ._core import expand_dims as expand_dims
+from ._core import explain as explain
+from ._core import expm1 as expm1
+from ._core import eye as eye
+from ._core import flip as flip
+from ._core import floor as floor
+from ._core import floor_divide as floor_divide
+from ._core import forward as forward
+from ._core import from_dlpack as from_dlpack
+from ._core import full as full
+from ._core import gelu as gelu
+from ._core import gradient as gradient
+from ._core import greater as greater
+from ._core import greater_equal as greater_equal
+from ._core import hstack as hstack
+from ._core import hypot as hypot
+from ._core import inv as inv
+from ._core import isfinite as isfinite
+from ._core import isinf as isinf
+from ._core import isleaf as isleaf
+from ._core import isnan as isnan
+from ._core import istracked as istracked
+from ._core import kron as kron
+from ._core import less as less
+from ._core import less_equal as less_equal
+from ._core import linspace as linspace
+from ._core import log as log
+from ._core import log10 as log10
+from ._core import log1p as log1p
+from ._core import log2 as log2
+from ._core import logaddexp as logaddexp
+from ._core import logical_and as logical_and
+from ._core import logical_not as logical_not
+from ._core import logical_or as logical_or
+from ._core import logical_xor as logical_xor
+from ._core import logsigmoid as logsigmoid
+from ._core import logsoftmax as logsoftmax
+from ._core import logsumexp as logsumexp
+from ._core import matmul as matmul
+from ._core import max as max
+from ._core import maximum as maximum
+from ._core import mean as mean
+from ._core import min as min
+from ._core import minimum as minimum
+from ._core import moveaxis as moveaxis
+from ._core import multiply as multiply
+from ._core import negative as negative
+from ._core import no_grad as no_grad
+from ._core import norm as norm
+from ._core import not_equal as not_equal
+from ._core import ones as ones
+from ._core import ones_like as ones_like
+from ._core import outer as outer
+from ._core import pad as pad
+from ._core import param as param
+from ._core import passing as passing
+from ._core import permutation as permutation
+from ._core import power as power
+from ._core import prod as prod
+from ._core import rand as rand
+from ._core import rand_like as rand_like
+from ._core import randint as randint
+from ._core import randn as randn
+from ._core import ravel as ravel
+from ._core import rdivide as rdivide
+from ._core import reciprocal as reciprocal
+from ._core import relu as relu
+from ._core import remainder as remainder
+from ._core import repeat as repeat
+from ._core import reshape as reshape
+from ._core import rint as rint
+from ._core import roll as roll
+from ._core import seed as seed
+from ._core import selu as selu
+from ._core import sigmoid as sigmoid
+from ._core import sign as sign
+from ._core import sin as sin
+from ._core import sinh as sinh
+from ._core import softmax as softmax
+from ._core import softplus as softplus
+from ._core import softsign as softsign
+from ._core import solve as ldivide
+from ._core import solve as solve
+from ._core import sort as sort
+from ._core import split as split
+from ._core import sqrt as sqrt
+from ._core import square as square
+from ._core import squeeze as squeeze
+from ._core import stack as stack
+from ._core import std as std
+from ._core import subtract as subtract
+from ._core import sum as sum
+from ._core import swapaxes as swapaxes
+from ._core import swish as swish
+from ._core import take as take
+from ._core import take_along_axis as take_along_axis
+from ._core import tan as tan
+from ._core import tanh as tanh
+from ._core import tensor as tensor
+from ._core import tensordot as tensordot
+from ._core import tile as tile
+from ._core import trace as trace
+from ._core import transpose as transpose
+from ._core import trunc as trunc
+from ._core import update as update
+from ._core import var as var
+from ._core import vdot as vdot
+from ._core import vstack as vstack
+from ._core import where as where
+from ._core import withgradient as withgradient
+from ._core import zeros as zeros
+from ._core import zeros_like as zeros_like
+from .activations import identity as identity
+from .activations import leakyrelu as leakyrelu
+from .activations import logσ as logσ
+from .activations import σ as σ
+from .checkpointing import checkpoint as checkpoint
+from .debugging import debug as debug
+from .debugging import profile as profile
+from .layers.basic import Chain as Chain
+from .layers.basic import activations as activations
+from .layers.basic import compose as compose
+from .layers.normalise import Dropout as Dropout
+from .layers.normalise import testmode as testmode
+from .layers.stateless import crossentropy as crossentropy
+from .layers.stateless import logitbinarycrossentropy as logitbinarycrossentropy
+from .layers.stateless import logitcrossentropy as logitcrossentropy
+from .layers.stateless import mse as mse
+from .loading import load as load
+from .moving import cpu as cpu
+from .moving import gpu as gpu
+from .onehot import OneHotMatrix as OneHotMatrix
+from .onehot import OneHotVector as OneHotVector
+from .onehot import onecold as onecold
+from .onehot import onehot as onehot
+from .onehot import onehotbatch as onehotbatch
+from .optimise.schedules import anneal as anneal
+from .optimise.schedules import cosine as cosine
+from .optimise.schedules import exponential as exponential
+from .optimise.schedules import warmup as warmup
+from .optimise.train import StopException as StopException
+from .optimise.train import clipnorm as clipnorm
+from .optimise.train import clipvalue as clipvalue
+from .optimise.train import epochs as epochs
+from .optimise.train import stop as stop
+from .optimise.train import throttle as throttle
+from .optimise.train import train as train
+from .saving import load_weights as load_weights
+from .saving import save as save
+from .saving import save_weights as save_weights
+from .tracker import TrackedArray as TrackedArray
+from .tracker import collect as collect
+from .tracker import derivative as derivative
+from .tracker import grad as grad
+from .tracker import gradcheck as gradcheck
+from .tracker import hessian as hessian
+from .tracker import hook as hook
+from .tracker import jacobian as jacobian
+from .tracker import ngradient as ngradient
+from .tracker import track as track
+from .treelike import children as children
+from .treelike import loadparams as loadparams
+from .treelike import mapleaves as mapleaves
+from .treelike import params as params
+from .treelike import prefor as prefor
+from .treelike import treelike as treelike
+from .utils import accuracy as accuracy
+from .utils import batch as batch
+from .utils import batches as batches
+from .utils import batchseq as batchseq
+from .utils import chunk as chunk
+from .utils import frequencies as frequencies
+from .utils import glorot_normal as glorot_normal
+from .utils import glorot_uniform as glorot_uniform
+from .utils import initn as initn
+from .utils import unsqueeze as unsqueeze
+from .utils import unstack as unstack
+
+__version__: str
+__all__ = [
+    "ADADelta",
+    "ADAGrad",
+    "ADAM",
+    "ADAMW",
+    "AMSGrad",
+    "AdaMax",
+    "BatchNorm",
+    "Chain",
+    "Dense",
+    "DeviceError",
+    "Diagonal",
+    "DimensionMismatch",
+    "Dropout",
+    "Grads",
+    "LayerNorm",
+    "Leaf",
+    "Momentum",
+    "NADAM",
+    "Nesterov",
+    "OneHotMatrix",
+    "OneHotVector",
+    "Params",
+    "RMSProp",
+    "SGD",
+    "StopException",
+    "Tensor",
+    "TrackedArray",
+    "accuracy",
+    "activations",
+    "add",
+    "anneal",
+    "arange",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "argmax",
+    "argmin",
+    "argsort",
+    "asarray",
+    "back",
+    "batch",
+    "batches",
+    "batchseq",
+    "bernoulli",
+    "binarycrossentropy",
+    "broadcast_to",
+    "cbrt",
+    "ceil",
+    "checkpoint",
+    "checkpointed",
+    "children",
+    "chunk",
+    "clip",
+    "clipnorm",
+    "clipvalue",
+    "collect",
+    "compose",
+    "concatenate",
+    "cos",
+    "cosh",
+    "cosine",
+    "counters",
+    "cpu",
+    "crossentropy",
+    "cumprod",
+    "cumsum",
+    "data",
+    "debug",
+    "derivative",
+    "det",
+    "devices",
+    "diagm",
+    "diagonal",
+    "divide",
+    "dot",
+    "einsum",
+    "elu",
+    "epochs",
+    "equal",
+    "erf",
+    "erfc",
+    "evaluate",
+    "exp",
+    "exp2",
+    "expand_dims",
+    "explain",
+    "expm1",
+    "exponential",
+    "eye",
+    "flip",
+    "floor",
+    "floor_divide",
+    "forward",
+    "frequencies",
+    "from_dlpack",
+    "full",
+    "gelu",
+    "glorot_normal",
+    "glorot_uniform",
+    "gpu",
+    "grad",
+    "gradcheck",
+    "gradient",
+    "greater",
+    "greater_equal",
+    "hessian",
+    "hook",
+    "hstack",
+    "hypot",
+    "identity",
+    "initn",
+    "inv",
+    "isfinite",
+    "isinf",
+    "isleaf",
+    "isnan",
+    "istracked",
+    "jacobian",
+    "kron",
+    "ldivide",
+    "leakyrelu",
+    "less",
+    "less_equal",
+    "linspace",
+    "load",
+    "load_weights",
+    "loadparams",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "logaddexp",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "logitbinarycrossentropy",
+    "logitcrossentropy",
+    "logsigmoid",
+    "logsoftmax",
+    "logsumexp",
+    "logσ",
+    "mapleaves",
+    "matmul",
+    "maximum",
+    "mean",
+    "minimum",
+    "moveaxis",
+    "mse",
+    "multiply",
+    "negative",
+    "ngradient",
+    "no_grad",
+    "norm",
+    "normalise",
+    "not_equal",
+    "onecold",
+    "onehot",
+    "onehotbatch",
+    "ones",
+    "ones_like",
+    "outer",
+    "pad",
+    "param",
+    "params",
+    "passing",
+    "permutation",
+    "power",
+    "prefor",
+    "prod",
+    "profile",
+    "rand",
+    "rand_like",
+    "randint",
+    "randn",
+    "ravel",
+    "rdivide",
+    "reciprocal",
+    "relu",
+    "remainder",
+    "repeat",
+    "reshape",
+    "rint",
+    "roll",
+    "save",
+    "save_weights",
+    "seed",
+    "selu",
+    "sigmoid",
+    "sign",
+    "sin",
+    "sinh",
+    "softmax",
+    "softplus",
+    "softsign",
+    "solve",
+    "sort",
+    "split",
+    "sqrt",
+    "square",
+    "squeeze",
+    "stack",
+    "std",
+    "stop",
+    "subtract",
+    "swapaxes",
+    "swish",
+    "take",
+    "take_along_axis",
+    "tan",
+    "tanh",
+    "tensor",
+    "tensordot",
+    "testmode",
+    "throttle",
+    "tile",
+    "trace",
+    "track",
+    "train",
+    "transpose",
+    "treelike",
+    "trunc",
+    "unsqueeze",
+    "unstack",
+    "update",
+    "var",
+    "vdot",
+    "vstack",
+    "warmup",
+    "where",
+    "withgradient",
+    "zeros",
+    "zeros_like",
+    "σ",
+]
+
+class ADADelta(_optimisers.ADADelta):
+    rho: float
+    eps: float
+    def __init__(self, params: Iterable[Tensor], *, ρ: float=0.9, ϵ: float=1e-08, decay: float=0, rho: float=..., eps: float=...) -> None: ...
+class ADAGrad(_optimisers.ADAGrad):
+    eta: float
+    eps: float
+    def __init__(self, params: Iterable[Tensor], η: float=0.01, *, ϵ: float=1e-08, decay: float=0, eta: float=..., eps: float=...) -> None: ...
+class ADAM(_optimisers.ADAM):
+    eta: float
+    beta1: float
+    beta2: float
+    eps: float
+    def __init__(self, params: Iterable[Tensor], η: float=0.001, *, β1: float=0.9, β2: float=0.999, ϵ: float=1e-08, decay: float=0, eta: float=..., beta1: float=..., beta2: float=..., eps: float=...) -> None: ...
+class ADAMW(_optimisers.ADAMW):
+    eta: float
+    beta1: float
+    beta2: float
+    eps: float
+    def __init__(self, params: Iterable[Tensor], η: float=0.001, *, β1: float=0.9, β2: float=0.999, ϵ: float=1e-08, decay: float=0, couple: bool=False, eta: float=..., beta1: float=..., beta2: float=..., eps: float=...) -> None: ...
+class AMSGrad(_optimisers.AMSGrad):
+    eta: float
+    beta1: float
+    beta2: float
+    eps: float
+    def __init__(self, params: Iterable[Tensor], η: float=0.001, *, β1: float=0.9, β2: float=0.999, ϵ: float=1e-08, decay: float=0, eta: float=..., beta1: float=..., beta2: float=..., eps: float=...) -> None: ...
+class AdaMax(_optimisers.AdaMax):
+    eta: float
+    beta1: float
+    beta2: float
+    eps: float
+    def __init__(self, params: Iterable[Tensor], η: float=0.002, *, β1: float=0.9, β2: float=0.999, ϵ: float=1e-08, decay: float=0, eta: float=..., beta1: float=..., beta2: float=..., eps: float=...) -> None: ...
+class BatchNorm(_normalise.BatchNorm):
+    activation: Layer
+    eps: float
+    beta: Tensor
+    gamma: Tensor
+    mean: Tensor
+    def __init__(self, channels: int, /, σ: Layer=identity, *, initβ: Init=zeros, initγ: Init=ones, ϵ: float=1e-08, momentum: float=0.1, activation: Layer=..., initbeta: Init=..., initgamma: Init=..., eps: float=...) -> None: ...
+class Dense(_basic.Dense):
+    activation: Layer
+    def __init__(self, in_or_W: int | SupportsArray | list[Any], out_or_b: int | SupportsArray | list[Any], /, σ: Layer=identity, *, initW: Init=glorot_uniform, initb: Init=zeros, activation: Layer=...) -> None: ...
+class Diagonal(_basic.Diagonal):
+    alpha: Tensor
+    beta: Tensor
+    def __init__(self, n: int, /, *, initα: Init=ones, initβ: Init=zeros, initalpha: Init=..., initbeta: Init=...) -> None: ...
+class LayerNorm(_normalise.LayerNorm):
+    eps: float
+    def __init__(self, n: int, /, *, ϵ: float=1e-08, eps: float=...) -> None: ...
+class Momentum(_optimisers.Momentum):
+    eta: float
+    rho: float
+    def __init__(self, params: Iterable[Tensor], η: float=0.01, *, ρ: float=0.9, decay: float=0, eta: float=..., rho: float=...) -> None: ...
+class NADAM(_optimisers.NADAM):
+    eta: float
+    beta1: float
+    beta2: float
+    eps: float
+    def __init__(self, params: Iterable[Tensor], η: float=0.001, *, β1: float=0.9, β2: float=0.999, ϵ: float=1e-08, decay: float=0, eta: float=..., beta1: float=..., beta2: float=..., eps: float=...) -> None: ...
+class Nesterov(_optimisers.Nesterov):
+    eta: float
+    rho: float
+    def __init__(self, params: Iterable[Tensor], η: float=0.01, *, ρ: float=0.9, decay: float=0, eta: float=..., rho: float=...) -> None: ...
+class RMSProp(_optimisers.RMSProp):
+    eta: float
+    rho: float
+    eps: float
+    def __init__(self, params: Iterable[Tensor], η: float=0.001, *, ρ: float=0.9, ϵ: float=1e-08, decay: float=0, eta: float=..., rho: float=..., eps: float=...) -> None: ...
+class SGD(_optimisers.SGD):
+    eta: float
+    def __init__(self, params: Iterable[Tensor], η: float=0.1, *, decay: float=0, eta: float=...) -> None: ...
+def binarycrossentropy(ŷ: ArrayLike, y: ArrayLike, *, weight: ArrayLike=1, ϵ: float | None=None, eps: float | None=...) -> Tensor: ...
+def elu(x: ArrayLike, α: float=1.0, *, alpha: float=...) -> Tensor: ...
+def normalise(x: ArrayLike, *, ϵ: float=1e-08, eps: float=...) -> Tensor: ...

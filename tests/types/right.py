@@ -1,0 +1,163 @@
+"""What users write with types: mypy --strict and pyright's strict mode find nothing here (tools/typecheck.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import fluxrs
+from fluxrs import (
+    ADAM,
+    SGD,
+    BatchNorm,
+    Chain,
+    Dense,
+    Diagonal,
+    Dropout,
+    Grads,
+    LayerNorm,
+    Params,
+    Tensor,
+    TrackedArray,
+    accuracy,
+    anneal,
+    back,
+    batches,
+    binarycrossentropy,
+    checkpoint,
+    cosine,
+    data,
+    derivative,
+    elu,
+    epochs,
+    gpu,
+    gradient,
+    hook,
+    load,
+    logitcrossentropy,
+    mse,
+    normalise,
+    onecold,
+    onehotbatch,
+    param,
+    params,
+    rand,
+    relu,
+    save,
+    softmax,
+    sum,
+    tensor,
+    testmode,
+    throttle,
+    train,
+    treelike,
+    update,
+    warmup,
+    withgradient,
+    σ,
+)
+from fluxrs.typing import ArrayLike
+
+version: str = fluxrs.__version__
+
+W: Tensor = param(np.ones((3, 4)))
+x: Tensor = rand(5, 4)
+y = onehotbatch("abcab", "abc")
+
+# Both spellings, as keywords and as attributes.
+m = Chain(
+    Dense(4, 8, activation=relu), BatchNorm(8, eps=1e-5), LayerNorm(8, ϵ=1e-5), Dense(8, 3, σ=σ)
+)
+d = Diagonal(4, initalpha=fluxrs.ones, initβ=fluxrs.zeros)
+opt = ADAM(params(m), eta=0.01, β1=0.8, eps=1e-7)
+opt.eta = opt.η = 0.005
+rate: float = opt.beta1 + opt.β2 + opt.ϵ + opt.eps
+α: Tensor = d.alpha + d.β
+activation = Dense(2, 2).activation
+losses: Tensor = (
+    binarycrossentropy([0.5], [1], eps=1e-9) + normalise(x, eps=1e-6).sum() + elu(x, alpha=2).sum()
+)
+back(sum(m(x)), delta=1.0)
+back(sum(m(x)), 1.0)
+update(W, delta=np.zeros((3, 4)))
+update(W, -0.1 * W)
+
+# Arrays, lists, numbers and one-hot arrays where tensors are taken.
+total: Tensor = fluxrs.add(np.float64(1.0), [1, 2]) + 3 * np.ones(2) - tensor((1.0, 2.0))
+loss: Tensor = logitcrossentropy(m(x), y) + mse([1.0, 2.0], np.zeros(2), weight=[1, 2])
+rows: Tensor = y @ W
+anything: ArrayLike = [[1.0], y]
+share: float = accuracy(softmax(m(x)), y)
+penalty: Tensor = sum(fluxrs.norm(p) for p in params(m)) + fluxrs.max(p.sum() for p in params(m))
+labels = onecold(m(x), "abc")
+shape: tuple[int, ...] = x.reshape(-1, 2).T.shape
+same: Tensor = x == 1.0
+
+# Gradients.
+g: tuple[Tensor, ...] = gradient(lambda a, b: sum(a * b), 2, [3.0])
+grads: Grads = gradient(lambda: loss, params(m))
+slope: Tensor = grads[W]
+value, more = withgradient(lambda: loss, Params([W]))
+number: float = float(value) + float(more[W].sum())
+second = derivative(derivative(lambda v: v**3))(2.0)
+z = hook(lambda Δ: -Δ, checkpoint(lambda v: v * 2, x))
+plain: Tensor = data(W)
+assert isinstance(z, TrackedArray)
+
+
+@treelike
+@dataclass
+class Scale:
+    by: Tensor
+
+    def __call__(self, v: Tensor) -> Tensor:
+        return v * self.by
+
+
+@treelike("inner")
+class Residual:
+    def __init__(self, n: int) -> None:
+        self.inner = Chain(Dense(n, n, relu), Dropout(0.5))
+
+    def __call__(self, v: Tensor) -> Tensor:
+        out: Tensor = v + self.inner(v)
+        return out
+
+
+n: int = Residual(4).inner.layers.__len__() + len(Scale(W).by)
+model: Chain = testmode(gpu(Chain(Residual(4), Scale(W))))
+part: Chain = model[:1]
+
+
+def squared(a: Tensor, b: Tensor) -> Tensor:
+    return mse(model(a), b)
+
+
+@throttle(30)
+def say(text: str = "") -> None:
+    print(text)
+
+
+say("typed still")
+say()
+
+
+def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+    yield x, x
+
+
+for epoch in epochs(2):
+    train(squared, batches(x, np.zeros((5, 4)), 2), opt, cb=say)
+    train(
+        squared,
+        pairs(),
+        [opt, SGD([W], 0.1)],
+        cb=[anneal(opt, warmup(3, cosine(0.1, 10))), lambda: print(epoch)],
+    )
+
+save("model.safetensors", model=model, opt=opt)
+things: dict[str, Any] = load("model.safetensors", types=(Scale, Residual))
+things = load(b"model.safetensors", types={"Old": Scale})
