@@ -28,7 +28,7 @@ impl Pullback for PyPullback {
 
     fn pull(&self, out: &Tensor, g: &Tensor) -> Result<Vec<Option<Tensor>>> {
         if self.again {
-            ops::custom::inputs_are_current(out)?;
+            fluxrs::leaf::inputs_are_current(out)?;
         }
         with_gil(|py| self.call(py, out, g).map_err(raised)).and_then(|grads| check(out, grads))
     }

@@ -10,7 +10,8 @@ use pyo3::prelude::*;
 
 #[cfg(feature = "gpu")]
 mod found {
-    use fluxrs::device::{Device, register};
+    use fluxrs::backend::register;
+    use fluxrs::device::Device;
     use fluxrs::error::Error;
     use fluxrs_wgpu::{Adapter, GpuBackend};
     use std::sync::{Arc, OnceLock};

@@ -381,7 +381,7 @@ fn evaluate(py: Python<'_>, xs: &Bound<'_, PyTuple>) -> PyResult<()> {
     detached(py, || {
         leaf::flush()?;
         fluxrs::evaluate::evaluate(&roots)?;
-        devices.iter().try_for_each(|&d| fluxrs::device::backend(d).synchronize())
+        devices.iter().try_for_each(|&d| fluxrs::backend::backend(d).synchronize())
     })
 }
 

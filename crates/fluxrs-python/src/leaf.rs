@@ -4,7 +4,7 @@ use crate::call_site::without_gil;
 use crate::convert::{argument, beside, from_numpy, strong};
 use crate::error::{core, detached, unheard};
 use crate::tensor::{Inner, PyTensor, Value, data_object, grad_object, leaf_object};
-use fluxrs::evaluate::late;
+use fluxrs::evaluate::rollback;
 use fluxrs::leaf::{self, Leaf};
 use fluxrs::transfer::to_device;
 use fluxrs::{Tensor, no_grad};
@@ -117,14 +117,14 @@ pub fn commit(py: Python<'_>, opt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         // A counter that is none is refused before anything has happened.
         count(opt)?;
     }
-    late::take_last();
+    rollback::take_last();
     if leaf::has_queued() {
         core(|| without_gil(py, leaf::flush))?;
     }
     let Some(opt) = opt else { return unheard() };
     // Read again: another thread may have heard meanwhile that an earlier step came to nothing.
     set_count(opt, count(opt)? + 1)?;
-    if let Some(undone) = late::take_last() {
+    if let Some(undone) = rollback::take_last() {
         let opt = PyWeakrefReference::new(opt)?.unbind();
         let mut steps = steps_under_way();
         // A mark that nobody else holds is of a step that is done.

@@ -8,7 +8,7 @@ use crate::device::{Gpu, lock};
 use crate::fault::{Fault, Result};
 use crate::pool::Storage;
 use crate::steps::{Raised, Steps, is_bad};
-use fluxrs::device::Executable;
+use fluxrs::backend::Executable;
 use fluxrs::plan::{Bindings, Plan};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -135,8 +135,8 @@ impl GpuPlan {
             steps.begin(gpu, &mut encoder);
             at = self.encode(&mut state, at, &run, &mut encoder)?;
             let is_last = at == self.compiled.dispatches.len();
-            let commit = if is_last && self.losses > 0 && !self.is_awaited() { bindings.commit.take() } else { None };
-            steps.submit(gpu, encoder, commit)?;
+            let rollback = if is_last && self.losses > 0 && !self.is_awaited() { bindings.rollback.take() } else { None };
+            steps.submit(gpu, encoder, rollback)?;
             gpu.counters.submits.fetch_add(1, Ordering::Relaxed);
             if is_last {
                 break;

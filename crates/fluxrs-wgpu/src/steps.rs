@@ -6,7 +6,7 @@
 
 use crate::device::Gpu;
 use crate::fault::{Fault, Result};
-use fluxrs::evaluate::late::Commit;
+use fluxrs::plan::Rollback;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -42,7 +42,7 @@ struct Flight {
     readback: wgpu::Buffer,
     mapped: Arc<AtomicU8>,
     /// What the host takes back if the step did not commit.
-    commit: Option<Arc<Commit>>,
+    rollback: Option<Arc<dyn Rollback>>,
 }
 
 /// What the flags said.
@@ -76,7 +76,7 @@ pub(crate) struct Steps {
     /// What was seen and not yet told.
     raised: Option<Raised>,
     /// Commits that did not happen, each with the losses of its own that were bad, by their bits.
-    failed: Vec<(Arc<Commit>, u32)>,
+    failed: Vec<(Arc<dyn Rollback>, u32)>,
 }
 
 /// Whether the bits of the status name this loss of the plan; those from the last bit on share it.
@@ -131,7 +131,7 @@ impl Steps {
             }
             if words[BAD] | words[INDEX] != 0 {
                 let own = if words[BAD_STEP] == flight.step { words[BAD_LOSSES] } else { 0 };
-                self.failed.extend(flight.commit.map(|commit| (commit, own)));
+                self.failed.extend(flight.rollback.map(|rollback| (rollback, own)));
             }
             if words[BAD] != 0 {
                 self.raised.get_or_insert(Raised::Loss { step: words[BAD_STEP], losses: words[BAD_LOSSES] });
@@ -164,8 +164,8 @@ impl Steps {
         if self.raised.is_some() {
             self.wait(gpu, 0, None)?;
             gpu.queue.write_buffer(&self.status, 0, &[0; BYTES as usize]);
-            for (commit, losses) in self.failed.drain(..).rev() {
-                commit.set_back(|loss| is_bad(losses, loss));
+            for (rollback, losses) in self.failed.drain(..).rev() {
+                rollback.roll_back(&|loss| is_bad(losses, loss));
             }
         }
         Ok(self.raised.take())
@@ -184,7 +184,7 @@ impl Steps {
     }
 
     /// Ends and submits a step, with what is to be taken back if it does not commit.
-    pub fn submit(&mut self, gpu: &Gpu, mut encoder: wgpu::CommandEncoder, commit: Option<Arc<Commit>>) -> Result<()> {
+    pub fn submit(&mut self, gpu: &Gpu, mut encoder: wgpu::CommandEncoder, rollback: Option<Arc<dyn Rollback>>) -> Result<()> {
         use wgpu::BufferUsages as Usage;
         let fresh = || buffer(&gpu.device, Usage::MAP_READ | Usage::COPY_DST);
         let readback = self.idle.pop().unwrap_or_else(fresh);
@@ -196,7 +196,7 @@ impl Steps {
         readback.map_async(wgpu::MapMode::Read, .., move |result| {
             seen.store(if result.is_ok() { MAPPED } else { 2 }, Ordering::Release);
         });
-        self.flights.push_back(Flight { step: self.step, submission, readback, mapped, commit });
+        self.flights.push_back(Flight { step: self.step, submission, readback, mapped, rollback });
         gpu.check()
     }
 }

@@ -31,11 +31,19 @@ pub mod schedule;
 
 pub mod plan;
 
+pub mod backend;
 pub mod buffer;
 pub mod cache;
 pub mod cpu;
 pub mod device;
 pub mod transfer;
+
+/// What evaluates the graph, for those that only build it.
+pub(crate) static ENGINE: &dyn graph::Engine = &evaluate::Evaluator;
+/// What commits the updates of leaves.
+pub(crate) static COMMITTER: &dyn leaf::Committer = &evaluate::Evaluator;
+/// The device that is always there.
+pub(crate) static CPU: fn() -> std::sync::Arc<dyn backend::Backend> = cpu::backend;
 
 pub use dtype::{DType, Number};
 pub use error::{Error, Result};

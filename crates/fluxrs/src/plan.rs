@@ -2,7 +2,6 @@
 
 use crate::buffer::Buffer;
 use crate::dtype::{DType, Number};
-use crate::evaluate::late::Commit;
 use crate::ops::reduce::Kind;
 use crate::ops::{Elementwise, Structured};
 use crate::shape::{Map, Shape};
@@ -227,6 +226,12 @@ pub struct Argument {
     pub dtype: DType,
 }
 
+/// What it takes to undo a commit on the host.
+pub trait Rollback: Send + Sync {
+    /// The commit did not happen, because of these losses or of an earlier step. Of several commits the latest is rolled back first.
+    fn roll_back(&self, bad: &dyn Fn(usize) -> bool);
+}
+
 /// What one run of a plan works on.
 pub struct Bindings<'a> {
     pub slots: &'a [Buffer],
@@ -239,8 +244,9 @@ pub struct Bindings<'a> {
     pub bad_losses: Vec<usize>,
     /// The call that failed.
     pub failed: Option<u32>,
-    /// Taken by a device that returns before it knows whether the last segment ran: it sets the commit back if not.
-    pub commit: Option<Arc<Commit>>,
+    /// Taken by a device that returns before it knows whether the last segment ran: it rolls the commit back if not, and drops it
+    /// once the commit has happened.
+    pub rollback: Option<Arc<dyn Rollback>>,
 }
 
 impl Bindings<'_> {

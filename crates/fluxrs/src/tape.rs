@@ -1,7 +1,6 @@
 //! Reverse-mode differentiation: the gradient of a graph is more graph, made of the same ops.
 
 use crate::error::Result;
-use crate::evaluate;
 use crate::graph::{self, Graph, Srcs, Tensor, Value, no_grad};
 use crate::guards::Guards;
 use crate::ops::{self, Op, Unwritten};
@@ -89,7 +88,7 @@ pub fn gradient(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], nest: boo
 /// out again for a graph whose plan is known; `None` where it does not follow: from a seed, a gradient that somebody else
 /// defines, values that are there already or no more, and while somebody watches every op.
 fn promised(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Option<Vec<Option<Tensor>>> {
-    if seed.is_some() || !y.is_tracked() || crate::debug::watch::is_on() {
+    if seed.is_some() || !y.is_tracked() || crate::ENGINE.is_eager() {
         return None;
     }
     let mut found: SmallMap<u64, Srcs> = SmallMap::default();
@@ -150,7 +149,7 @@ pub(crate) fn write_out(promises: &[Tensor], ordered: bool) -> Result<()> {
     for (_, asked) in calls.into_entries() {
         let (members, targets): (Vec<usize>, Vec<Target>) = asked.into_iter().unzip();
         let y = promises[members[0]].0.srcs.get(&graph::lock())[0].clone();
-        let grads = evaluate::unbounded(|| no_grad(|| backward(&y, None, &targets, false)))?;
+        let grads = graph::unbounded(|| no_grad(|| backward(&y, None, &targets, false)))?;
         for (i, grad) in members.into_iter().zip(grads) {
             let node = &promises[i].0;
             // A rule may find that there is none.
@@ -236,7 +235,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
     let mut out: Vec<Option<Tensor>> = vec![None; targets.len()];
     let Some(last) = steps.len().checked_sub(1) else { return Ok(out) };
     grads[last] = Some(start(y, seed));
-    let watched = crate::debug::watch::looks_for_nan();
+    let watched = crate::ENGINE.looks_for_nan();
     for i in (0..steps.len()).rev() {
         if !needed[i] {
             continue;
@@ -244,7 +243,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
         let Some(g) = grads[i].take() else { continue };
         let step = &steps[i];
         if watched {
-            crate::debug::watch::inspect_gradient(step.node, &g, false)?;
+            crate::ENGINE.inspect_gradient(step.node, &g, false)?;
         }
         for &t in hits(step.node).into_iter().flatten() {
             out[t] = Some(match out[t].take() {
@@ -256,7 +255,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
         let mut give = |k: usize, part: Option<Tensor>| -> Result<()> {
             let Some(part) = part else { return Ok(()) };
             if watched {
-                crate::debug::watch::inspect_gradient(step.node, &part, true)?;
+                crate::ENGINE.inspect_gradient(step.node, &part, true)?;
             }
             // The one place where a broadcast is reversed.
             let shape = step.srcs[k].shape();

@@ -1,8 +1,9 @@
 //! Tensors from one device to another.
 
+use crate::backend::backend;
 use crate::bail;
 use crate::buffer::{Buffer, HostBuffer, byte_len};
-use crate::device::{Device, backend};
+use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::evaluate;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 pub fn to_host(x: &Tensor) -> Result<Arc<HostBuffer>> {
     let (mut buffer, map) = evaluate::read(x)?;
     if map.offset != 0 || !map.is_contiguous(x.shape()) {
-        buffer = evaluate::own_copy(x)?.0;
+        buffer = crate::ENGINE.own_copy(x)?;
     }
     match &buffer {
         Buffer::Host(host) => Ok(host.clone()),

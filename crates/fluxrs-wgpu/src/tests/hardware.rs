@@ -6,9 +6,10 @@ use super::programs::{map, random};
 use super::steps::{Model, a_replayed_step_makes_nothing_new, state, step};
 use crate::backend::GpuBackend;
 use crate::device::Gpu;
-use fluxrs::device::{Device, backend, register};
+use fluxrs::backend::{backend, register};
+use fluxrs::device::Device;
 use fluxrs::error::Error;
-use fluxrs::evaluate::late;
+use fluxrs::evaluate::rollback;
 use fluxrs::graph::Tensor;
 use fluxrs::leaf;
 use fluxrs::ops::matmul::matmul;
@@ -103,13 +104,13 @@ fn what_a_step_seen_late_to_be_bad_had_touched_is_as_before() {
     leaf::back(&model.loss(), None).unwrap();
     let good: Vec<Tensor> = grads().into_iter().flatten().collect();
     leaf::back(&(model.loss() / 0.0), None).unwrap();
-    late::take_last();
+    rollback::take_last();
     step(4.0).unwrap();
-    let mut marks = vec![late::take_last().expect("the step was under way when it returned")];
+    let mut marks = vec![rollback::take_last().expect("the step was under way when it returned")];
     let raised = (0..4).find_map(|_| {
         leaf::back(&model.loss(), None).unwrap();
         let result = step(5.0);
-        marks.extend(late::take_last());
+        marks.extend(rollback::take_last());
         result.err()
     });
     assert!(matches!(raised, Some(Error::BadLoss(_))), "{raised:?}");
@@ -121,6 +122,6 @@ fn what_a_step_seen_late_to_be_bad_had_touched_is_as_before() {
     step(4.0).unwrap();
     backend(device).synchronize().unwrap();
     assert_ne!(all(), before);
-    let mark = late::take_last().unwrap();
+    let mark = rollback::take_last().unwrap();
     assert!(!mark.load(Ordering::Acquire) && Arc::strong_count(&mark) == 1, "a step that is done is held by nobody");
 }

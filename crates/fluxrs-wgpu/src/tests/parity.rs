@@ -3,7 +3,8 @@
 use super::recorder::recorder;
 use crate::GpuBackend;
 use crate::device::lock;
-use fluxrs::device::{Device, register};
+use fluxrs::backend::register;
+use fluxrs::device::Device;
 use fluxrs::dtype::{DType, Element};
 use fluxrs::evaluate::evaluate;
 use fluxrs::graph::Tensor;

@@ -4,8 +4,9 @@
 use super::shaders::validate;
 use crate::compile::lower;
 use crate::device::Limits;
+use fluxrs::backend::{Backend, Executable, register};
 use fluxrs::buffer::{Buffer, DeviceBuffer};
-use fluxrs::device::{Backend, Device, Executable, register};
+use fluxrs::device::Device;
 use fluxrs::dtype::DType;
 use fluxrs::error::Result;
 use fluxrs::plan::{Bindings, Plan};

@@ -102,7 +102,7 @@ pub(crate) fn step(model: &Model, divisor: f64) -> Result<(), Error> {
 
 /// As `step`, waiting for how it ended.
 fn settled(model: &Model, divisor: f64, device: Device) -> Result<(), Error> {
-    step(model, divisor).and_then(|()| fluxrs::device::backend(device).synchronize())
+    step(model, divisor).and_then(|()| fluxrs::backend::backend(device).synchronize())
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn an_index_out_of_range_raises_and_changes_nothing() {
     let index = |i: i64| to_device(&tensor(&[1i64, i], &[2]), device).unwrap();
     for bad in [4, -5, 1000] {
         let rows = take(&x, &index(bad), 0).unwrap();
-        let result = evaluate(std::slice::from_ref(&rows)).and_then(|()| fluxrs::device::backend(device).synchronize());
+        let result = evaluate(std::slice::from_ref(&rows)).and_then(|()| fluxrs::backend::backend(device).synchronize());
         let Err(Error::Index(message)) = result else { panic!("{bad}: {result:?}") };
         assert!(message.contains(&bad.to_string()) && message.contains("length 4"), "{message}");
     }

@@ -7,9 +7,9 @@ pub mod gemm;
 pub(crate) mod lower;
 mod run;
 
+use crate::backend::{Backend, Executable};
 use crate::bail;
 use crate::buffer::{Buffer, HostBuffer};
-use crate::device::{Backend, Executable};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::plan::Plan;

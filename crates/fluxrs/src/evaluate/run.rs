@@ -1,20 +1,21 @@
 //! One evaluation: plan, memory, run, publication.
 
 use super::gather::{Gathered, Publish, Wanted, collect};
-use super::late::Commit;
+use super::rollback::Commit;
 use super::seen::Seen;
-use super::{COUNTERS, MAX_PLANNED_NODES, MAX_PLANS, has_value, restart_count, unbounded};
+use super::{COUNTERS, MAX_PLANNED_NODES, MAX_PLANS};
+use crate::backend::{Executable, backend};
 use crate::bail;
 use crate::buffer::Buffer;
 use crate::cache::Cache;
 use crate::debug::profile::span;
-use crate::device::{Device, Executable, backend};
+use crate::device::Device;
 use crate::dtype::Number;
 use crate::error::{Error, Result};
 use crate::graph::{self, Graph, Node, Srcs, Tensor, Value};
 use crate::leaf::{self, Bad, Queue, Update};
 use crate::ops::Op;
-use crate::plan::{Bindings, Body, Plan};
+use crate::plan::{Bindings, Body, Plan, Rollback};
 use crate::schedule::{Local, LocalKind, schedule};
 use crate::stop::watch;
 use crate::tape;
@@ -130,7 +131,7 @@ impl Drop for Evaluating {
 }
 
 /// Waits for the evaluation under way.
-pub(crate) fn wait() -> Result<()> {
+pub(super) fn wait() -> Result<()> {
     let _evaluating = Evaluating::enter()?;
     drop(runner());
     Ok(())
@@ -150,11 +151,11 @@ pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
     if queue.is_some() && updates.is_empty() {
         return Ok(());
     }
-    restart_count();
+    graph::restart_count();
     for u in &mut updates {
         // A claimed value that had to be computed early has memory of its own, which a view may show; the leaf gets a copy.
-        if has_value(&g, &u.value) {
-            u.value = unbounded(|| graph::no_grad(|| u.value.copied()));
+        if graph::has_value(&g, &u.value) {
+            u.value = graph::unbounded(|| graph::no_grad(|| u.value.copied()));
         }
     }
     let runner = &mut *runner;
@@ -242,8 +243,8 @@ impl Runner {
         let (slots, numbers) = (&self.gathered.slots, &self.gathered.numbers);
         let commit = (!updates.is_empty() && !prepared.plan.device.is_cpu()).then(Arc::<Commit>::default);
         let outputs = &self.outputs;
-        let mut bindings =
-            Bindings { slots, numbers, outputs, stop: &stop, bad_losses: vec![], failed: None, commit: commit.clone() };
+        let mut bindings = Bindings { slots, numbers, outputs, stop: &stop, bad_losses: vec![], failed: None, rollback: None };
+        bindings.rollback = commit.clone().map(|commit| commit as Arc<dyn Rollback>);
         COUNTERS.runs.fetch_add(1, Ordering::Relaxed);
         COUNTERS.kernels.fetch_add(prepared.plan.kernels.len() as u64, Ordering::Relaxed);
         let running = span("run", || "run".into());
@@ -255,7 +256,7 @@ impl Runner {
         result.map_err(|e| call_site.map_or_else(|| e.clone(), |call_site| call_site.named(e.clone())))?;
 
         let bad: Bad = bindings.bad_losses.iter().map(|&i| self.gathered.losses[i].0.id()).collect();
-        let late = commit.filter(|_| bindings.commit.is_none());
+        let late = commit.filter(|_| bindings.rollback.is_none());
         let bad = self.publish(&prepared.plan, updates, bad, late.as_deref());
         // The plan of an enormous graph is not worth its memory.
         self.last = (self.gathered.locals.len() <= MAX_SHOWN).then_some(prepared);

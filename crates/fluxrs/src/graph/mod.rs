@@ -1,8 +1,12 @@
 //! The graph: tensors are reference-counted nodes, made by calling ops and run later.
 
+mod bound;
+mod engine;
 mod handles;
 mod scopes;
 
+pub(crate) use bound::{restart_count, unbounded};
+pub use engine::Engine;
 pub use handles::Handle;
 pub(crate) use handles::{Claim, held_and_pending, thread};
 pub use scopes::{Checkpoint, NoGrad, Tracking, no_grad, tracking};
@@ -166,6 +170,20 @@ pub(crate) fn overwritten(node: &Node) -> Error {
     ))
 }
 
+/// Whether a tensor's value is in memory.
+pub(crate) fn has_value(g: &Graph, t: &Tensor) -> bool {
+    base_node(t).value.get(g).buffer().is_some()
+}
+
+/// A value that has been computed as a constant, which derives from no loss; else itself.
+pub(crate) fn without_guards(t: &Tensor) -> Tensor {
+    let value = base_node(t).value.get(&lock()).buffer().cloned();
+    match value {
+        Some(buffer) if !matches!(t.op(), Op::View(_)) => Tensor::from_buffer(buffer, t.shape(), t.dtype(), t.device()),
+        _ => t.clone(),
+    }
+}
+
 /// The overwritten value that computing these tensors would need, if there is one.
 pub(crate) fn out_of_reach<'a>(g: &mut Graph, tensors: impl Iterator<Item = &'a Tensor>) -> Option<Tensor> {
     g.epoch += 1;
@@ -199,7 +217,7 @@ impl Tensor {
         let tracked = dtype.is_float() && srcs.iter().any(|s| s.0.tracked) && tracking();
         let device = srcs.iter().find(|s| !s.is_number()).map_or(Device::CPU, |s| s.0.device);
         let guards = Guards::merge(&srcs);
-        crate::evaluate::count_node();
+        bound::count_node();
         Tensor::build(op, srcs, shape, dtype, device, tracked, guards, 0, Value::Pending)
     }
 
@@ -243,7 +261,7 @@ impl Tensor {
 
     /// A node whose value is there.
     pub fn from_buffer(buffer: Buffer, shape: &[usize], dtype: DType, device: Device) -> Tensor {
-        crate::evaluate::count_bytes(crate::shape::size(shape) * dtype.bytes());
+        bound::count_bytes(crate::shape::size(shape) * dtype.bytes());
         Tensor::build(Op::Data, smallvec![], shape.into(), dtype, device, false, None, 0, Value::Ready(buffer))
     }
 
@@ -284,7 +302,7 @@ impl Tensor {
 
     /// A pending node without operands in memory, computed on a device.
     pub(crate) fn on(device: Device, op: Op, srcs: Srcs, shape: Shape, dtype: DType) -> Tensor {
-        crate::evaluate::count_node();
+        bound::count_node();
         Tensor::guarded(op, srcs, shape, dtype, device, None)
     }
 

@@ -4,9 +4,9 @@
 //! it was before the first entry of that loss. An update takes total and journal away, and a failed one puts them back.
 
 use super::{Leaf, Update, by_number};
+use crate::dtype::DType;
 use crate::error::Result;
-use crate::evaluate;
-use crate::graph::{self, Claim, Graph, Handle, Tensor};
+use crate::graph::{self, Claim, Graph, Handle, Tensor, Value};
 use crate::small_map::SmallMap;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -150,11 +150,11 @@ impl Leaf {
         let (known, many) = {
             let g = graph::lock();
             let grad = self.grad.get(&g);
-            let known = grad.journal.first().is_some_and(|(loss, _)| evaluate::has_value(&g, loss.tensor()));
+            let known = grad.journal.first().is_some_and(|(loss, _)| graph::has_value(&g, loss.tensor()));
             (known, grad.calls > 0 && grad.calls.is_multiple_of(MAX_ACCUMULATED))
         };
         if many {
-            evaluate::evaluate_at_bound();
+            crate::ENGINE.at_bound();
         }
         if known || many {
             self.forget_finite();
@@ -168,13 +168,13 @@ impl Leaf {
             (grad.total(), grad.journal(), grad.calls)
         };
         let known = journal.len();
-        journal.retain(|(loss, _)| evaluate::known_finite(loss) != Some(true));
+        journal.retain(|(loss, _)| known_finite(loss) != Some(true));
         // Everything goes back to before the first loss that is bad; what came after is no matter.
-        if let Some(bad) = journal.iter().position(|(loss, _)| evaluate::known_finite(loss) == Some(false)) {
+        if let Some(bad) = journal.iter().position(|(loss, _)| known_finite(loss) == Some(false)) {
             journal.truncate(bad + 1);
         }
         // A total without history derives from no loss any more.
-        let total = if journal.is_empty() { old.as_ref().map(evaluate::without_guards) } else { old.clone() };
+        let total = if journal.is_empty() { old.as_ref().map(graph::without_guards) } else { old.clone() };
         let mut g = graph::lock();
         let now = self.grad.get(&g);
         let unchanged = now.journal.len() == known && same(now.total.as_ref().map(Handle::tensor), old.as_ref());
@@ -203,6 +203,22 @@ impl Leaf {
         };
         Some(self.grad.set(g, kept))
     }
+}
+
+/// Whether the elements of a loss are finite, if they have been computed. Not called under the lock.
+fn known_finite(loss: &Tensor) -> Option<bool> {
+    match graph::base_node(loss).value.get(&graph::lock()) {
+        // A parameter that was its own loss: it was committed as it was.
+        Value::Overwritten => return Some(true),
+        Value::Pending => return None,
+        _ => {}
+    }
+    let host = crate::ENGINE.to_host(loss).ok()?;
+    Some(match loss.dtype() {
+        DType::F32 => host.as_slice::<f32>()[..loss.size()].iter().all(|x| x.is_finite()),
+        DType::F64 => host.as_slice::<f64>()[..loss.size()].iter().all(|x| x.is_finite()),
+        _ => true,
+    })
 }
 
 fn same(a: Option<&Tensor>, b: Option<&Tensor>) -> bool {

@@ -5,7 +5,7 @@ mod queue;
 
 pub(crate) use grad::Bad;
 pub use grad::{back, forget, replace_grads};
-pub use queue::{Change, Queue, Update, assign, discard, flush, has_queued, queue, queued, try_update, update};
+pub use queue::{Change, Committer, Queue, Update, assign, discard, flush, has_queued, queue, queued, try_update, update};
 pub(crate) use queue::{fail, queued_updates, release, take_updates};
 
 use crate::bail;
@@ -13,7 +13,6 @@ use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::evaluate;
 use crate::graph::{self, Graph, Guarded, Handle, Tensor, next_id, thread};
 use crate::shape::show;
 use grad::Grad;
@@ -52,6 +51,19 @@ pub fn by_number(number: u64) -> Option<Arc<Leaf>> {
     LEAVES.read().unwrap_or_else(|e| e.into_inner()).get(&number).and_then(Weak::upgrade)
 }
 
+/// An error if an input of a custom gradient is a parameter that was updated since: what a pullback computes of it again would not
+/// be the same.
+pub fn inputs_are_current(out: &Tensor) -> Result<()> {
+    let srcs = out.0.srcs.get(&graph::lock()).clone();
+    for s in srcs.iter().skip(1).filter(|s| s.0.leaf != 0) {
+        let stale = by_number(s.0.leaf).is_none_or(|leaf| leaf.is_queued() || !leaf.peek().ptr_eq(s));
+        if stale {
+            return Err(graph::overwritten(&s.0));
+        }
+    }
+    Ok(())
+}
+
 impl Drop for Leaf {
     fn drop(&mut self) {
         if self.tracked {
@@ -82,8 +94,8 @@ impl Leaf {
 
     /// A leaf with a copy of a tensor's value.
     pub fn of(x: &Tensor, tracked: bool) -> Result<Arc<Leaf>> {
-        let (buffer, device) = evaluate::own_copy(x)?;
-        Ok(Leaf::new(buffer, x.shape(), x.dtype(), device, tracked))
+        let buffer = crate::ENGINE.own_copy(x)?;
+        Ok(Leaf::new(buffer, x.shape(), x.dtype(), x.device(), tracked))
     }
 
     /// Its number, which the nodes of its values carry.

@@ -3,7 +3,6 @@
 use super::Leaf;
 use super::grad::Spent;
 use crate::error::{Error, Result};
-use crate::evaluate;
 use crate::graph::{self, Claim, Graph, Handle, Tensor};
 use crate::ops::Elementwise;
 use crate::small_map::SmallMap;
@@ -47,6 +46,15 @@ pub struct Change<'a> {
     pub spends: bool,
 }
 
+/// What runs the plan of a queue.
+pub trait Committer: Sync {
+    /// Commits the updates of a queue; whatever happens, it is empty afterwards.
+    fn commit(&self, queue: &Queue) -> Result<()>;
+
+    /// Waits for the evaluation under way.
+    fn wait(&self) -> Result<()>;
+}
+
 impl Queue {
     fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
         self.waiting.lock().unwrap_or_else(|e| e.into_inner())
@@ -73,10 +81,10 @@ impl Leaf {
                 continue;
             }
             // A step of another thread that is being committed is waited for; only what still waits then is committed here.
-            evaluate::wait()?;
+            crate::COMMITTER.wait()?;
             let waits = self.queue.get(&graph::lock()).is_some();
             // That thread hears of what goes wrong with its step.
-            if waits && let Err(error) = evaluate::commit(&queue) {
+            if waits && let Err(error) = crate::COMMITTER.commit(&queue) {
                 *queue.failure() = Some(error);
             }
         }
@@ -142,7 +150,7 @@ pub fn queue(changes: SmallVec<[Change<'_>; 4]>) -> bool {
 /// Commits everything this thread has queued, as one plan. Whatever happens, nothing is queued afterwards.
 pub fn flush() -> Result<()> {
     let queue = QUEUE.with(Arc::clone);
-    let result = evaluate::commit(&queue);
+    let result = crate::COMMITTER.commit(&queue);
     let failure = queue.failure().take();
     failure.map_or(result, Err)
 }

@@ -2,9 +2,7 @@
 
 use super::{Op, Pullback};
 use crate::dtype::DType;
-use crate::error::Result;
-use crate::graph::{Srcs, Tensor, lock, no_grad, overwritten};
-use crate::leaf::by_number;
+use crate::graph::{Srcs, Tensor, lock, no_grad};
 use crate::shape::Shape;
 use std::sync::Arc;
 
@@ -24,16 +22,4 @@ pub fn checkpointed(y: &Tensor, inputs: &[Tensor], pullback: Arc<dyn Pullback>) 
 pub fn input_shapes(out: &Tensor) -> Vec<(Shape, DType)> {
     let srcs = out.0.srcs.get(&lock()).clone();
     srcs.iter().skip(1).map(|s| (s.shape().into(), s.dtype())).collect()
-}
-
-/// An error if an input is a parameter that was updated since: what a pullback computes of it again would not be the same.
-pub fn inputs_are_current(out: &Tensor) -> Result<()> {
-    let srcs = out.0.srcs.get(&lock()).clone();
-    for s in srcs.iter().skip(1).filter(|s| s.0.leaf != 0) {
-        let stale = by_number(s.0.leaf).is_none_or(|leaf| leaf.is_queued() || !leaf.peek().ptr_eq(s));
-        if stale {
-            return Err(overwritten(&s.0));
-        }
-    }
-    Ok(())
 }

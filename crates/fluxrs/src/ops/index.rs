@@ -184,7 +184,7 @@ pub fn take(x: &Tensor, index: &Tensor, axis: isize) -> Result<Tensor> {
     }
     let axis = shape::axis("take", axis, x.ndim())?;
     // Indices follow what they index: a NumPy array of them comes from the CPU.
-    let index = crate::transfer::to_device(index, x.device())?.cast(DType::I64);
+    let index = crate::ENGINE.to_device(index, x.device())?.cast(DType::I64);
     if x.shape()[axis] == 0 && index.size() > 0 {
         bail!(Index, "take: axis {axis} of shape {} has no elements", show(x.shape()));
     }
@@ -208,7 +208,7 @@ pub fn take_along_axes(x: &Tensor, indices: &[Tensor], axes: &[usize]) -> Result
     if let Some(bad) = indices.iter().find(|i| !i.dtype().is_int()) {
         bail!(Type, "indexing: indices must be integers or bools, got {}", bad.dtype());
     }
-    let indices: Vec<Tensor> = indices.iter().map(|i| crate::transfer::to_device(i, x.device())).collect::<Result<_>>()?;
+    let indices: Vec<Tensor> = indices.iter().map(|i| crate::ENGINE.to_device(i, x.device())).collect::<Result<_>>()?;
     let mut shape = Shape::new();
     for i in &indices {
         shape = shape::broadcast("indexing", &shape, i.shape())?;
@@ -255,7 +255,7 @@ fn flat_index(indices: &[Tensor], lengths: &[usize]) -> Tensor {
 pub fn nonzero(mask: &Tensor) -> Result<Vec<Tensor>> {
     let mask = mask.as_array().to_bool();
     let n = mask.size();
-    let host = crate::transfer::to_host(&mask)?;
+    let host = crate::ENGINE.to_host(&mask)?;
     let truth = &host.as_slice::<u8>()[..n];
     let found: Vec<usize> = (0..n).filter(|&i| truth[i] != 0).collect();
     let layout = shape::contiguous(mask.shape());

@@ -347,7 +347,7 @@ pub fn take_along_axis(x: &Tensor, index: &Tensor, axis: Option<isize>) -> Resul
         bail!(Type, "{OP}: indices must be integers, got {}; use astype('int64')", index.dtype());
     }
     // Indices follow what they index: a NumPy array of them comes from the CPU.
-    let index = &crate::transfer::to_device(index, x.device())?;
+    let index = &crate::ENGINE.to_device(index, x.device())?;
     let Some(axis) = axis else {
         if index.ndim() != 1 {
             bail!(Shape, "{OP}: without an axis the indices must have one, got shape {}", show(index.shape()));

@@ -2,12 +2,12 @@
 
 use crate::graph::{self, Graph, Guarded, Tensor};
 use crate::leaf::{Bad, Update};
+use crate::plan::Rollback;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What it takes to set a commit back. A device that does not wait for the commit takes it from the bindings, and drops it
-/// once the commit has happened.
+/// A commit that may come to nothing.
 #[derive(Default)]
 pub struct Commit {
     made: Guarded<Made>,
@@ -31,10 +31,8 @@ pub fn take_last() -> Option<Arc<AtomicBool>> {
     LAST.take()
 }
 
-impl Commit {
-    /// The commit did not happen, because of these losses or of an earlier step. Of several commits the latest is set
-    /// back first.
-    pub fn set_back(&self, bad: impl Fn(usize) -> bool) {
+impl Rollback for Commit {
+    fn roll_back(&self, bad: &dyn Fn(usize) -> bool) {
         let mut g = graph::lock();
         self.undone.store(true, Ordering::Release);
         let made = self.made.set(&mut g, Made::default());
@@ -58,7 +56,9 @@ impl Commit {
         drop(g);
         drop(gone);
     }
+}
 
+impl Commit {
     /// Whether the device said so before the results were handed out.
     pub(super) fn is_undone(&self) -> bool {
         self.undone.load(Ordering::Acquire)

@@ -1,0 +1,64 @@
+//! The evaluation that the graph, its tape and its leaves call.
+
+use super::run::{bystander, run, wait};
+use super::{evaluate_pending, read};
+use crate::buffer::{Buffer, HostBuffer};
+use crate::debug::watch;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::graph::{Engine, Tensor, no_grad};
+use crate::leaf::{self, Committer, Queue};
+use crate::transfer;
+use std::sync::Arc;
+
+pub(crate) struct Evaluator;
+
+impl Engine for Evaluator {
+    #[cold]
+    fn at_bound(&self) {
+        // What fails here fails again, with its message, where the value is read; but not what an earlier step came to.
+        let mut evaluate = || {
+            if let Err(late @ Error::BadLoss(_)) = evaluate_pending() {
+                leaf::fail(late);
+            }
+        };
+        match bystander() {
+            Some(run) => run(&mut evaluate),
+            None => evaluate(),
+        }
+    }
+
+    fn own_copy(&self, x: &Tensor) -> Result<Buffer> {
+        Ok(read(&no_grad(|| x.copied()))?.0)
+    }
+
+    fn to_host(&self, x: &Tensor) -> Result<Arc<HostBuffer>> {
+        transfer::to_host(x)
+    }
+
+    fn to_device(&self, x: &Tensor, device: Device) -> Result<Tensor> {
+        transfer::to_device(x, device)
+    }
+
+    fn is_eager(&self) -> bool {
+        watch::is_on()
+    }
+
+    fn looks_for_nan(&self) -> bool {
+        watch::looks_for_nan()
+    }
+
+    fn inspect_gradient(&self, of: &Tensor, g: &Tensor, given: bool) -> Result<()> {
+        watch::inspect_gradient(of, g, given)
+    }
+}
+
+impl Committer for Evaluator {
+    fn commit(&self, queue: &Queue) -> Result<()> {
+        run(&[], Some(queue))
+    }
+
+    fn wait(&self) -> Result<()> {
+        wait()
+    }
+}
