@@ -1,36 +1,28 @@
 // Systems A·X = B, inverses and determinants, one workgroup a matrix: elimination with partial pivoting in a copy of (A, B).
-// args[0] = matrices, order n of A, columns k of B, workgroups in a row of the grid; args[1] = offsets of A and B, what is
-// wanted: 0 X, 1 the inverse, which takes the identity for B, 2 the determinant, which has no B; number of the op.
-
-@group(0) @binding(0) var<uniform> args: array<vec4<u32>, 2>;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
-@group(0) @binding(4) var<storage, read_write> status: array<atomic<u32>>;
-@group(0) @binding(5) var<storage, read_write> work: array<f32>;
+// args.wanted = 0 for X, 1 for the inverse, which takes the identity for B, 2 for the determinant, which has no B.
 
 var<workgroup> largest: array<f32, 256>;
 var<workgroup> place: array<u32, 256>;
 
 fn start(matrix: u32, row: u32, col: u32) -> f32 {
-    let n = args[0].y;
+    let n = args.n;
     if (col < n) {
-        return a[args[1].x + (matrix * n + row) * n + col];
+        return bitcast<f32>(a((matrix * n + row) * n + col));
     }
-    if (args[1].z == 1u) {
+    if (args.wanted == 1u) {
         return select(0.0, 1.0, col - n == row);
     }
-    return b[args[1].y + (matrix * n + row) * args[0].z + col - n];
+    return bitcast<f32>(b((matrix * n + row) * args.k + col - n));
 }
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let matrix = group.y * args[0].w + group.x;
-    if (matrix >= args[0].x) {
+    let matrix = group.y * args.across + group.x;
+    if (matrix >= args.items) {
         return;
     }
-    let n = args[0].y;
-    let k = args[0].z;
+    let n = args.n;
+    let k = args.k;
     let width = n + k;
     let base = matrix * n * width;
     for (var i = local; i < n * width; i += 256u) {
@@ -74,9 +66,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
         let pivot = work[top + c];
         determinant *= select(-pivot, pivot, found == top);
-        if (local == 0u && pivot == 0.0 && args[1].z != 2u && atomicExchange(&status[4], args[1].w) == 0u) {
-            atomicStore(&status[5], c);
-            atomicStore(&status[6], select(matrix, 0xffffffffu, args[0].x == 1u));
+        if (local == 0u && pivot == 0.0 && args.wanted != 2u) {
+            fx_raise(c, select(matrix, 0xffffffffu, args.items == 1u));
         }
         let rest = width - c - 1u;
         for (var i = local; i < (n - c - 1u) * rest; i += 256u) {
@@ -105,13 +96,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     storageBarrier();
     workgroupBarrier();
-    if (args[1].z == 2u) {
+    if (args.wanted == 2u) {
         if (local == 0u) {
-            out[matrix] = determinant;
+            out(matrix, bitcast<u32>(determinant));
         }
         return;
     }
     for (var i = local; i < n * k; i += 256u) {
-        out[matrix * n * k + i] = work[base + i / k * width + n + i % k];
+        out(matrix * n * k + i, bitcast<u32>(work[base + i / k * width + n + i % k]));
     }
 }

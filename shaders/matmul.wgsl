@@ -1,26 +1,35 @@
 // A product of batches of matrices: 8x8 threads, 4x4 results a thread, K in steps of 8 through workgroup memory.
 // Every tile adds K in ascending order, so a result does not depend on the tile. The generator replaces what stands
 // between `<` and `>` markers: loads that read through an index map, a store that runs the fused epilogue.
-// args[0] = rows m, inner k, columns n, first batch; args[1] = first tile row, first tile column.
+// args.m, args.k and args.n are its sizes; args.batch, args.row and args.col say where a dispatch begins: batch and tiles.
 
 //<declarations
 alias Scalar = f32;
 
-@group(0) @binding(0) var<uniform> args: array<vec4<u32>, 16>;
+struct Args {
+    m: u32,
+    k: u32,
+    n: u32,
+    batch: u32,
+    row: u32,
+    col: u32,
+}
+
+@group(0) @binding(0) var<uniform> args: Args;
 @group(0) @binding(1) var<storage, read> in0: array<f32>;
 @group(0) @binding(2) var<storage, read> in1: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out0: array<f32>;
 
 fn load_a(batch: u32, row: u32, col: u32) -> Scalar {
-    return in0[(batch * args[0].x + row) * args[0].y + col];
+    return in0[(batch * args.m + row) * args.k + col];
 }
 
 fn load_b(batch: u32, row: u32, col: u32) -> Scalar {
-    return in1[(batch * args[0].y + row) * args[0].z + col];
+    return in1[(batch * args.k + row) * args.n + col];
 }
 
 fn store(batch: u32, row: u32, col: u32, value: Scalar) {
-    out0[(batch * args[0].x + row) * args[0].z + col] = value;
+    out0[(batch * args.m + row) * args.n + col] = value;
 }
 //>
 
@@ -29,49 +38,49 @@ var<workgroup> tile_a: array<vec4<Scalar>, 64>;
 var<workgroup> tile_b: array<vec4<Scalar>, 64>;
 
 fn guarded_a(batch: u32, row: u32, col: u32) -> Scalar {
-    if (row < args[0].x && col < args[0].y) {
+    if (row < args.m && col < args.k) {
         return load_a(batch, row, col);
     }
     return Scalar();
 }
 
 fn guarded_b(batch: u32, row: u32, col: u32) -> Scalar {
-    if (row < args[0].y && col < args[0].z) {
+    if (row < args.k && col < args.n) {
         return load_b(batch, row, col);
     }
     return Scalar();
 }
 
 fn store_row(batch: u32, row: u32, col: u32, v: vec4<Scalar>) {
-    if (row >= args[0].x) {
+    if (row >= args.m) {
         return;
     }
-    if (col < args[0].z) {
+    if (col < args.n) {
         store(batch, row, col, v.x);
     }
-    if (col + 1u < args[0].z) {
+    if (col + 1u < args.n) {
         store(batch, row, col + 1u, v.y);
     }
-    if (col + 2u < args[0].z) {
+    if (col + 2u < args.n) {
         store(batch, row, col + 2u, v.z);
     }
-    if (col + 3u < args[0].z) {
+    if (col + 3u < args.n) {
         store(batch, row, col + 3u, v.w);
     }
 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let batch = group.z + args[0].w;
-    let row0 = (group.y + args[1].x) * 32u;
-    let col0 = (group.x + args[1].y) * 32u;
+    let batch = group.z + args.batch;
+    let row0 = (group.y + args.row) * 32u;
+    let col0 = (group.x + args.col) * 32u;
     let ty = local >> 3u;
     let tx = local & 7u;
     var c0 = vec4<Scalar>();
     var c1 = vec4<Scalar>();
     var c2 = vec4<Scalar>();
     var c3 = vec4<Scalar>();
-    for (var k0 = 0u; k0 < args[0].y; k0 += 8u) {
+    for (var k0 = 0u; k0 < args.k; k0 += 8u) {
         // Of A: thread (ty, tx) brings rows 4 ty … 4 ty + 3 at k0 + tx; of B: row k0 + ty, columns 4 tx … 4 tx + 3.
         let ra = row0 + 4u * ty;
         let ka = k0 + tx;

@@ -13,3 +13,8 @@ fn fx_philox(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
     }
     return c;
 }
+
+// A word as a float in [0, 1), from its upper 24 bits.
+fn fx_unit(word: u32) -> f32 {
+    return f32(word >> 8u) * 5.9604645e-8;
+}

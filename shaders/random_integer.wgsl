@@ -1,7 +1,7 @@
 // The least value plus ⌊word · count / 2³²⌋; a count of 2³² takes the word as it is.
 
 fn scaled(word: u32) -> u32 {
-    return args[1].z + select(fx_mulhi(word, args[2].x), word, args[2].y != 0u);
+    return args.least_low + select(fx_mulhi(word, args.count_low), word, args.count_high != 0u);
 }
 
 fn make(block: vec4<u32>) -> vec4<u32> {

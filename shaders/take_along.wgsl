@@ -1,19 +1,10 @@
-// out[r, j] = x[r, index[r, j]]; 0 where the number is out of range. Behind indexed.wgsl.
-// args[0] = elements of the result, length of a row of x, length of a row of the index, workgroups in a row of the grid.
+// out[r, j] = x[r, index[r, j]]; 0 where the number is out of range.
 
-@group(0) @binding(1) var<storage, read> x: array<u32>;
-@group(0) @binding(3) var<storage, read_write> out: array<u32>;
-
-@compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = (group.y * args[0].w + group.x) * 256u + local;
-    if (i >= args[0].x) {
-        return;
-    }
-    let at = place(i, args[0].y);
+fn item(i: u32) {
+    let at = fx_row(bitcast<i32>(index(i)), args.length);
     if (at < 0) {
-        out[i] = 0u;
+        out(i, 0u);
     } else {
-        out[i] = x[args[1].x + i / args[0].z * args[0].y + u32(at)];
+        out(i, x(i / args.taken * args.length + u32(at)));
     }
 }

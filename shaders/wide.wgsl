@@ -1,16 +1,18 @@
-// int64 in 32 bits: a result that does not fit is noted, and the kernel raises a flag at its end.
-
-var<private> fx_overflow: bool = false;
+// int64 in 32 bits: a result that does not fit raises a flag, by fx_overflow of the kernel's own.
 
 fn fx_wide_add(x: i32, y: i32) -> i32 {
     let sum = bitcast<i32>(bitcast<u32>(x) + bitcast<u32>(y));
-    fx_overflow = fx_overflow || ((x ^ sum) & (y ^ sum)) < 0;
+    if (((x ^ sum) & (y ^ sum)) < 0) {
+        fx_overflow();
+    }
     return sum;
 }
 
 fn fx_wide_sub(x: i32, y: i32) -> i32 {
     let difference = bitcast<i32>(bitcast<u32>(x) - bitcast<u32>(y));
-    fx_overflow = fx_overflow || ((x ^ y) & (x ^ difference)) < 0;
+    if (((x ^ y) & (x ^ difference)) < 0) {
+        fx_overflow();
+    }
     return difference;
 }
 
@@ -19,7 +21,9 @@ fn fx_wide_mul(x: i32, y: i32) -> i32 {
     let b = bitcast<u32>(y);
     let low = bitcast<i32>(a * b);
     let high = fx_mulhi(a, b) - select(0u, b, x < 0) - select(0u, a, y < 0);
-    fx_overflow = fx_overflow || high != select(0u, 0xffffffffu, low < 0);
+    if (high != select(0u, 0xffffffffu, low < 0)) {
+        fx_overflow();
+    }
     return low;
 }
 
@@ -57,6 +61,8 @@ fn fx_wide_pow(x: i32, y: i32) -> i32 {
 }
 
 fn fx_wide_int(x: f32) -> i32 {
-    fx_overflow = fx_overflow || fx_isnan(x) || x >= 2147483648.0 || x < -2147483648.0;
+    if (fx_isnan(x) || x >= 2147483648.0 || x < -2147483648.0) {
+        fx_overflow();
+    }
     return fx_to_int(x);
 }

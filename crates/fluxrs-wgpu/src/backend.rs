@@ -39,8 +39,7 @@ impl From<Fault> for Error {
             Fault::Interrupted => Error::Interrupted,
             Fault::Memory(_) => Error::Memory(fault.to_string()),
             Fault::Raised(Raised::Loss { .. }) => Error::BadLoss(fault.to_string()),
-            Fault::Raised(Raised::Index { .. }) => Error::Index(fault.to_string()),
-            Fault::Raised(Raised::Singular { .. }) => Error::Value(fault.to_string()),
+            Fault::Raised(Raised::Call { error, .. }) => error,
             other => Error::Device(other.to_string()),
         }
     }

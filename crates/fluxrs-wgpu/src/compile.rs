@@ -4,7 +4,7 @@ use crate::codegen::{self, Launch, Target};
 use crate::device::{Gpu, Limits};
 use crate::fault::{Fault, Result};
 use crate::pipeline;
-use fluxrs::dtype::DType;
+use crate::steps::Calls;
 use fluxrs::plan::{Body, Buf, Kernel, Place, Plan};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -40,8 +40,9 @@ pub(crate) struct Compiled {
     pub patches: Vec<codegen::args::Patch>,
     /// Whether a result of the commit goes to memory of its own, so that the host must know at once whether it did.
     pub fresh_commit: bool,
-    /// Whether a kernel may raise a flag of its own.
+    /// Whether a kernel may raise a flag of its own, and the calls among those.
     pub raises: bool,
+    pub calls: Arc<Calls>,
 }
 
 /// Bytes of an element on the device: a word each.
@@ -100,15 +101,14 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
     let mut launches: Vec<Launch> = Vec::new();
     let mut commit = None;
     let mut fresh_commit = false;
-    let dtypes = dtypes(plan);
     let raises = plan.kernels.iter().any(codegen::raises);
     let guarded = raises || !plan.guards.is_empty();
     for (k, kernel) in plan.kernels.iter().enumerate() {
         if k == plan.commit {
-            for kernel in &plan.kernels[k..] {
+            for (number, kernel) in plan.kernels.iter().enumerate().skip(k) {
                 let known = |buffer: &Buf| placed[*buffer as usize] || written(&kernel.body).any(|own| own == *buffer);
                 if codegen::raises(kernel) && kernel.body.buffers().iter().all(known) {
-                    launches.extend(rehearsal(kernel, plan, &targets, limits, &mut temporaries)?);
+                    launches.extend(rehearsal(number, plan, &targets, limits, &mut temporaries)?);
                 }
             }
             commit = Some(launches.len());
@@ -126,7 +126,7 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
             scratch.push(temporaries.take(len));
             scratch[scratch.len() - 1]
         };
-        let made = codegen::launches(kernel, &targets, &dtypes, late && guarded, limits, &mut temporary);
+        let made = codegen::launches(kernel, &targets, number(k), late && guarded, limits, &mut temporary);
         launches.extend(made.map_err(|fault| name_kernel(fault, &kernel.label))?);
         scratch.into_iter().for_each(|temp| temporaries.give(temp));
         fresh_commit |= late && written(&kernel.body).any(|buffer| matches!(targets[buffer as usize], Target::Output(_)));
@@ -158,13 +158,8 @@ fn written(body: &Body) -> impl Iterator<Item = Buf> {
 
 /// A kernel that commits and may raise a flag of its own runs to scratch before anything is committed: by then the flag must
 /// be up.
-fn rehearsal(
-    kernel: &Kernel,
-    plan: &Plan,
-    targets: &[Target],
-    limits: &Limits,
-    temporaries: &mut Temporaries,
-) -> Result<Vec<Launch>> {
+fn rehearsal(k: usize, plan: &Plan, targets: &[Target], limits: &Limits, temporaries: &mut Temporaries) -> Result<Vec<Launch>> {
+    let kernel = &plan.kernels[k];
     let mut targets = targets.to_vec();
     let mut scratch = Vec::new();
     let mut temporary = |len| {
@@ -174,14 +169,24 @@ fn rehearsal(
     for buffer in written(&kernel.body) {
         targets[buffer as usize] = Target::Temp(temporary(plan.buffers[buffer as usize].len));
     }
-    let made = codegen::launches(kernel, &targets, &dtypes(plan), false, limits, &mut temporary);
+    let made = codegen::launches(kernel, &targets, number(k), false, limits, &mut temporary);
     let made = made.map_err(|fault| name_kernel(fault, &kernel.label));
     scratch.into_iter().for_each(|temp| temporaries.give(temp));
     made
 }
 
-fn dtypes(plan: &Plan) -> Vec<DType> {
-    plan.buffers.iter().map(|buffer| buffer.dtype).collect()
+/// What kernel k of a plan raises its flag with.
+fn number(k: usize) -> u32 {
+    k as u32 + 1
+}
+
+/// The calls of a plan that may raise a flag.
+fn calls(plan: &Plan) -> Calls {
+    let call = |(k, kernel): (usize, &Kernel)| match &kernel.body {
+        Body::Structured(call) if codegen::raises(kernel) => Some((number(k), (call.op.clone(), call.local))),
+        _ => None,
+    };
+    plan.kernels.iter().enumerate().filter_map(call).collect()
 }
 
 fn name_kernel(fault: Fault, label: &str) -> Fault {
@@ -216,5 +221,6 @@ pub(crate) fn compile(gpu: &'static Gpu, plan: &Plan) -> Result<Compiled> {
             cost: launch.cost,
         });
     }
-    Ok(Compiled { dispatches, commit, temporaries, words, patches, fresh_commit, raises })
+    let calls = Arc::new(calls(plan));
+    Ok(Compiled { dispatches, commit, temporaries, words, patches, fresh_commit, raises, calls })
 }

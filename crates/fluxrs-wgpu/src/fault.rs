@@ -6,7 +6,7 @@ use std::fmt;
 pub type Result<T> = std::result::Result<T, Fault>;
 
 /// A failure of the device, of its driver or of what was asked of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
     /// No usable adapter; the message says what was found and what to do.
     Missing(String),
@@ -45,13 +45,7 @@ impl fmt::Display for Fault {
                 "the loss is Inf or NaN: no parameter was changed. Look for a log or a division of 0, a learning rate \
                  that is too large, or NaN in the data",
             ),
-            Fault::Raised(Raised::Index { op, index, rows }) => {
-                write!(f, "{op}: index {index} is out of range for an axis of length {rows}")
-            }
-            Fault::Raised(Raised::Singular { op, column, matrix }) => {
-                let which = if *matrix == u32::MAX { "the matrix".to_owned() } else { format!("matrix {matrix} of the batch") };
-                write!(f, "{op}: {which} is singular: its column {column} is a combination of those before it")
-            }
+            Fault::Raised(Raised::Call { error, .. }) => error.fmt(f),
             Fault::Raised(Raised::Overflow) => f.write_str(
                 "a result of int64 does not fit the 32 bits that the GPU has for integers; move the tensor with cpu(x)",
             ),

@@ -4,16 +4,18 @@ use rustc_hash::FxHashMap;
 use std::sync::OnceLock;
 
 /// The sources that functions are cut from, in the order in which they are defined.
-pub const SOURCES: [&str; 5] = [
+pub const SOURCES: [&str; 6] = [
     include_str!("../../../shaders/math.wgsl"),
     include_str!("../../../shaders/explog.wgsl"),
     include_str!("../../../shaders/trig.wgsl"),
     include_str!("../../../shaders/philox.wgsl"),
     include_str!("../../../shaders/wide.wgsl"),
+    include_str!("../../../shaders/row.wgsl"),
 ];
 
-/// The one variable of the library: that a result of int64 did not fit.
-pub(crate) const OVERFLOW: &str = "fx_overflow";
+/// What each kernel that needs them has of its own: they raise the device's flags.
+#[cfg(test)]
+pub const FLAGS: &str = "fn fx_overflow() {}\nfn fx_raise(a: u32, b: u32) {}\n";
 
 struct Function {
     name: &'static str,
@@ -21,7 +23,7 @@ struct Function {
     calls: Vec<usize>,
 }
 
-fn identifiers(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn identifiers(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|word| !word.is_empty())
 }
 
@@ -61,8 +63,7 @@ pub fn used_by(code: &str) -> String {
         }
     }
     let chosen = all.iter().zip(wanted).filter(|(_, wanted)| *wanted);
-    let text = chosen.map(|(function, _)| function.text).collect::<Vec<_>>().join("\n");
-    if text.contains(OVERFLOW) { format!("var<private> {OVERFLOW}: bool = false;\n{text}") } else { text }
+    chosen.map(|(function, _)| function.text).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether the library has a function of this name.

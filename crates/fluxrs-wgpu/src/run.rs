@@ -130,13 +130,14 @@ impl GpuPlan {
         let run = Run::new(self, bindings, steps)?;
         self.write_args(&mut state, bindings)?;
         let mut at = 0;
+        let first = steps.number().wrapping_add(1);
         loop {
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             steps.begin(gpu, &mut encoder);
             at = self.encode(&mut state, at, &run, &mut encoder)?;
             let is_last = at == self.compiled.dispatches.len();
             let rollback = if is_last && self.losses > 0 && !self.is_awaited() { bindings.rollback.take() } else { None };
-            steps.submit(gpu, encoder, rollback)?;
+            steps.submit(gpu, encoder, rollback, &self.compiled.calls)?;
             gpu.counters.submits.fetch_add(1, Ordering::Relaxed);
             if is_last {
                 break;
@@ -151,7 +152,14 @@ impl GpuPlan {
                 Some(Raised::Loss { step, losses }) if step == steps.number() => {
                     bindings.bad_losses = (0..self.losses).filter(|&i| is_bad(losses, i)).collect();
                 }
-                Some(raised) => return Err(Fault::Raised(raised)),
+                Some(raised) => {
+                    if let Raised::Call { step, local, .. } = &raised
+                        && step.wrapping_sub(first) <= steps.number().wrapping_sub(first)
+                    {
+                        bindings.failed = Some(*local);
+                    }
+                    return Err(Fault::Raised(raised));
+                }
                 None => (),
             }
         }

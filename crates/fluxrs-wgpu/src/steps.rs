@@ -6,29 +6,34 @@
 
 use crate::device::Gpu;
 use crate::fault::{Fault, Result};
+use fluxrs::error::Error;
+use fluxrs::ops::Structured;
 use fluxrs::plan::Rollback;
+use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 const BYTES: u64 = 32;
-/// Words of the status: a loss was bad, in which step, which losses; the canary; an index was out of range or the like (in
-/// which of `OPS`, from 1), which one, of how many; the number of the running step.
-const BAD: usize = 0;
+/// Words of the status: a loss was bad, in which step, which losses; the canary; a kernel raised its flag (the number of its
+/// call in the plan), with two words for the op's error; the number of the running step.
+pub(crate) const BAD: usize = 0;
 const BAD_STEP: usize = 1;
 const BAD_LOSSES: usize = 2;
 const CANARY: usize = 3;
-pub(crate) const INDEX: usize = 4;
+pub(crate) const FLAG: usize = 4;
 const STEP: usize = 7;
 
-/// The ops that raise the index flag, each by its number from 1.
-pub(crate) const OPS: [&str; 7] = ["take", "scatter_add", "take_along_axis", "add_along_axis", "solve", "rdivide", "inv"];
+/// The flag's number where a result of int64 does not fit.
+pub(crate) const OVERFLOW: u32 = u32::MAX;
 
-/// What the index flag said: the number of an op, or the one behind them.
-fn raised(words: &[u32]) -> Raised {
-    match OPS.get(words[0] as usize - 1) {
-        Some(&op @ ("solve" | "rdivide" | "inv")) => Raised::Singular { op, column: words[1], matrix: words[2] },
-        Some(&op) => Raised::Index { op, index: words[1] as i32, rows: words[2] },
+/// The calls of a plan that may raise a flag, by the number they raise it with: the op, and its place among the plan's nodes.
+pub(crate) type Calls = FxHashMap<u32, (Arc<dyn Structured>, u32)>;
+
+/// What a kernel's flag said in a step.
+fn raised(step: u32, words: &[u32], calls: &Calls) -> Raised {
+    match calls.get(&words[0]) {
+        Some((op, local)) => Raised::Call { step, local: *local, error: op.raised([words[1], words[2]]) },
         None => Raised::Overflow,
     }
 }
@@ -43,25 +48,21 @@ struct Flight {
     mapped: Arc<AtomicU8>,
     /// What the host takes back if the step did not commit.
     rollback: Option<Arc<dyn Rollback>>,
+    calls: Arc<Calls>,
 }
 
 /// What the flags said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Raised {
     Loss {
         step: u32,
         losses: u32,
     },
-    Index {
-        op: &'static str,
-        index: i32,
-        rows: u32,
-    },
-    /// The matrix of the batch, or `u32::MAX` where there is but one.
-    Singular {
-        op: &'static str,
-        column: u32,
-        matrix: u32,
+    /// An index out of range, a singular matrix: by the call at this place of its plan.
+    Call {
+        step: u32,
+        local: u32,
+        error: Error,
     },
     /// A result of int64 that does not fit 32 bits.
     Overflow,
@@ -129,14 +130,14 @@ impl Steps {
             if words[CANARY] != flight.step {
                 return Err(Fault::Lost("a step did not run to its end".to_owned()));
             }
-            if words[BAD] | words[INDEX] != 0 {
+            if words[BAD] | words[FLAG] != 0 {
                 let own = if words[BAD_STEP] == flight.step { words[BAD_LOSSES] } else { 0 };
                 self.failed.extend(flight.rollback.map(|rollback| (rollback, own)));
             }
             if words[BAD] != 0 {
                 self.raised.get_or_insert(Raised::Loss { step: words[BAD_STEP], losses: words[BAD_LOSSES] });
-            } else if words[INDEX] != 0 {
-                self.raised.get_or_insert_with(|| raised(&words[INDEX..]));
+            } else if words[FLAG] != 0 {
+                self.raised.get_or_insert_with(|| raised(flight.step, &words[FLAG..], &flight.calls));
             }
         }
         Ok(())
@@ -183,8 +184,14 @@ impl Steps {
         encoder.copy_buffer_to_buffer(&self.ticket, 0, &self.status, 4 * STEP as u64, 4);
     }
 
-    /// Ends and submits a step, with what is to be taken back if it does not commit.
-    pub fn submit(&mut self, gpu: &Gpu, mut encoder: wgpu::CommandEncoder, rollback: Option<Arc<dyn Rollback>>) -> Result<()> {
+    /// Ends and submits a step, with what is to be taken back if it does not commit and the calls that may raise flags in it.
+    pub fn submit(
+        &mut self,
+        gpu: &Gpu,
+        mut encoder: wgpu::CommandEncoder,
+        rollback: Option<Arc<dyn Rollback>>,
+        calls: &Arc<Calls>,
+    ) -> Result<()> {
         use wgpu::BufferUsages as Usage;
         let fresh = || buffer(&gpu.device, Usage::MAP_READ | Usage::COPY_DST);
         let readback = self.idle.pop().unwrap_or_else(fresh);
@@ -196,7 +203,7 @@ impl Steps {
         readback.map_async(wgpu::MapMode::Read, .., move |result| {
             seen.store(if result.is_ok() { MAPPED } else { 2 }, Ordering::Release);
         });
-        self.flights.push_back(Flight { step: self.step, submission, readback, mapped, rollback });
+        self.flights.push_back(Flight { step: self.step, submission, readback, mapped, rollback, calls: calls.clone() });
         gpu.check()
     }
 }

@@ -207,7 +207,7 @@ pub struct Matmul {
     pub keeps_c: bool,
 }
 
-/// A structured op on contiguous operands.
+/// A structured op.
 pub struct Call {
     pub op: Arc<dyn Structured>,
     /// The node among those that the plan was made for: at another run another one, called elsewhere.
@@ -220,8 +220,8 @@ pub struct Call {
 
 pub struct Argument {
     pub source: Source,
-    /// In elements, from the start of the buffer.
-    pub offset: usize,
+    /// Where in the buffer each element lies.
+    pub map: Map,
     pub shape: Shape,
     pub dtype: DType,
 }

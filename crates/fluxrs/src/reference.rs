@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::graph::{self, Tensor};
 use crate::ops::{Class, Elementwise, Op, Operand, OperandMut, Poll, Reduce, Structured, ViewKind};
 use crate::plan::Mode;
-use crate::shape::{self, Map, Shape};
+use crate::shape::{self, Map, Shape, Strides};
 use crate::stop::NEVER;
 use crate::tape;
 use rustc_hash::FxHashMap;
@@ -322,7 +322,10 @@ fn structured(op: &dyn Structured, srcs: &[Value], shape: &[usize], dtype: DType
             Value::Number(n) => full(&[], n.dtype(), *n),
         })
         .collect();
-    let operands: Vec<Operand<'_>> = srcs.iter().map(|a| Operand { ptr: a.ptr(), shape: &a.shape, dtype: a.dtype }).collect();
+    let strides: Vec<Strides> = srcs.iter().map(|a| shape::contiguous(&a.shape)).collect();
+    let operands = srcs.iter().zip(&strides);
+    let operands: Vec<Operand<'_>> =
+        operands.map(|(a, strides)| Operand { ptr: a.ptr(), shape: &a.shape, strides, dtype: a.dtype }).collect();
     let mut result = Ok(());
     let poll = Poll(&|_| false);
     let out = Array::make(shape, dtype, |ptr| result = op.cpu(&operands, OperandMut { ptr, shape, dtype, poll }));

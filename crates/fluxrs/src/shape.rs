@@ -108,19 +108,7 @@ impl Map {
 
     /// Whether an array of `shape` laid out so is contiguous from its offset on.
     pub fn is_contiguous(&self, shape: &[usize]) -> bool {
-        let mut step = 1i64;
-        for (&s, &n) in self.strides.iter().zip(shape).rev() {
-            if n == 0 {
-                return true;
-            }
-            if n != 1 {
-                if s != step {
-                    return false;
-                }
-                step *= n as i64;
-            }
-        }
-        true
+        is_contiguous(shape, &self.strides)
     }
 
     /// The same elements in the same order under another shape, if an affine map can say it.
@@ -192,6 +180,23 @@ impl Map {
         let fits = inner_shape.iter().enumerate().all(|(k, &n)| low[k] >= 0 && high[k] < n as i64);
         fits.then_some(Map { offset, strides })
     }
+}
+
+/// Whether elements with these strides lie one after the other in row-major order.
+pub fn is_contiguous(shape: &[usize], strides: &[i64]) -> bool {
+    let mut step = 1i64;
+    for (&s, &n) in strides.iter().zip(shape).rev() {
+        if n == 0 {
+            return true;
+        }
+        if n != 1 {
+            if s != step {
+                return false;
+            }
+            step *= n as i64;
+        }
+    }
+    true
 }
 
 fn reshape_strides(from: &[usize], strides: &[i64], to: &[usize]) -> Option<Strides> {

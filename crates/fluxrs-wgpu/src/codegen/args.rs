@@ -25,6 +25,8 @@ pub(crate) struct Patch {
 pub(crate) struct Args {
     pub words: Vec<u32>,
     pub patches: Vec<Patch>,
+    /// What templates know some words as, by their place.
+    names: Vec<(usize, String)>,
 }
 
 /// A number as a word of the device, where int64 has 32 bits.
@@ -40,14 +42,16 @@ pub(crate) fn element(number: Number, dtype: DType) -> Result<u32> {
 }
 
 impl Args {
-    fn name(word: usize) -> String {
-        format!("args[{}].{}", word / 4, ["x", "y", "z", "w"][word % 4])
-    }
-
     /// Adds a word and gives the expression that reads it.
     pub fn word(&mut self, value: u32) -> String {
         self.words.push(value);
-        Args::name(self.words.len() - 1)
+        format!("args.a{}", self.words.len() - 1)
+    }
+
+    /// Adds a word that a template reads as `args.name`.
+    pub fn named(&mut self, name: &str, value: u32) {
+        self.names.push((self.words.len(), name.to_owned()));
+        self.words.push(value);
     }
 
     /// A size that must fit 32 bits, which buffers of at most 2 GiB ensure.
@@ -67,17 +71,25 @@ impl Args {
         self.word(0)
     }
 
-    /// Two words for a 64-bit number, low first.
-    pub fn wide(&mut self, number: u32) -> (String, String) {
-        let word = self.words.len();
-        self.patches.push(Patch { word, number, form: Form::Wide });
-        (self.word(0), self.word(0))
+    /// The same under a name.
+    pub fn named_number(&mut self, name: &str, number: u32, dtype: DType) {
+        self.patches.push(Patch { word: self.words.len(), number, form: Form::Element(dtype) });
+        self.named(name, 0);
+    }
+
+    /// Two words for a 64-bit number: `name_low` and `name_high`.
+    pub fn named_wide(&mut self, name: &str, number: u32) {
+        self.patches.push(Patch { word: self.words.len(), number, form: Form::Wide });
+        self.named(&format!("{name}_low"), 0);
+        self.named(&format!("{name}_high"), 0);
     }
 
     /// The declaration of the uniform.
     pub fn declaration(&self) -> String {
-        let vectors = self.words.len().div_ceil(4).max(1);
-        format!("@group(0) @binding(0) var<uniform> args: array<vec4<u32>, {vectors}>;\n")
+        let mut members: Vec<String> = (0..self.words.len().max(1)).map(|word| format!("a{word}")).collect();
+        self.names.iter().for_each(|(word, name)| members[*word].clone_from(name));
+        let members: Vec<String> = members.iter().map(|name| format!("    {name}: u32,\n")).collect();
+        format!("struct Args {{\n{}}}\n@group(0) @binding(0) var<uniform> args: Args;\n", members.concat())
     }
 
     /// Writes this run's numbers into a copy of the words; says whether anything changed.

@@ -4,7 +4,7 @@ use super::args::Args;
 use crate::fault::{Fault, Result};
 use crate::library;
 use crate::pipeline::Access;
-use crate::steps::{INDEX as FLAG, OPS};
+use crate::steps::{BAD, FLAG, OVERFLOW};
 use fluxrs::dtype::DType;
 use fluxrs::plan::{Buf, Source};
 
@@ -30,12 +30,23 @@ pub(crate) struct Launch {
     pub cost: usize,
 }
 
+/// A storage buffer of a kernel.
+struct Slot {
+    target: Target,
+    access: Access,
+    name: String,
+    /// The type of its elements.
+    element: &'static str,
+}
+
 pub(crate) struct Builder<'a> {
     pub args: Args,
     targets: &'a [Target],
-    bindings: Vec<(Target, Access)>,
+    bindings: Vec<Slot>,
     /// Whether stores happen only while no flag is raised.
     pub guarded: bool,
+    /// What the kernel's flag is raised with.
+    number: u32,
 }
 
 /// The type of a register.
@@ -63,19 +74,6 @@ pub(crate) fn encode(dtype: DType, value: &str) -> String {
     }
 }
 
-/// What the functions for int64 begin with.
-const WIDE: &str = "fx_wide_";
-
-/// Where a result of int64 may not fit, `main`, the last of the text, raises the flag at its end. Says whether it does.
-pub(crate) fn flag_overflow(text: &mut String, status: &str) -> bool {
-    let wide = text.contains(WIDE);
-    if wide {
-        text.truncate(text.trim_end().len() - 1);
-        *text += &format!("if ({}) {{ {status}[{FLAG}] = {}u; }}\n}}\n", library::OVERFLOW, OPS.len() + 1);
-    }
-    wide
-}
-
 /// Refuses what the device has no type for.
 pub(crate) fn check_dtype(dtype: DType) -> Result<()> {
     match dtype {
@@ -86,8 +84,8 @@ pub(crate) fn check_dtype(dtype: DType) -> Result<()> {
 
 impl<'a> Builder<'a> {
     /// `targets` says what each buffer of the plan is.
-    pub fn new(targets: &'a [Target], guarded: bool) -> Builder<'a> {
-        let mut builder = Builder { args: Args::default(), targets, bindings: Vec::new(), guarded };
+    pub fn new(targets: &'a [Target], guarded: bool, number: u32) -> Builder<'a> {
+        let mut builder = Builder { args: Args::default(), targets, bindings: Vec::new(), guarded, number };
         if guarded {
             builder.bind(Target::Status, Access::Read);
         }
@@ -96,17 +94,27 @@ impl<'a> Builder<'a> {
 
     /// The variable of a binding. What is read and written is bound once, for writing.
     pub fn bind(&mut self, target: Target, access: Access) -> String {
-        let at = match self.bindings.iter().position(|(known, _)| *known == target) {
+        let at = match self.bindings.iter().position(|slot| slot.target == target) {
             Some(at) => at,
             None => {
-                self.bindings.push((target, access));
+                let name = format!("b{}", self.bindings.len());
+                self.bindings.push(Slot { target, access, name, element: "u32" });
                 self.bindings.len() - 1
             }
         };
         if access == Access::Write {
-            self.bindings[at].1 = Access::Write;
+            self.bindings[at].access = Access::Write;
         }
-        format!("b{at}")
+        self.bindings[at].name.clone()
+    }
+
+    /// A binding to be read and written, under a name and with elements of this type.
+    pub fn declare(&mut self, target: Target, name: &str, element: &'static str) {
+        self.bindings.push(Slot { target, access: Access::Write, name: name.to_owned(), element });
+    }
+
+    pub fn target(&self, buffer: Buf) -> Target {
+        self.targets[buffer as usize]
     }
 
     pub fn buffer(&mut self, buffer: Buf, access: Access) -> String {
@@ -140,24 +148,55 @@ impl<'a> Builder<'a> {
     }
 
     /// The condition under which a guarded kernel may store.
-    pub const LIVE: &'static str = "(b0[0] | b0[4]) == 0u";
+    pub const LIVE: &'static str = "fx_live()";
+
+    /// The functions that look at the device's flags and raise them, as far as the kernel calls them.
+    fn flags(&mut self, text: &str) -> String {
+        let calls = |name| library::identifiers(text).any(|word| word == name);
+        let (raises, overflows) = (calls("fx_raise"), calls("fx_overflow"));
+        let mut flags = String::new();
+        if raises || overflows {
+            let status = self.bind(Target::Status, Access::Write);
+            if let Some(slot) = self.bindings.iter_mut().find(|slot| slot.target == Target::Status) {
+                slot.element = "atomic<u32>";
+            }
+            if raises {
+                let number = self.args.word(self.number);
+                flags += &format!(
+                    "fn fx_raise(a: u32, b: u32) {{\n    if (atomicExchange(&{status}[{FLAG}], {number}) == 0u) {{\n        \
+                     atomicStore(&{status}[{}], a);\n        atomicStore(&{status}[{}], b);\n    }}\n}}\n",
+                    FLAG + 1,
+                    FLAG + 2
+                );
+            }
+            if overflows {
+                flags += &format!("fn fx_overflow() {{\n    atomicStore(&{status}[{FLAG}], {OVERFLOW}u);\n}}\n");
+            }
+            if self.guarded {
+                flags += &format!(
+                    "fn fx_live() -> bool {{\n    return (atomicLoad(&{status}[{BAD}]) | atomicLoad(&{status}[{FLAG}])) == 0u;\n}}\n"
+                );
+            }
+        } else if self.guarded {
+            let status = self.bind(Target::Status, Access::Read);
+            flags += &format!("fn fx_live() -> bool {{\n    return ({status}[{BAD}] | {status}[{FLAG}]) == 0u;\n}}\n");
+        }
+        flags
+    }
 
     /// Puts declarations, library functions and text together.
-    /// `main` comes last in the text; where a result of int64 may not fit, it raises the flag at its end.
     pub fn finish(mut self, text: &str, groups: [u32; 3], cost: usize) -> Launch {
-        let mut text = text.to_owned();
-        if text.contains(WIDE) {
-            let status = self.bind(Target::Status, Access::Write);
-            flag_overflow(&mut text, &status);
-        }
+        let text = library::used_by(text) + text;
+        let flags = self.flags(&text);
         let mut source = self.args.declaration();
-        for (i, (_, access)) in self.bindings.iter().enumerate() {
+        for (i, Slot { access, name, element, .. }) in self.bindings.iter().enumerate() {
             let mode = if *access == Access::Read { "read" } else { "read_write" };
-            source += &format!("@group(0) @binding({}) var<storage, {mode}> b{i}: array<u32>;\n", i + 1);
+            source += &format!("@group(0) @binding({}) var<storage, {mode}> {name}: array<{element}>;\n", i + 1);
         }
-        source += &library::used_by(&text);
+        source += &flags;
         source += &text;
-        Launch { source, bindings: self.bindings, args: self.args, groups, cost }
+        let bindings = self.bindings.iter().map(|slot| (slot.target, slot.access)).collect();
+        Launch { source, bindings, args: self.args, groups, cost }
     }
 }
 

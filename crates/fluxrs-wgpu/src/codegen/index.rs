@@ -97,11 +97,11 @@ mod tests {
     #[test]
     fn positions_are_as_short_as_the_map_allows() {
         assert_eq!(text(&[2, 3, 4], &[12, 4, 1], 0), "i");
-        assert_eq!(text(&[2, 3, 4], &[24, 8, 2], 5), "i * args[0].x + args[0].y");
+        assert_eq!(text(&[2, 3, 4], &[24, 8, 2], 5), "i * args.a0 + args.a1");
         assert_eq!(text(&[2, 3, 4], &[0, 0, 0], 0), "0u");
         assert_eq!(text(&[2, 1, 4], &[4, 9, 1], 0), "i");
-        assert_eq!(text(&[2, 3], &[1, 2], 0), "i_0 + i_1 * args[0].x");
-        assert_eq!(text(&[2, 3], &[0, 1], 7), "i_1 + args[0].x");
+        assert_eq!(text(&[2, 3], &[1, 2], 0), "i_0 + i_1 * args.a0");
+        assert_eq!(text(&[2, 3], &[0, 1], 7), "i_1 + args.a0");
         assert_eq!(text(&[], &[], 0), "0u");
     }
 }

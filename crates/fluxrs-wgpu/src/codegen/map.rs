@@ -89,7 +89,7 @@ fn launch(body: &Loop, targets: &[Target], guarded: bool, cost: usize, limits: &
     let n: usize = body.dims.iter().product();
     let program = Program::new(body)?;
     let stores: Vec<&Store> = body.stores.iter().collect();
-    let mut builder = Builder::new(targets, guarded);
+    let mut builder = Builder::new(targets, guarded, 0);
     let [x, y] = grid(n.div_ceil(THREADS), limits.groups);
     let length = builder.args.size(n);
     let width = builder.args.word(x);

@@ -61,9 +61,9 @@ fn parts(m: &Matmul, batches: usize, limit: usize) -> Vec<Part> {
 }
 
 fn launch(m: &Matmul, part: Part, fused: bool, targets: &[Target], guarded: bool, cost: usize, unroll: bool) -> Result<Launch> {
-    let mut builder = Builder::new(targets, guarded);
-    for size in [m.m, m.k, m.n, part.batch, part.row, part.col] {
-        builder.args.size(size);
+    let mut builder = Builder::new(targets, guarded, 0);
+    for (name, size) in [("m", m.m), ("k", m.k), ("n", m.n), ("batch", part.batch), ("row", part.row), ("col", part.col)] {
+        builder.args.named(name, size as u32);
     }
     let mut text = load(&mut builder, m, "load_a", m.a, &m.a_map, [m.m, m.k]);
     text += &load(&mut builder, m, "load_b", m.b, &m.b_map, [m.k, m.n]);
@@ -81,7 +81,7 @@ fn launch(m: &Matmul, part: Part, fused: bool, targets: &[Target], guarded: bool
     let live = if guarded { format!("if (!({})) {{ return; }}\n", Builder::LIVE) } else { String::new() };
     text += &format!(
         "fn store(batch: u32, row: u32, col: u32, value: Scalar) {{\n{live}\
-         let i = (batch * args[0].x + row) * args[0].z + col;\n{store}}}\n"
+         let i = (batch * args.m + row) * args.n + col;\n{store}}}\n"
     );
     let body = template::fill(template::MATMUL, &[("declarations", "")], unroll);
     let text = format!("alias Scalar = {};\n{text}{body}", scalar(m.dtype));

@@ -2,15 +2,12 @@
 
 pub(crate) mod args;
 pub(crate) mod builder;
-mod create;
 mod index;
-mod linalg;
 mod map;
 mod matmul;
 mod ops;
 mod program;
 mod reduce;
-mod sort;
 mod spill;
 mod structured;
 
@@ -18,7 +15,6 @@ pub(crate) use builder::{Launch, Target};
 
 use crate::device::Limits;
 use crate::fault::Result;
-use fluxrs::dtype::DType;
 use fluxrs::plan::{Body, Kernel, Mode};
 use spill::Targets;
 
@@ -33,11 +29,11 @@ pub(crate) fn raises(kernel: &Kernel) -> bool {
     }
 }
 
-/// The dispatches of one kernel. `temporary` makes a temporary of that many words.
+/// The dispatches of one kernel, whose flag is raised with `number`. `temporary` makes a temporary of that many words.
 pub(crate) fn launches(
     kernel: &Kernel,
     targets: &[Target],
-    dtypes: &[DType],
+    number: u32,
     guarded: bool,
     limits: &Limits,
     temporary: &mut dyn FnMut(usize) -> u32,
@@ -48,6 +44,6 @@ pub(crate) fn launches(
         Body::Loop(body) if body.mode == Mode::Map => map::launches(body, targets, guarded, cost, limits),
         Body::Loop(body) => reduce::launches(body, targets, guarded, cost, limits),
         Body::Matmul(m) => matmul::launches(m, targets, guarded, cost, limits),
-        Body::Structured(call) => structured::launches(call, targets, dtypes[call.out as usize], cost, limits),
+        Body::Structured(call) => structured::launches(call, number, targets, cost, limits),
     }
 }

@@ -298,7 +298,7 @@ pub(crate) fn launches(body: &Loop, targets: &mut Targets, guarded: bool, cost: 
     let temp = if chunks > 1 { (targets.temporary)(program.folds().count() * rows * chunks) } else { 0 };
     let reduction = |walk, stage| Reduction {
         program: &program,
-        builder: Builder::new(&targets.all, guarded),
+        builder: Builder::new(&targets.all, guarded, 0),
         row: Segment::new("row", kept),
         at: Segment::new("at", gone),
         walk,

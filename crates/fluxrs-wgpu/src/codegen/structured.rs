@@ -1,191 +1,158 @@
-//! Structured ops, by the name of their shader. Each template says what its argument words are.
+//! Structured ops: what their records say of a shader, made into kernels.
 
 use super::args::Args;
-use super::builder::{self, Launch, Target, check_dtype, grid};
-use super::map;
+use super::builder::{Builder, Launch, Target, check_dtype, grid};
+use super::index::Segment;
+use super::program::place;
 use super::spill::Targets;
 use crate::device::Limits;
 use crate::fault::{Fault, Result};
-use crate::library;
 use crate::pipeline::Access;
-use crate::steps::OPS;
-use crate::template::{self, fill};
-use fluxrs::dtype::{DType, Number};
-use fluxrs::plan::{Argument, Call, Load, Loop, Mode, Rank, Source, Store};
-use fluxrs::shape::{Map, size};
+use crate::template;
+use fluxrs::dtype::DType;
+use fluxrs::ops::shader::{Arg, Binding, Grid, Pass, Shader, Spec};
+use fluxrs::plan::{Argument, Call, Source};
+use fluxrs::shape::size;
 
-/// One call on its way to a kernel.
-pub(super) struct Op<'a, 'b> {
-    pub call: &'a Call,
-    pub targets: &'a mut Targets<'b>,
-    pub limits: &'a Limits,
-    pub cost: usize,
+fn unsupported<T>(call: &Call, what: &str) -> Result<T> {
+    Err(Fault::Unsupported(format!("{}{what}", call.op.name())))
 }
 
-impl Op<'_, '_> {
-    pub(super) fn unsupported<T>(&self, what: &str) -> Result<T> {
-        Err(Fault::Unsupported(format!("{}{what}", self.call.op.name())))
-    }
-
-    pub(super) fn operand(&self, i: usize) -> Result<Target> {
-        let argument: &Argument = &self.call.srcs[i];
-        check_dtype(argument.dtype)?;
-        match argument.source {
-            Source::Buffer(buffer) => Ok(self.targets.all[buffer as usize]),
-            _ => self.unsupported(" of a Python number"),
-        }
-    }
-
-    pub(super) fn offset(&self, i: usize) -> usize {
-        self.call.srcs[i].offset
-    }
-
-    pub(super) fn out(&self) -> (Target, Access) {
-        (self.targets.all[self.call.out as usize], Access::Write)
-    }
-
-    pub(super) fn grid(&self, items: usize, threads: usize) -> [u32; 3] {
-        let [x, y] = grid(items.div_ceil(threads), self.limits.groups);
-        [x, y, 1]
-    }
-
-    pub(super) fn launch(&self, text: &str, mut bindings: Vec<(Target, Access)>, args: Args, groups: [u32; 3]) -> Launch {
-        let mut text = text.to_owned();
-        if builder::flag_overflow(&mut text, "status") {
-            bindings.push((Target::Status, Access::Write));
-            let at = bindings.len();
-            text = format!("@group(0) @binding({at}) var<storage, read_write> status: array<u32>;\n{text}");
-        }
-        Launch { source: library::used_by(&text) + &text, bindings, args, groups, cost: self.cost }
-    }
-
-    /// The number of the op with the flag that it raises.
-    pub(super) fn number(&self) -> usize {
-        1 + OPS.iter().position(|&op| op == self.call.op.name()).unwrap_or(OPS.len())
-    }
-
-    /// Data and row numbers to a result, with the flag for numbers out of range.
-    fn indexed(&self, text: &str, sizes: [usize; 3], items: usize, threads: usize) -> Result<Launch> {
-        let groups = self.grid(items, threads);
-        let mut args = Args::default();
-        let [a, b, c] = sizes;
-        let number = self.number();
-        for word in [a, b, c, groups[0] as usize, self.offset(0), self.offset(1), number] {
-            args.size(word);
-        }
-        let (data, index) = (self.operand(0)?, self.operand(1)?);
-        let bindings = vec![(data, Access::Read), (index, Access::Read), self.out(), (Target::Status, Access::Write)];
-        Ok(self.launch(&(template::INDEXED.to_owned() + text), bindings, args, groups))
-    }
-
-    fn gather(&self) -> Result<Vec<Launch>> {
-        let (table, elements) = (&self.call.srcs[0].shape, size(&self.call.shape));
-        let sizes = [elements, size(&table[1..]), table[0]];
-        Ok(vec![self.indexed(template::GATHER, sizes, elements, 256)?])
-    }
-
-    /// Zeros first, then the sums.
-    fn scatter_add(&mut self) -> Result<Vec<Launch>> {
-        self.check_float()?;
-        let elements = size(&self.call.srcs[0].shape);
-        let mut all = self.zeros(DType::F32)?;
-        if elements > 0 {
-            let sizes = [elements, size(&self.call.shape[1..]), self.call.shape[0]];
-            all.push(self.indexed(template::SCATTER_ADD, sizes, elements, 256)?);
-        }
-        Ok(all)
-    }
-
-    /// The adjoints of what takes elements by number are gradients, which are floats.
-    fn check_float(&self) -> Result<()> {
-        match self.call.srcs[0].dtype {
-            DType::F32 => Ok(()),
-            other => self.unsupported(&format!(" of {other}")),
-        }
-    }
-
-    fn zeros(&mut self, dtype: DType) -> Result<Vec<Launch>> {
-        let n = size(&self.call.shape);
-        let everywhere = Map { offset: 0, strides: [0].as_slice().into() };
-        let source = Source::Constant(Number::Int(0));
-        let store = Store { reg: 0, buffer: self.call.out, dtype, rank: Rank::Full, map: Map::contiguous(&[n]) };
-        let body = Loop {
-            mode: Mode::Map,
-            dims: [n].as_slice().into(),
-            fence: 0,
-            loads: vec![Load { reg: 0, source, dtype, rank: Rank::Full, map: everywhere }],
-            code: Vec::new(),
-            stores: vec![store],
-        };
-        map::launches(&body, self.targets, false, n, self.limits)
-    }
-
-    fn take_along(&self) -> Result<Vec<Launch>> {
-        let length = |i: usize| self.call.srcs[i].shape.last().copied().unwrap_or(1);
-        let elements = size(&self.call.shape);
-        Ok(vec![self.indexed(template::TAKE_ALONG, [elements, length(0), length(1)], elements, 256)?])
-    }
-
-    fn add_along(&self) -> Result<Vec<Launch>> {
-        self.check_float()?;
-        let (n, k) = (self.call.shape[self.call.shape.len() - 1], self.call.srcs[0].shape[self.call.shape.len() - 1]);
-        let rows = size(&self.call.shape) / n.max(1);
-        Ok(vec![self.indexed(template::ADD_ALONG, [rows, n, k], rows, 64)?])
-    }
-
-    fn scan(&self) -> Result<Vec<Launch>> {
-        let dtype = self.call.srcs[0].dtype;
-        let key = self.call.op.key();
-        let (axis, reverse) = ((key >> 1) as usize, key & 1);
-        let shape = &self.call.shape;
-        let inner = size(&shape[axis + 1..]);
-        let lines = size(shape) / shape[axis];
-        let other = self.call.srcs.len() - 1;
-        let groups = self.grid(lines, 64);
-        let mut args = Args::default();
-        for word in [lines, shape[axis], inner, groups[0] as usize, self.offset(0), self.offset(other), reverse as usize] {
-            args.size(word);
-        }
-        let rule = match self.call.op.name() {
-            "cumsum" if dtype == DType::I64 => "fx_wide_add(last, x)",
-            "cumprod" if dtype == DType::I64 => "fx_wide_mul(last, x)",
-            "cumsum" => "last + x",
-            "cumprod" => "last * x",
-            "recurrence" => "x * last + b",
-            _ => return self.unsupported(""),
-        };
-        let scalar = builder::scalar(dtype);
-        let step = format!(
-            "alias Scalar = {scalar};\n\nfn step(last: Scalar, x: Scalar, b: Scalar) -> Scalar {{\n    return {rule};\n}}\n"
-        );
-        let bindings = vec![(self.operand(0)?, Access::Read), (self.operand(other)?, Access::Read), self.out()];
-        Ok(vec![self.launch(&fill(template::SCAN, &[("step", &step)], false), bindings, args, groups)])
-    }
-}
-
-pub(crate) fn launches(call: &Call, targets: &mut Targets, dtype: DType, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
-    let mut op = Op { call, targets, limits, cost };
-    if size(&call.shape) == 0 {
-        return Ok(Vec::new());
-    }
-    match call.op.shader() {
-        Some("gather") => op.gather(),
-        Some("scatter_add") => op.scatter_add(),
-        Some("take_along") => op.take_along(),
-        Some("add_along") => op.add_along(),
-        Some("random") => op.random(dtype),
-        Some("scan") => op.scan(),
-        Some("argextreme") => op.argextreme(),
-        Some("argsort") => op.argsort(),
-        Some("iota") => op.iota(dtype),
-        Some("lu") => op.lu(),
-        _ => op.unsupported(""),
-    }
+/// What the op's record says of this call.
+fn shader(call: &Call) -> Result<Shader> {
+    let specs: Vec<Spec> = call.srcs.iter().map(|src| Spec { shape: &src.shape, dtype: src.dtype }).collect();
+    let shader = call.op.shader(&specs, Spec { shape: &call.shape, dtype: call.dtype });
+    shader.or_else(|what| unsupported(call, &what))
 }
 
 /// Whether a call may raise a flag: for an index out of range, a singular matrix, an int64 that does not fit.
 pub(crate) fn raises(call: &Call) -> bool {
-    OPS.contains(&call.op.name()) || call.dtype == DType::I64 && matches!(call.op.shader(), Some("scan" | "iota"))
+    shader(call).is_ok_and(|shader| shader.raises)
+}
+
+/// The kernels of one call; `number` is what its flag is raised with.
+pub(crate) fn launches(call: &Call, number: u32, targets: &mut Targets, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
+    if size(&call.shape) == 0 {
+        return Ok(Vec::new());
+    }
+    check_dtype(call.dtype)?;
+    let shader = shader(call)?;
+    let rooms: Vec<Target> = shader.rooms.iter().map(|&words| Target::Temp((targets.temporary)(words))).collect();
+    let cost = cost / shader.passes.len();
+    let kernel = |pass: &Pass| {
+        Kernel { call, rooms: &rooms, builder: Builder::new(&targets.all, false, number) }.launch(pass, cost, limits)
+    };
+    shader.passes.iter().filter(|pass| items(pass) > 0).map(kernel).collect()
+}
+
+fn items(pass: &Pass) -> usize {
+    match pass.grid {
+        Grid::Threads { items, .. } | Grid::Groups { items } => items,
+    }
+}
+
+/// The type that the words of elements are read as.
+fn word_type(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Bool => "u32",
+        DType::I32 | DType::I64 => "i32",
+        DType::F32 | DType::F64 => "f32",
+    }
+}
+
+/// One pass on its way to a kernel.
+struct Kernel<'a> {
+    call: &'a Call,
+    rooms: &'a [Target],
+    builder: Builder<'a>,
+}
+
+impl Kernel<'_> {
+    fn launch(mut self, pass: &Pass, cost: usize, limits: &Limits) -> Result<Launch> {
+        let items = items(pass);
+        let (groups, threads) = match pass.grid {
+            Grid::Threads { group, .. } => (items.div_ceil(group), group),
+            Grid::Groups { .. } => (items, 0),
+        };
+        let [x, y] = grid(groups, limits.groups);
+        self.builder.args.named("items", items as u32);
+        self.builder.args.named("across", x);
+        for (name, arg) in &pass.args {
+            self.argument(name, *arg)?;
+        }
+        let mut text = String::new();
+        for (name, binding) in &pass.bindings {
+            text += &self.binding(name, *binding)?;
+        }
+        text += &pass.code;
+        text += pass.template;
+        if threads > 0 {
+            text += &format!(
+                "@compute @workgroup_size({threads})\n\
+                 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {{\n\
+                 let i = (group.y * args.across + group.x) * {threads}u + local;\n\
+                 if (i < args.items) {{ item(i); }}\n}}\n"
+            );
+        }
+        Ok(self.builder.finish(&text, [x, y, 1], cost))
+    }
+
+    /// The number of the run that an operand is.
+    fn number(&self, operand: usize) -> Result<u32> {
+        match self.call.srcs[operand].source {
+            Source::Number(number) => Ok(number),
+            _ => unsupported(self.call, " of computed numbers"),
+        }
+    }
+
+    fn argument(&mut self, name: &str, arg: Arg) -> Result<()> {
+        match arg {
+            Arg::Size(size) => self.builder.args.named(name, u32::try_from(size).unwrap_or(u32::MAX)),
+            Arg::Number(operand, dtype) => {
+                let number = self.number(operand)?;
+                self.builder.args.named_number(name, number, dtype);
+            }
+            Arg::Wide(operand) => {
+                let number = self.number(operand)?;
+                self.builder.args.named_wide(name, number);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the template knows a buffer as.
+    fn binding(&mut self, name: &str, binding: Binding) -> Result<String> {
+        match binding {
+            Binding::Operand(i) => {
+                let argument: &Argument = &self.call.srcs[i];
+                check_dtype(argument.dtype)?;
+                let Source::Buffer(buffer) = argument.source else { return unsupported(self.call, " of a Python number") };
+                let mut axes = Segment::new("i", &argument.shape);
+                let position = place(&argument.map, &mut [&mut axes], &mut self.builder);
+                let coordinates = axes.coordinates(&mut self.builder.args);
+                let variable = self.builder.buffer(buffer, Access::Read);
+                Ok(format!(
+                    "alias {name}_type = {};\nfn {name}(i: u32) -> u32 {{\n{coordinates}return {variable}[{position}];\n}}\n",
+                    word_type(argument.dtype)
+                ))
+            }
+            Binding::Result(_) => {
+                let variable = self.builder.buffer(self.call.out, Access::Write);
+                Ok(format!(
+                    "alias {name}_type = {};\nfn {name}(i: u32, word: u32) {{\n{variable}[i] = word;\n}}\n",
+                    word_type(self.call.dtype)
+                ))
+            }
+            Binding::Memory(_, element) => {
+                self.builder.declare(self.builder.target(self.call.out), name, element);
+                Ok(String::new())
+            }
+            Binding::Room(room, element) => {
+                self.builder.declare(self.rooms[room], name, element);
+                Ok(String::new())
+            }
+        }
+    }
 }
 
 /// The kernel that looks at a loss before the commit.

@@ -413,10 +413,11 @@ fn run_call(call: &Call, context: &Context<'_>) -> Result<()> {
         .zip(&numbers)
         .map(|(s, n)| Operand {
             ptr: match s.source {
-                Source::Buffer(b) => context.buffers[b as usize].at(s.offset * s.dtype.bytes()).cast_const(),
+                Source::Buffer(b) => context.buffers[b as usize].at(s.map.offset as usize * s.dtype.bytes()).cast_const(),
                 _ => n.as_ptr(),
             },
             shape: &s.shape,
+            strides: &s.map.strides,
             dtype: s.dtype,
         })
         .collect();

@@ -1,5 +1,6 @@
 //! Constants: a number in every element, and tensors made from host data.
 
+use super::shader::{Arg, Pass, Shader, Spec, template};
 use super::{Op, Operand, OperandMut, Place, Structured};
 use crate::bail;
 use crate::buffer::{Buffer, HostBuffer};
@@ -66,8 +67,22 @@ impl Structured for Iota {
         shape::size(out)
     }
 
-    fn shader(&self) -> Option<&'static str> {
-        Some("iota")
+    fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
+        let whole = srcs[..2].iter().all(|number| number.dtype == DType::I64);
+        if out.dtype == DType::Bool || !out.dtype.is_float() && !whole {
+            return Err(format!(" of {} from fractions", out.dtype));
+        }
+        let value = match out.dtype {
+            DType::I64 => "fx_wide_add(first, fx_wide_mul(i32(i), step))",
+            _ => "first + out_type(i) * step",
+        };
+        let code = format!("fn value(i: u32, first: out_type, step: out_type) -> out_type {{\n    return {value};\n}}\n");
+        let last = if self.ends { 2 } else { 0 };
+        let pass = Pass::threads(template!("iota"), out.size(), 256).sizes([("ends", self.ends as usize)]).code(code);
+        let number = |operand| Arg::Number(operand, out.dtype);
+        let pass = pass.number("first", number(0)).number("step", number(1)).number("last", number(last));
+        let shader = Shader::from(pass.result("out"));
+        Ok(if out.dtype == DType::I64 { shader.raising() } else { shader })
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::poll::rows;
 use super::rules::choose;
+use super::shader::{Binding, Pass, Shader, Spec, template};
+use super::structured::{offset, offsets};
 use super::{Op, Operand, OperandMut, Structured};
 use crate::bail;
 use crate::call_site::CallSite;
@@ -63,6 +65,11 @@ impl Indexed {
         if plain < 0 || plain >= rows as i64 { Err(self.error(op, index)) } else { Ok(plain as usize) }
     }
 
+    /// The error for the flag of a shader: the index that was asked for.
+    pub fn raised(&self, op: &str, words: [u32; 2]) -> Error {
+        self.error(op, words[0] as i32 as i64)
+    }
+
     #[cold]
     fn error(&self, op: &str, index: i64) -> Error {
         let field = if self.axes.len() > 1 { (index - WRONG + FIELD / 2).div_euclid(FIELD) } else { 0 };
@@ -94,25 +101,45 @@ impl Structured for Gather {
         (i == 0).then(|| scatter_rows(g, &srcs[1], srcs[0].shape(), self.of.gradient_of(self.name())))
     }
 
+    fn reads_through_map(&self, _: usize) -> bool {
+        true
+    }
+
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
-        fn gather<T: Element>(of: &Indexed, x: &[T], n: usize, index: &[i64], mut out: OperandMut<'_>) -> Result<()> {
-            let poll = out.poll;
+        fn gather<T: Element>(of: &Indexed, x: Operand<'_>, index: Operand<'_>, mut out: OperandMut<'_>) -> Result<()> {
+            let (width, poll) = (shape::size(&x.shape[1..]), out.poll);
+            let straight = shape::is_contiguous(&x.shape[1..], &x.strides[1..]);
+            let places = if straight { Vec::new() } else { offsets(&x.shape[1..], &x.strides[1..])? };
             let out = out.as_mut_slice::<T>();
-            let width = out.len() / index.len().max(1);
             poll.pieces(out.len(), width, |piece| {
-                for (row, columns) in rows(piece, width) {
-                    let from = of.row("take", index[row], n)? * width;
-                    let (to, from) = (row * width + columns.start, from + columns.start);
-                    out[to..to + columns.len()].copy_from_slice(&x[from..from + columns.len()]);
+                for (i, columns) in rows(piece, width) {
+                    let to = &mut out[i * width + columns.start..i * width + columns.end];
+                    // SAFETY: i is within the shape of the index, and `row` gives one within that of x.
+                    unsafe {
+                        let row = of.row("take", index.get(offset(i, index.shape, index.strides)), x.shape[0])?;
+                        let start = row as isize * x.strides[0] as isize;
+                        if straight {
+                            let first = x.ptr.cast::<T>().offset(start + columns.start as isize);
+                            to.copy_from_slice(std::slice::from_raw_parts(first, columns.len()));
+                        } else {
+                            to.iter_mut().zip(&places[columns]).for_each(|(to, place)| *to = x.get(start + place));
+                        }
+                    }
                 }
                 Ok(())
             })
         }
-        with_element!(out.dtype, T => gather::<T>(&self.of, srcs[0].as_slice(), srcs[0].shape[0], srcs[1].as_slice(), out))
+        with_element!(out.dtype, T => gather::<T>(&self.of, srcs[0], srcs[1], out))
     }
 
-    fn shader(&self) -> Option<&'static str> {
-        Some("gather")
+    fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
+        let (rows, width) = (srcs[0].shape[0], shape::size(&srcs[0].shape[1..]));
+        let pass = Pass::threads(template!("gather"), out.size(), 256).sizes([("rows", rows), ("width", width)]);
+        Ok(Shader::from(pass.operand("x", 0).operand("index", 1).result("out")).raising())
+    }
+
+    fn raised(&self, words: [u32; 2]) -> Error {
+        self.of.raised(self.name(), words)
     }
 }
 
@@ -159,9 +186,24 @@ impl Structured for ScatterAdd {
         }
     }
 
-    fn shader(&self) -> Option<&'static str> {
-        Some("scatter_add")
+    /// Zeros first, then the sums.
+    fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
+        floats(out.dtype)?;
+        let (rows, width) = (self.rows, shape::size(&out.shape[1..]));
+        let zeros = Pass::threads(template!("zeros"), out.size(), 256).result("out");
+        let sums = Pass::threads(template!("scatter_add"), srcs[0].size(), 256).sizes([("rows", rows), ("width", width)]);
+        let sums = sums.operand("x", 0).operand("index", 1).bind("out", Binding::Memory(0, "atomic<u32>"));
+        Ok(Shader { passes: vec![zeros, sums], ..Shader::default() }.raising())
     }
+
+    fn raised(&self, words: [u32; 2]) -> Error {
+        self.of.raised(self.name(), words)
+    }
+}
+
+/// The adjoints of what takes elements by number are gradients: on a GPU they are float32.
+pub(super) fn floats(dtype: DType) -> Result<(), String> {
+    if dtype == DType::F32 { Ok(()) } else { Err(format!(" of {dtype}")) }
 }
 
 /// Rows of `x` (along axis 0) by an int64 tensor of indices.

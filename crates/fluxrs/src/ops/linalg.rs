@@ -3,6 +3,7 @@
 use super::elementwise::check_devices;
 use super::matmul::matmul;
 use super::poll::{PIECE, Poll};
+use super::shader::{Binding, Pass, Shader, Spec, template};
 use super::structured::room;
 use super::{Elementwise, Op, Operand, OperandMut, Structured};
 use crate::bail;
@@ -193,8 +194,41 @@ fn each<T: Real>(
 /// The error for the first singular matrix of a batch.
 fn check(op: &str, found: &[Option<usize>]) -> Result<()> {
     let Some((which, column)) = found.iter().enumerate().find_map(|(i, c)| c.map(|c| (i, c))) else { return Ok(()) };
-    let which = if found.len() > 1 { format!("matrix {which} of the batch") } else { "the matrix".into() };
-    Err(Error::Value(format!("{op}: {which} is singular: its column {column} is a combination of those before it")))
+    Err(singular(op, column, (found.len() > 1).then_some(which)))
+}
+
+fn singular(op: &str, column: usize, which: Option<usize>) -> Error {
+    let which = which.map_or_else(|| "the matrix".into(), |which| format!("matrix {which} of the batch"));
+    Error::Value(format!("{op}: {which} is singular: its column {column} is a combination of those before it"))
+}
+
+/// The same for the flag of a shader: the column, and the matrix or, where there is but one, the greatest word.
+fn raised(op: &str, [column, which]: [u32; 2]) -> Error {
+    singular(op, column as usize, (which != u32::MAX).then_some(which as usize))
+}
+
+/// What elimination is for, on a device that runs WGSL.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Equations,
+    Inverse,
+    Determinant,
+}
+
+/// Multiplications of one workgroup at most: a tenth of a second on a slow GPU, far from any watchdog.
+const GROUP_WORK: usize = 1 << 26;
+
+/// One workgroup eliminates one matrix, with B, the identity or nothing beside it.
+fn eliminated(wanted: Wanted, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
+    let n = srcs[0].last();
+    let k = if wanted == Wanted::Determinant { 0 } else { out.last() };
+    if n.saturating_mul(n).saturating_mul(n + k) > GROUP_WORK {
+        return Err(format!(" of matrices of order {n} with {k} columns"));
+    }
+    let matrices = shape::size(&srcs[0].shape[..srcs[0].shape.len() - 2]);
+    let pass = Pass::groups(template!("lu"), matrices).sizes([("n", n), ("k", k), ("wanted", wanted as usize)]);
+    let pass = pass.operand("a", 0).operand("b", srcs.len() - 1).result("out").bind("work", Binding::Room(0, "f32"));
+    Ok(Shader { passes: vec![pass], rooms: vec![srcs[0].size() + matrices * n * k], raises: wanted != Wanted::Determinant })
 }
 
 fn solve_kernel<T: Real + Element>(op: &str, a: &[T], b: Option<&[T]>, n: usize, mut result: OperandMut<'_>) -> Result<()> {
@@ -264,8 +298,12 @@ impl Structured for Solve {
         effort(srcs)
     }
 
-    fn shader(&self) -> Option<&'static str> {
-        Some("lu")
+    fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
+        eliminated(Wanted::Equations, srcs, out)
+    }
+
+    fn raised(&self, words: [u32; 2]) -> Error {
+        raised(self.name(), words)
     }
 }
 
@@ -296,8 +334,12 @@ impl Structured for Inverse {
         effort(srcs)
     }
 
-    fn shader(&self) -> Option<&'static str> {
-        Some("lu")
+    fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
+        eliminated(Wanted::Inverse, srcs, out)
+    }
+
+    fn raised(&self, words: [u32; 2]) -> Error {
+        raised(self.name(), words)
     }
 }
 
@@ -337,8 +379,8 @@ impl Structured for Determinant {
         effort(srcs)
     }
 
-    fn shader(&self) -> Option<&'static str> {
-        Some("lu")
+    fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
+        eliminated(Wanted::Determinant, srcs, out)
     }
 }
 

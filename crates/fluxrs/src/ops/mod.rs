@@ -20,6 +20,7 @@ pub mod random;
 pub mod reduce;
 pub mod rules;
 pub mod scan;
+pub mod shader;
 pub mod sort;
 pub mod structured;
 pub mod subscript;

@@ -5,6 +5,7 @@
 //! elements take the words in order, and a node begins with a block of its own.
 
 use super::poll::{PIECE, Poll};
+use super::shader::{Arg, Pass, Shader, Spec, template};
 use super::{Op, Operand, OperandMut, Structured};
 use crate::bail;
 use crate::device::Device;
@@ -278,9 +279,13 @@ impl Structured for Random {
             Kind::Uniform => "rand",
             Kind::Normal => "randn",
             Kind::Integers => "randint",
-            Kind::WideIntegers => "wide_randint",
+            Kind::WideIntegers => "randint",
             Kind::Bits => "random_bits",
         }
+    }
+
+    fn key(&self) -> u64 {
+        self.kind as u64
     }
 
     fn gradient(&self, _: usize, _: &[Tensor], _: &Tensor, _: &Tensor) -> Option<Tensor> {
@@ -320,8 +325,16 @@ impl Structured for Random {
         shape::size(out).saturating_mul(if self.kind == Kind::Normal { 8 } else { 3 })
     }
 
-    fn shader(&self) -> Option<&'static str> {
-        Some("random")
+    fn shader(&self, _: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
+        let pass = Pass::threads(template!("random"), out.size().div_ceil(4), 64).sizes([("elements", out.size())]);
+        let pass = pass.number("seed", Arg::Wide(0)).number("first", Arg::Wide(1)).result("out");
+        let integers = |pass: Pass| pass.number("least", Arg::Wide(2)).number("count", Arg::Wide(3));
+        Ok(Shader::from(match self.kind {
+            Kind::Uniform => pass.code(template!("random_uniform")),
+            Kind::Normal => pass.code(template!("random_normal")),
+            Kind::Integers => integers(pass.code(template!("random_integer"))),
+            Kind::WideIntegers | Kind::Bits => return Err(" over more than 32 bits".into()),
+        }))
     }
 }
 

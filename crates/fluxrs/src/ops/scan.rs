@@ -1,6 +1,8 @@
 //! Running sums and products along an axis, and the recurrence that the gradient of a running product is made of.
 
 use super::poll::rows;
+use super::shader::{Pass, Shader, Spec, template};
+use super::structured::{offset, offsets, room};
 use super::{Op, Operand, OperandMut, Structured};
 use crate::dtype::{DType, Element};
 use crate::error::Result;
@@ -9,6 +11,7 @@ use crate::pool;
 use crate::shape::{self, Shape};
 use crate::simd::math::Num;
 use smallvec::smallvec;
+use std::ops::Range;
 use std::sync::Arc;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,28 +59,31 @@ impl Scan {
         let (shape, poll) = (out.shape, out.poll);
         let out = out.as_mut_slice::<T>();
         let n = shape[self.axis];
-        let inner: usize = shape[self.axis + 1..].iter().product();
-        let x = srcs[0].as_slice::<T>();
-        let b = srcs.get(1).map_or(x, |s| s.as_slice::<T>());
+        let inner = shape::size(&shape[self.axis + 1..]);
+        let (x, b) = (Rows::of(srcs[0], self.axis)?, Rows::of(srcs[srcs.len() - 1], self.axis)?);
         let line = |k: usize, y: &mut [T]| {
-            let base = k * n * inner;
-            let (x, b) = (&x[base..base + n * inner], &b[base..base + n * inner]);
+            let (mut x_room, mut b_room) = (x.room()?, b.room()?);
             let row = |step: usize| if self.reverse { n - 1 - step } else { step };
             poll.pieces(n * inner, inner, |piece| {
                 for (step, columns) in rows(piece, inner) {
-                    let at = row(step) * inner;
+                    let at = row(step) * inner + columns.start;
+                    let b_row = if step == 0 || self.kind == Kind::Recurrence {
+                        b.row(k, row(step), columns.clone(), &mut b_room)
+                    } else {
+                        &[]
+                    };
                     if step == 0 {
-                        let at = at + columns.start..at + columns.end;
-                        y[at.clone()].copy_from_slice(&b[at]);
+                        y[at..at + columns.len()].copy_from_slice(b_row);
                         continue;
                     }
-                    let before = row(step - 1) * inner;
-                    for j in columns {
+                    let before = row(step - 1) * inner + columns.start;
+                    let x_row = x.row(k, row(step), columns, &mut x_room);
+                    for (j, &x) in x_row.iter().enumerate() {
                         let last = y[before + j];
                         y[at + j] = match self.kind {
-                            Kind::Sum => last.add(x[at + j]),
-                            Kind::Prod => last.mul(x[at + j]),
-                            Kind::Recurrence => x[at + j].mul(last).add(b[at + j]),
+                            Kind::Sum => last.add(x),
+                            Kind::Prod => last.mul(x),
+                            Kind::Recurrence => x.mul(last).add(b_row[j]),
                         };
                     }
                 }
@@ -93,6 +99,45 @@ impl Scan {
         })
     }
 }
+
+/// An operand as rows: for each index of the axes before one and each index along it, the elements of the axes behind it.
+struct Rows<'a> {
+    of: Operand<'a>,
+    axis: usize,
+    /// Where the elements of a row lie, if not one after the other.
+    places: Vec<isize>,
+}
+
+impl<'a> Rows<'a> {
+    fn of(of: Operand<'a>, axis: usize) -> Result<Rows<'a>> {
+        let (shape, strides) = (&of.shape[axis + 1..], &of.strides[axis + 1..]);
+        let places = if shape::is_contiguous(shape, strides) { Vec::new() } else { offsets(shape, strides)? };
+        Ok(Rows { of, axis, places })
+    }
+
+    /// Memory for a row that has to be gathered.
+    fn room<T>(&self) -> Result<Vec<T>> {
+        room(self.places.len())
+    }
+
+    fn row<'b, T: Element>(&'b self, before: usize, at: usize, columns: Range<usize>, room: &'b mut Vec<T>) -> &'b [T] {
+        let (axis, strides) = (self.axis, self.of.strides);
+        let start = offset(before, &self.of.shape[..axis], &strides[..axis]) + at as isize * strides[axis] as isize;
+        // SAFETY: the indices are within the operand's shape.
+        unsafe {
+            if self.places.is_empty() {
+                let first = self.of.ptr.cast::<T>().offset(start + columns.start as isize);
+                return std::slice::from_raw_parts(first, columns.len());
+            }
+            room.clear();
+            room.extend(self.places[columns].iter().map(|place| self.of.get::<T>(start + place)));
+        }
+        room
+    }
+}
+
+// SAFETY: an operand is memory that nothing writes while the kernel runs.
+unsafe impl Sync for Rows<'_> {}
 
 impl Structured for Scan {
     fn name(&self) -> &'static str {
@@ -122,6 +167,10 @@ impl Structured for Scan {
         })
     }
 
+    fn reads_through_map(&self, _: usize) -> bool {
+        true
+    }
+
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
         if shape::size(out.shape) == 0 {
             return Ok(());
@@ -138,8 +187,21 @@ impl Structured for Scan {
         shape::size(out)
     }
 
-    fn shader(&self) -> Option<&'static str> {
-        Some("scan")
+    fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
+        let wide = out.dtype == DType::I64;
+        let rule = match self.kind {
+            Kind::Sum if wide => "fx_wide_add(last, x)",
+            Kind::Prod if wide => "fx_wide_mul(last, x)",
+            Kind::Sum => "last + x",
+            Kind::Prod => "last * x",
+            Kind::Recurrence => "x * last + b",
+        };
+        let code = format!("fn step(last: x_type, x: x_type, b: x_type) -> x_type {{\n    return {rule};\n}}\n");
+        let (length, inner) = (out.shape[self.axis], shape::size(&out.shape[self.axis + 1..]));
+        let pass = Pass::threads(template!("scan"), out.size() / length, 64).code(code);
+        let pass = pass.sizes([("length", length), ("inner", inner), ("reverse", self.reverse as usize)]);
+        let shader = Shader::from(pass.operand("x", 0).operand("b", srcs.len() - 1).result("out"));
+        Ok(if wide { shader.raising() } else { shader })
     }
 }
 

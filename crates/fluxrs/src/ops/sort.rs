@@ -1,13 +1,14 @@
 //! Order along an axis: argsort, sort, the place of an extreme, and elements by index along an axis.
 
-use super::index::Indexed;
+use super::index::{Indexed, floats};
 use super::poll::{PIECE, Poll, rows};
-use super::structured::room;
+use super::shader::{Binding, Pass, Shader, Spec, template};
+use super::structured::{offset, room};
 use super::{Op, Operand, OperandMut, Structured};
 use crate::bail;
 use crate::call_site::CallSite;
 use crate::dtype::{DType, Element};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Tensor;
 use crate::pool;
 use crate::shape::{self, Shape, show};
@@ -18,6 +19,9 @@ use std::sync::Arc;
 
 /// Elements below which one thread is enough.
 const PARALLEL: usize = 1 << 14;
+
+/// Rows longer than this are not sorted by counting on a GPU.
+const COUNTED: usize = 1 << 12;
 
 /// `srcs[0]` (…, n) ↦ int64 (…, n): the indices that sort the last axis; equal elements keep their order, NaN is last.
 struct Argsort;
@@ -212,9 +216,40 @@ impl Structured for Argsort {
         shape::size(out).saturating_mul(50)
     }
 
-    fn shader(&self) -> Option<&'static str> {
-        Some("argsort")
+    fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
+        let key = match srcs[0].dtype {
+            DType::F32 => "fx_key_float(word)",
+            DType::Bool => "word",
+            _ => "word ^ 0x80000000u",
+        };
+        let key = format!("fn key(word: u32) -> u32 {{\n    return {key};\n}}\n");
+        let length = out.last();
+        if length > COUNTED {
+            return Ok(bitonic(key, out.size(), length));
+        }
+        let pass = Pass::threads(template!("argsort"), out.size(), 256).sizes([("length", length)]).code(key);
+        Ok(pass.operand("x", 0).result("out").into())
     }
+}
+
+/// Every pair of elements at every distance of a bitonic network, a pass a distance: the indices, padded to a power of two, are
+/// made, put in order, and handed out.
+fn bitonic(key: String, elements: usize, length: usize) -> Shader {
+    let padded = length.next_power_of_two();
+    let slots = elements / length * padded;
+    let order = |pass: Pass| pass.bind("order", Binding::Room(0, "u32"));
+    let make = Pass::threads(template!("bitonic_make"), slots, 256).sizes([("padded", padded)]);
+    let give = Pass::threads(template!("bitonic_give"), elements, 256).sizes([("padded", padded), ("length", length)]);
+    let mut passes = vec![order(make)];
+    let runs = (1..).map(|k| 1 << k).take_while(|&run: &usize| run <= padded);
+    let distances = |run: usize| (0..run.ilog2()).rev().map(move |k| (run, 1 << k));
+    for (run, distance) in runs.flat_map(distances) {
+        let sizes = [("padded", padded), ("length", length), ("run", run), ("distance", distance)];
+        let pass = Pass::threads(template!("bitonic"), slots / 2, 256).sizes(sizes).code(key.clone());
+        passes.push(order(pass.operand("x", 0)));
+    }
+    passes.push(order(give).result("out"));
+    Shader { passes, rooms: vec![slots], raises: false }
 }
 
 impl Structured for Argextreme {
@@ -243,8 +278,15 @@ impl Structured for Argextreme {
         shape::size(srcs[0])
     }
 
-    fn shader(&self) -> Option<&'static str> {
-        Some("argextreme")
+    fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
+        let sign = if self.largest { ">" } else { "<" };
+        let nan = if srcs[0].dtype.is_float() { "fx_isnan(x)" } else { "false" };
+        let code = format!(
+            "fn better(x: x_type, best: x_type) -> bool {{\n    return x {sign} best;\n}}\n\n\
+             fn is_nan(x: x_type) -> bool {{\n    return {nan};\n}}\n"
+        );
+        let pass = Pass::threads(template!("argextreme"), out.size(), 64).sizes([("length", srcs[0].last())]);
+        Ok(pass.code(code).operand("x", 0).result("out").into())
     }
 }
 
@@ -265,24 +307,42 @@ impl Structured for TakeAlong {
         (i == 0).then(|| add_along(g, &srcs[1], srcs[0].shape()[srcs[0].ndim() - 1], self.of.gradient_of(self.name())))
     }
 
+    fn reads_through_map(&self, _: usize) -> bool {
+        true
+    }
+
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
-        fn take<T: Element>(of: &Indexed, x: Operand<'_>, index: &[i64], mut out: OperandMut<'_>) -> Result<()> {
-            let (n, k, poll) = (x.shape[x.shape.len() - 1], out.shape[out.shape.len() - 1], out.poll);
-            let (x, out) = (x.as_slice::<T>(), out.as_mut_slice::<T>());
+        fn take<T: Element>(of: &Indexed, x: Operand<'_>, index: Operand<'_>, mut out: OperandMut<'_>) -> Result<()> {
+            let (last, poll) = (x.shape.len() - 1, out.poll);
+            let (n, k) = (x.shape[last], index.shape[last]);
+            let (x_step, index_step) = (x.strides[last] as isize, index.strides[last] as isize);
+            let start = |of: Operand<'_>, row: usize| offset(row, &of.shape[..last], &of.strides[..last]);
+            let out = out.as_mut_slice::<T>();
             poll.pieces(out.len(), k, |piece| {
                 for (row, columns) in rows(piece, k) {
-                    for at in row * k + columns.start..row * k + columns.end {
-                        out[at] = x[row * n + of.row("take_along_axis", index[at], n)?];
+                    let (x_row, index_row) = (start(x, row), start(index, row));
+                    for j in columns {
+                        // SAFETY: row and j are within the shape of the index, and `row` gives an element of the row of x.
+                        unsafe {
+                            let i = of.row("take_along_axis", index.get(index_row + j as isize * index_step), n)?;
+                            out[row * k + j] = x.get(x_row + i as isize * x_step);
+                        }
                     }
                 }
                 Ok(())
             })
         }
-        with_element!(out.dtype, T => take::<T>(&self.of, srcs[0], srcs[1].as_slice(), out))
+        with_element!(out.dtype, T => take::<T>(&self.of, srcs[0], srcs[1], out))
     }
 
-    fn shader(&self) -> Option<&'static str> {
-        Some("take_along")
+    fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
+        let pass = Pass::threads(template!("take_along"), out.size(), 256);
+        let pass = pass.sizes([("length", srcs[0].last()), ("taken", srcs[1].last())]);
+        Ok(Shader::from(pass.operand("x", 0).operand("index", 1).result("out")).raising())
+    }
+
+    fn raised(&self, words: [u32; 2]) -> Error {
+        self.of.raised(self.name(), words)
     }
 }
 
@@ -324,8 +384,15 @@ impl Structured for AddAlong {
         }
     }
 
-    fn shader(&self) -> Option<&'static str> {
-        Some("add_along")
+    fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
+        floats(out.dtype)?;
+        let pass = Pass::threads(template!("add_along"), out.size() / self.n.max(1), 64);
+        let pass = pass.sizes([("length", self.n), ("taken", srcs[0].last())]);
+        Ok(Shader::from(pass.operand("x", 0).operand("index", 1).bind("out", Binding::Memory(0, "f32"))).raising())
+    }
+
+    fn raised(&self, words: [u32; 2]) -> Error {
+        self.of.raised(self.name(), words)
     }
 }
 

@@ -1,18 +1,21 @@
 //! What an op that is neither elementwise, a view, a reduction nor a product must say of itself: one file each.
 
 use super::poll::Poll;
+use super::shader::{Shader, Spec};
 use crate::bail;
 use crate::call_site::CallSite;
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Tensor;
 use crate::shape;
 
-/// A contiguous operand of a kernel.
+/// An operand of a kernel: contiguous, unless the op says that it reads it through an index map.
 #[derive(Clone, Copy)]
 pub struct Operand<'a> {
+    /// The first element.
     pub ptr: *const u8,
     pub shape: &'a [usize],
+    pub strides: &'a [i64],
     pub dtype: DType,
 }
 
@@ -34,9 +37,43 @@ pub fn room<T>(n: usize) -> Result<Vec<T>> {
     }
 }
 
+/// Where the i-th element, in row-major order, of axes with these lengths and strides lies.
+pub fn offset(mut i: usize, shape: &[usize], strides: &[i64]) -> isize {
+    let mut at = 0;
+    for (&n, &stride) in shape.iter().zip(strides).rev() {
+        at += (i % n) as i64 * stride;
+        i /= n;
+    }
+    at as isize
+}
+
+/// Where each element of axes with these lengths and strides lies.
+pub fn offsets(shape: &[usize], strides: &[i64]) -> Result<Vec<isize>> {
+    let n = shape::size(shape);
+    let mut out = room(n)?;
+    out.extend((0..n).map(|i| offset(i, shape, strides)));
+    Ok(out)
+}
+
 impl<'a> Operand<'a> {
+    /// Whether elements lie one after the other in row-major order.
+    pub fn is_contiguous(&self) -> bool {
+        shape::is_contiguous(self.shape, self.strides)
+    }
+
+    /// The element at an offset from the first.
+    ///
+    /// # Safety
+    /// The offset is that of an element: what `offset` gives for an index within the shape.
+    pub unsafe fn get<T: crate::dtype::Element>(&self, at: isize) -> T {
+        debug_assert_eq!(self.dtype, T::DTYPE);
+        // SAFETY: the caller's promise, and the plan binds each operand to initialised memory for the whole call.
+        unsafe { *self.ptr.cast::<T>().offset(at) }
+    }
+
     pub fn as_slice<T: crate::dtype::Element>(&self) -> &'a [T] {
         debug_assert_eq!(self.dtype, T::DTYPE);
+        assert!(self.is_contiguous(), "an operand that is read through a map has no slice");
         // SAFETY: the plan binds each operand to aligned, initialised memory of its size for the whole call.
         unsafe { std::slice::from_raw_parts(self.ptr.cast(), shape::size(self.shape)) }
     }
@@ -66,7 +103,12 @@ pub trait Structured: Send + Sync {
     /// The gradient towards `srcs[i]`, written in forward ops.
     fn gradient(&self, i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor>;
 
-    /// The CPU kernel: `srcs` are contiguous, number operands are their eight bytes as i64 or f64.
+    /// Whether the kernels of both devices read this operand through an index map. Others are made contiguous.
+    fn reads_through_map(&self, _operand: usize) -> bool {
+        false
+    }
+
+    /// The CPU kernel. Number operands are their eight bytes as i64 or f64.
     /// An error (an index out of range, a singular matrix) fails the evaluation.
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()>;
 
@@ -80,8 +122,13 @@ pub trait Structured: Send + Sync {
         None
     }
 
-    /// The name of its shader in `shaders/`, for devices that run WGSL.
-    fn shader(&self) -> Option<&'static str> {
-        None
+    /// How a device that runs WGSL computes it; an error says what of it such a device cannot do: " of bools".
+    fn shader(&self, _srcs: &[Spec<'_>], _out: Spec<'_>) -> Result<Shader, String> {
+        Err(String::new())
+    }
+
+    /// The error for the flag that its shader raised with these words.
+    fn raised(&self, _words: [u32; 2]) -> Error {
+        Error::Value(format!("{}: the kernel failed", self.name()))
     }
 }

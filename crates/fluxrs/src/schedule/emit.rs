@@ -89,18 +89,18 @@ impl Program {
         self.kernels.push(Kernel { body, label, cost });
     }
 
-    /// A source in memory whose operand starts somewhere and runs on contiguously, copied there if it does not.
-    fn contiguous_operand(&mut self, pending: &Pending, e: &Edge) -> Argument {
-        let (dtype, shape) = (pending.dtype(e.base), e.shape.clone());
+    /// An operand of a structured op: where it lies, or a contiguous copy if the op does not read it through a map.
+    fn argument(&mut self, pending: &Pending, e: &Edge, mapped: bool) -> Argument {
+        let (dtype, shape, map) = (pending.dtype(e.base), e.shape.clone(), e.map.clone());
         if let Some(number) = pending.as_number(e.base).filter(|_| pending.locals[e.base].kind != LocalKind::Compute) {
-            return Argument { source: Source::Number(number), offset: 0, shape, dtype };
+            return Argument { source: Source::Number(number), map, shape, dtype };
         }
         let source = source_of(pending, &self.buffer_of, e.base).expect("operands of structured ops are stored");
-        if let (true, Source::Buffer(_)) = (e.map.is_contiguous(&shape), source) {
-            return Argument { source, offset: e.map.offset as usize, shape, dtype };
+        if matches!(source, Source::Buffer(_)) && (mapped || map.is_contiguous(&shape)) {
+            return Argument { source, map, shape, dtype };
         }
-        let copy = self.copy(source, dtype, &e.map, &shape);
-        Argument { source: Source::Buffer(copy), offset: 0, shape, dtype }
+        let copy = self.copy(source, dtype, &map, &shape);
+        Argument { source: Source::Buffer(copy), map: Map::contiguous(&shape), shape, dtype }
     }
 
     /// A loop that copies a strided source into a temporary.
@@ -116,7 +116,8 @@ impl Program {
     fn call(&mut self, pending: &Pending, group: &Group) {
         let i = group.members[0];
         let Op::Structured(op) = pending.op(i) else { unreachable!("only structured ops and places are alone") };
-        let srcs = pending.edges[i].iter().map(|e| self.contiguous_operand(pending, e)).collect();
+        let edges = pending.edges[i].iter().enumerate();
+        let srcs = edges.map(|(n, e)| self.argument(pending, e, op.reads_through_map(n))).collect();
         let Some(out) = self.buffer_of[i] else { return };
         let shape = Shape::from(pending.shape(i));
         let shapes: SmallVec<[&[usize]; 4]> = pending.edges[i].iter().map(|e| &e.shape[..]).collect();

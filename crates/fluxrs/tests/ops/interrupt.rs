@@ -7,7 +7,7 @@ use fluxrs::ops::poll::PIECE;
 use fluxrs::ops::sort::take_along_axis;
 use fluxrs::ops::{Op, Operand, OperandMut, Poll, create, linalg, random};
 use fluxrs::tape::{Target, gradient};
-use fluxrs::{DType, Number, Tensor};
+use fluxrs::{DType, Number, Tensor, shape};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A node, what its kernel reads, and the elements that it goes through at least.
@@ -93,16 +93,17 @@ fn run(case: &Case, stop: &(dyn Fn(usize) -> bool + Sync)) -> Result<()> {
     let memory: Vec<_> = case.operands.iter().map(|x| (!x.is_number()).then(|| evaluate::read(x).unwrap())).collect();
     let numbers: Vec<[u8; 8]> =
         case.operands.iter().map(|x| if let Op::Number(n) = x.op() { n.to_bytes(x.dtype()) } else { [0; 8] }).collect();
+    let strides: Vec<_> = case.operands.iter().map(|x| shape::contiguous(x.shape())).collect();
     let operands: Vec<Operand<'_>> = case
         .operands
         .iter()
-        .zip(memory.iter().zip(&numbers))
-        .map(|(x, (memory, number))| {
+        .zip(memory.iter().zip(&numbers).zip(&strides))
+        .map(|(x, ((memory, number), strides))| {
             let ptr = match memory {
                 Some((buffer, _)) => buffer.as_host().unwrap().as_ptr().cast_const(),
                 None => number.as_ptr(),
             };
-            Operand { ptr, shape: x.shape(), dtype: x.dtype() }
+            Operand { ptr, shape: x.shape(), strides, dtype: x.dtype() }
         })
         .collect();
     let mut out = vec![0u64; case.node.size() + 1];

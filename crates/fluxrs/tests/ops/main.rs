@@ -7,6 +7,7 @@ mod create;
 mod einsum;
 mod interrupt;
 mod linalg;
+mod maps;
 mod power;
 mod products;
 mod random;
