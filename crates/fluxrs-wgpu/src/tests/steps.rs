@@ -128,7 +128,7 @@ fn an_index_out_of_range_raises_and_changes_nothing() {
         let rows = take(&x, &index(bad), 0).unwrap();
         let result = evaluate(std::slice::from_ref(&rows)).and_then(|()| fluxrs::backend::backend(device).synchronize());
         let Err(Error::Index(message)) = result else { panic!("{bad}: {result:?}") };
-        assert!(message.contains(&bad.to_string()) && message.contains("length 4"), "{message}");
+        assert_eq!(message, format!("take: index {bad} is out of range for axis 0 of size 4"));
     }
     let p = param(&[4, 3], 5, device);
     let before = values(&p.value().unwrap());
