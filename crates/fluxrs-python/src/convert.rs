@@ -296,6 +296,7 @@ pub fn shared(x: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     let Some(dtype) = plain_dtype(&array.dtype()).filter(|_| array.is_c_contiguous() && array.is_aligned()) else {
         return from_numpy(&array).map(Some);
     };
+    core(|| fluxrs::shape::check("asarray", array.shape()))?;
     // SAFETY: contiguous and aligned, as just seen; the owner keeps the memory, and `asarray` says that nobody may write it.
     let buffer = unsafe {
         let data = array.cast_unchecked::<PyArrayDyn<u8>>().data();
@@ -322,7 +323,7 @@ fn from_list(list: &Bound<'_, PyAny>, floats: bool) -> PyResult<Tensor> {
     let array = array.cast_into::<PyUntypedArray>()?;
     let kind = array.dtype().kind();
     let x = if array.is_empty() && kind == b'f' && !floats {
-        core(|| Ok(Tensor::full(array.shape(), 0i64, DType::I64)))?
+        core(|| Tensor::full(array.shape(), 0i64, DType::I64))?
     } else {
         from_numpy(&array)?
     };
@@ -412,6 +413,13 @@ pub fn shape(args: &Bound<'_, PyTuple>, op: &str) -> PyResult<SmallVec<[usize; 4
         return Err(PyValueError::new_err(format!("{op}: a length is not negative, got {bad}")));
     }
     let shape: SmallVec<[usize; 4]> = list.into_iter().map(|n| n as usize).collect();
+    core(|| fluxrs::shape::check(op, &shape))?;
+    Ok(shape)
+}
+
+/// The shape of a tensor that has memory of its own.
+pub fn owned_shape(args: &Bound<'_, PyTuple>, op: &str) -> PyResult<SmallVec<[usize; 4]>> {
+    let shape = shape(args, op)?;
     check_size(&shape, op)?;
     Ok(shape)
 }
@@ -420,9 +428,9 @@ pub fn shape(args: &Bound<'_, PyTuple>, op: &str) -> PyResult<SmallVec<[usize; 4
 const MOST_ELEMENTS: usize = 1 << 45;
 
 pub fn check_size(shape: &[usize], op: &str) -> PyResult<()> {
-    let elements = shape.iter().try_fold(1usize, |n, &k| n.checked_mul(k.max(1)));
-    match elements.filter(|&n| n <= MOST_ELEMENTS) {
-        Some(_) => Ok(()),
-        None => Err(PyMemoryError::new_err(format!("{op}: a tensor of shape {} does not fit into memory", show(shape)))),
+    core(|| fluxrs::shape::check(op, shape))?;
+    if fluxrs::shape::size(shape) > MOST_ELEMENTS {
+        return Err(PyMemoryError::new_err(format!("{op}: a tensor of shape {} does not fit into memory", show(shape))));
     }
+    Ok(())
 }

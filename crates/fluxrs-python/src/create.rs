@@ -1,7 +1,7 @@
 //! Tensors from data, and from nothing.
 
 use crate::arguments::{names, of};
-use crate::convert::{Dt, count, shape, strong};
+use crate::convert::{Dt, count, owned_shape, strong};
 use crate::tensor::{PyTensor, made};
 use fluxrs::ops::create;
 use fluxrs::{DType, Number, Tensor};
@@ -46,12 +46,12 @@ names! { arange linspace eye }
 fn full_of(shape: &[usize], value: Number, dtype: DType, op: &str) -> PyResult<PyTensor> {
     made(|| {
         value.check(op, dtype)?;
-        Ok(Tensor::full(shape, value, dtype))
+        Tensor::full(shape, value, dtype).map_err(|e| e.renamed("full", op))
     })
 }
 
 fn filled(args: &Bound<'_, PyTuple>, dtype: Option<Dt>, op: &str, value: Number) -> PyResult<PyTensor> {
-    let shape = shape(args, op)?;
+    let shape = owned_shape(args, op)?;
     full_of(&shape, value, dtype.map_or(DType::F32, |d| d.0), op)
 }
 
@@ -133,7 +133,7 @@ fn linspace(
 ) -> PyResult<PyTensor> {
     let num = count("linspace: num", num)?;
     crate::convert::check_size(&[num], "linspace")?;
-    made(|| Ok(create::linspace(start, stop, num, true, dtype.map_or(DType::F32, |d| d.0))))
+    made(|| create::linspace(start, stop, num, true, dtype.map_or(DType::F32, |d| d.0)))
 }
 
 /// `eye(n, m=None, k=0)`: ones on the k-th diagonal of n × m zeros.
@@ -147,7 +147,7 @@ fn eye(
 ) -> PyResult<PyTensor> {
     let (n, m) = (count("eye: n", n)?, count("eye: m", m.unwrap_or(n))?);
     crate::convert::check_size(&[n, m], "eye")?;
-    made(|| Ok(create::eye(n, m, k, dtype.map_or(DType::F32, |d| d.0))))
+    made(|| create::eye(n, m, k, dtype.map_or(DType::F32, |d| d.0)))
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

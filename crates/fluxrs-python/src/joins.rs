@@ -7,6 +7,7 @@ use crate::convert::{Axes, argument, arguments, count, number, settle, strong};
 use crate::error::core;
 use crate::tensor::{PyTensor, Value, Values, made, made_or_none, result};
 use fluxrs::ops::{compose, einsum as contraction, linalg, place, products};
+use fluxrs::shape::MOST_AXES;
 use fluxrs::{Number, Tensor};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -206,6 +207,11 @@ fn tensordot(x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>, axes: Option<&Bound<'_,
         Some(Ok((a, b))) => (a.0.to_vec(), b.0.to_vec()),
         _ => {
             let n: isize = axes.map_or(Ok(2), |a| a.extract())?;
+            if !(0..=MOST_AXES as isize).contains(&n) {
+                return Err(PyValueError::new_err(format!(
+                    "tensordot: axes is a number of axes or a pair of lists of them, got {n}"
+                )));
+            }
             ((-n..0).collect(), (0..n).collect())
         }
     };

@@ -115,7 +115,7 @@ ops! {
         if let Some(bad) = reps.0.iter().find(|&&n| n < 0) {
             fluxrs::bail!(Value, "tile: a number of repetitions is not negative, got {bad}");
         }
-        Ok(plain(x).tile(&reps.0.iter().map(|&n| n as usize).collect::<Vec<_>>()))
+        plain(x).tile(&reps.0.iter().map(|&n| n as usize).collect::<Vec<_>>())
     }
     /// The elements at `indices` along an axis, which the axes of `indices` replace; without an axis, of all elements in a row.
     take(x, indices: &Bound<'_, PyAny>, axis: Option<isize> = None) {

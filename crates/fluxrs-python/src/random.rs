@@ -1,6 +1,6 @@
 //! Random tensors, all from one stream.
 
-use crate::convert::{Dt, argument, count, number, shape};
+use crate::convert::{Dt, argument, count, number, owned_shape};
 use crate::tensor::{PyTensor, made};
 use fluxrs::DType;
 use fluxrs::ops::random;
@@ -18,7 +18,7 @@ fn seed(n: i64) {
 #[pyfunction]
 #[pyo3(signature = (*shape, dtype=None))]
 fn rand(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
-    let shape = self::shape(shape, "rand")?;
+    let shape = owned_shape(shape, "rand")?;
     made(|| random::rand(&shape, dtype.map_or(DType::F32, |d| d.0)))
 }
 
@@ -33,7 +33,7 @@ fn rand_like(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 #[pyfunction]
 #[pyo3(signature = (*shape, dtype=None))]
 fn randn(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
-    let shape = self::shape(shape, "randn")?;
+    let shape = owned_shape(shape, "randn")?;
     made(|| random::randn(&shape, dtype.map_or(DType::F32, |d| d.0)))
 }
 
@@ -41,7 +41,7 @@ fn randn(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
 #[pyfunction]
 #[pyo3(signature = (low, high, *shape, dtype=None))]
 fn randint(low: i64, high: i64, shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
-    let shape = self::shape(shape, "randint")?;
+    let shape = owned_shape(shape, "randint")?;
     made(|| random::randint(low, high, &shape, dtype.map_or(DType::I64, |d| d.0)))
 }
 
@@ -53,7 +53,7 @@ fn bernoulli(p: &Bound<'_, PyAny>, shape: &Bound<'_, PyTuple>) -> PyResult<PyTen
         return Err(PyValueError::new_err(format!("bernoulli: p is a probability, between 0 and 1, got {n}")));
     }
     let p = argument(p)?;
-    let shape = if shape.is_empty() { p.shape().into() } else { self::shape(shape, "bernoulli")? };
+    let shape = if shape.is_empty() { p.shape().into() } else { owned_shape(shape, "bernoulli")? };
     made(|| random::bernoulli(&p, &shape))
 }
 

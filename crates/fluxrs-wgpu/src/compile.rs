@@ -5,7 +5,7 @@ use crate::device::{Gpu, Limits};
 use crate::fault::{Fault, Result};
 use crate::pipeline;
 use crate::steps::Calls;
-use fluxrs::plan::{Body, Buf, Kernel, Place, Plan};
+use fluxrs::plan::{Body, Buf, Kernel, Loop, Place, Plan};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -87,6 +87,20 @@ fn fixed_targets(plan: &Plan) -> Vec<Option<Target>> {
     plan.buffers.iter().enumerate().map(place).collect()
 }
 
+/// Kernels count with 32 bits: what is stored fits them, as buffers do, but not every space that is reduced.
+fn check_indices(kernel: &Kernel) -> Result<()> {
+    let turns = |l: &Loop| l.dims.iter().copied().fold(1, usize::saturating_mul);
+    let most = match &kernel.body {
+        Body::Loop(l) => turns(l),
+        Body::Matmul(m) => m.k.max(m.epilogue.as_ref().map_or(0, turns)),
+        Body::Structured(call) => call.srcs.iter().map(|s| s.shape.iter().product()).max().unwrap_or(0),
+    };
+    match most > u32::MAX as usize {
+        true => Err(Fault::Unsupported(format!("kernels over {most} elements"))),
+        false => Ok(()),
+    }
+}
+
 pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
     let fixed = fixed_targets(plan);
     let mut last_use: FxHashMap<Buf, usize> = FxHashMap::default();
@@ -126,6 +140,7 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
             scratch.push(temporaries.take(len));
             scratch[scratch.len() - 1]
         };
+        check_indices(kernel)?;
         let made = codegen::launches(kernel, &targets, number(k), late && guarded, limits, &mut temporary);
         launches.extend(made.map_err(|fault| name_kernel(fault, &kernel.label))?);
         scratch.into_iter().for_each(|temp| temporaries.give(temp));

@@ -27,7 +27,7 @@ pub enum Error {
 
 impl Error {
     /// What `inner` says of itself, in the name of an op that is made of it.
-    pub(crate) fn renamed(self, inner: &str, op: &str) -> Error {
+    pub fn renamed(self, inner: &str, op: &str) -> Error {
         let name =
             |m: String| m.strip_prefix(inner).filter(|rest| rest.starts_with(':')).map(|rest| format!("{op}{rest}")).unwrap_or(m);
         match self {

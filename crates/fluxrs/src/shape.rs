@@ -1,12 +1,38 @@
 //! Shapes, broadcasting, and affine maps from an index to a position in a buffer.
 
 use crate::bail;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use smallvec::SmallVec;
 
 pub type Shape = SmallVec<[usize; 4]>;
 pub type Strides = SmallVec<[i64; 4]>;
 
+/// Elements that a tensor may have: of any type they take less than 2⁶³ bytes, so that sizes, strides and offsets never overflow.
+pub const MOST_ELEMENTS: usize = (1 << 60) - 1;
+/// Axes that a tensor may have, as NumPy's: sets of them are bits of a word.
+pub const MOST_AXES: usize = 64;
+
+/// Whether a tensor can have this shape. A length of 0 counts as 1, so that any part of a possible shape is possible too.
+pub fn is_possible(shape: &[usize]) -> bool {
+    let within = |n: usize, &k: &usize| n.checked_mul(k.max(1)).filter(|&n| n <= MOST_ELEMENTS);
+    shape.len() <= MOST_AXES && shape.iter().try_fold(1, within).is_some()
+}
+
+/// An error for a shape that no tensor can have, such as one whose lengths an op has added up or multiplied.
+#[inline]
+pub fn check(op: &str, shape: &[usize]) -> Result<()> {
+    if is_possible(shape) { Ok(()) } else { Err(impossible(op, shape)) }
+}
+
+#[cold]
+fn impossible(op: &str, shape: &[usize]) -> Error {
+    if shape.len() > MOST_AXES {
+        return Error::Value(format!("{op}: the result would have {} axes; at most {MOST_AXES} are possible", shape.len()));
+    }
+    Error::Value(format!("{op}: the result would have the shape {}; at most 2^60 - 1 elements are possible", show(shape)))
+}
+
+/// The number of elements of a possible shape.
 pub fn size(shape: &[usize]) -> usize {
     shape.iter().product()
 }
@@ -17,7 +43,7 @@ pub fn contiguous(shape: &[usize]) -> Strides {
     let mut step = 1i64;
     for (s, &n) in strides.iter_mut().zip(shape).rev() {
         *s = step;
-        step = step.saturating_mul(n.max(1) as i64);
+        step *= n.max(1) as i64;
     }
     strides
 }
@@ -115,19 +141,6 @@ impl Map {
     pub fn reshape(&self, from: &[usize], to: &[usize]) -> Option<Map> {
         let strides = reshape_strides(from, &self.strides, to)?;
         Some(Map { offset: self.offset, strides })
-    }
-
-    /// The lowest and the highest position reached, None for an empty shape.
-    pub fn extent(&self, shape: &[usize]) -> Option<(i64, i64)> {
-        let (mut low, mut high) = (self.offset, self.offset);
-        for (&s, &n) in self.strides.iter().zip(shape) {
-            if n == 0 {
-                return None;
-            }
-            let reach = s * (n as i64 - 1);
-            if reach < 0 { low += reach } else { high += reach }
-        }
-        Some((low, high))
     }
 
     /// `self` reads positions of an array of `inner_shape` (contiguous); that array's element at

@@ -167,7 +167,7 @@ fn adam_over_twenty_tensors() {
     let params: Vec<Arc<Leaf>> = (0..20).map(|_| param(&[8, 4])).collect();
     let state: Vec<Vec<Arc<Leaf>>> = params
         .iter()
-        .map(|_| (0..2).map(|_| Leaf::of(&Tensor::full(&[8, 4], 0.0, DType::F32), false).unwrap()).collect())
+        .map(|_| (0..2).map(|_| Leaf::of(&Tensor::full(&[8, 4], 0.0, DType::F32).unwrap(), false).unwrap()).collect())
         .collect();
     let grads: Vec<Option<Tensor>> = params.iter().map(|_| Some(data(32, &[8, 4]))).collect();
     let step = |t: f64| {
@@ -207,7 +207,7 @@ fn batch_sizes_without_end() {
     let _alone = alone();
     let layer = Dense::new(4, 3);
     for n in 1..=3000 {
-        let x = Tensor::full(&[n, 4], 0.5, DType::F32);
+        let x = Tensor::full(&[n, 4], 0.5, DType::F32).unwrap();
         let y = Handle::new(layer.call(&x).sum(None, false).unwrap());
         evaluate::evaluate(&[y.tensor().clone()]).unwrap();
     }

@@ -151,7 +151,7 @@ fn views_and_places() {
     one("diagonal", &|x| x.diagonal(1, 0, 1).unwrap());
     one("pad", &|x| x.pad(&[(1, 0), (0, 2)], Number::Float(0.5)).unwrap());
     one("repeat", &|x| x.repeat(2, 1).unwrap());
-    one("tile", &|x| x.tile(&[2, 1, 2]));
+    one("tile", &|x| x.tile(&[2, 1, 2]).unwrap());
     one("split", &|x| x.split(2, 1).unwrap().remove(1));
     one("stack", &|x| stack(&[x.clone(), x * 2.0], 1).unwrap());
     check_gradients("concatenate", &[(&x, &[3, 4]), (&y, &[3, 2])], &|x| exp(concatenate(x, 1).unwrap()));

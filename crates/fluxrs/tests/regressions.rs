@@ -69,7 +69,7 @@ fn what_a_long_row_fold_reads_outlives_the_block() {
 #[test]
 fn a_constant_that_is_held_and_broadcast_beside_a_product() {
     let y = matmul(&floats(&[1.0; 36], &[3, 3, 4]), &floats(&[1.0, 2.0, 3.0, 4.0], &[4, 1])).unwrap();
-    let ground = Tensor::full(&[3, 1, 1], 0.5, fluxrs::DType::F32);
+    let ground = Tensor::full(&[3, 1, 1], 0.5, fluxrs::DType::F32).unwrap();
     check(&[by(Elementwise::add, &[&y, &ground]), ground]);
 }
 
@@ -254,7 +254,7 @@ fn threads_that_read_while_another_learns() {
     std::thread::scope(|s| {
         let learner = s.spawn(|| {
             for _ in 0..2000 {
-                leaf::update(&w, &Tensor::full(&[64], 1.0, fluxrs::DType::F32)).unwrap();
+                leaf::update(&w, &Tensor::full(&[64], 1.0, fluxrs::DType::F32).unwrap()).unwrap();
                 leaf::flush().unwrap();
             }
         });
@@ -272,7 +272,7 @@ fn results_made_while_another_thread_learns_outlive_its_steps() {
     std::thread::scope(|s| {
         let learner = s.spawn(|| {
             for _ in 0..2000 {
-                leaf::update(&w, &Tensor::full(&[64], 1.0, fluxrs::DType::F32)).unwrap();
+                leaf::update(&w, &Tensor::full(&[64], 1.0, fluxrs::DType::F32).unwrap()).unwrap();
                 leaf::flush().unwrap();
             }
         });

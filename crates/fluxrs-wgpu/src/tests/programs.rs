@@ -167,7 +167,7 @@ fn placement_and_rows_agree() {
     );
     agree("stack", |x| vec![stack(&[x[0].clone(), &x[0] * 3.0], 1).unwrap()], &xs, 1e-6);
     agree("pad", |x| vec![x[0].pad(&[(1, 2), (0, 3)], Number::Float(7.5)).unwrap()], &xs, 1e-6);
-    agree("repeat and tile", |x| vec![x[0].repeat(3, 1).unwrap(), x[1].tile(&[2, 2])], &xs, 1e-6);
+    agree("repeat and tile", |x| vec![x[0].repeat(3, 1).unwrap(), x[1].tile(&[2, 2]).unwrap()], &xs, 1e-6);
     agree("take", |x| vec![take(&x[0], &x[2], 0).unwrap(), take(&x[0], &x[2], 1).unwrap()], &xs, 0.0);
     agree(
         "gradient of take",

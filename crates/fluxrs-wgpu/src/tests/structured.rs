@@ -100,7 +100,7 @@ fn long_rows_are_sorted() {
 
 #[test]
 fn systems_of_equations_agree() {
-    let eye = |n: usize| fluxrs::ops::create::eye(n, n, 0, DType::F32) * 5.0;
+    let eye = |n: usize| fluxrs::ops::create::eye(n, n, 0, DType::F32).unwrap() * 5.0;
     let xs = [random(&[6, 6], 1) + eye(6), random(&[6, 3], 2), random(&[3, 20, 20], 3) + eye(20), random(&[20], 4)];
     agree(
         "solve, inv and det",
@@ -152,8 +152,8 @@ fn numbers_at_equal_distances_agree() {
                 steps(int(3), int(1000), int(7), DType::I64),
                 steps(int(3), int(-1000), int(-7), DType::I32),
                 steps(Number::Float(0.5), Number::Float(9.0), Number::Float(0.25), DType::F32),
-                there(linspace(-1.0, 2.0, 100, true, DType::F32)),
-                there(linspace(-1.0, 2.0, 100, false, DType::F32)) + 1.0,
+                there(linspace(-1.0, 2.0, 100, true, DType::F32).unwrap()),
+                there(linspace(-1.0, 2.0, 100, false, DType::F32).unwrap()) + 1.0,
             ]
         },
         &[random(&[1], 1)],

@@ -72,6 +72,10 @@ fn form(body: &Body) -> String {
     }
 }
 
+fn total(bytes: impl Iterator<Item = usize>) -> usize {
+    bytes.fold(0, usize::saturating_add)
+}
+
 /// Bytes that a kernel reads and writes, every buffer once.
 fn traffic(plan: &Plan, kernel: &Kernel) -> (usize, usize) {
     let size = |b: u32| plan.buffers[b as usize].len * plan.buffers[b as usize].dtype.bytes();
@@ -84,19 +88,18 @@ fn traffic(plan: &Plan, kernel: &Kernel) -> (usize, usize) {
                 seen.push(b);
             }
         }
-        let read: usize = seen.into_iter().map(size).sum();
-        (read, l.stores.iter().map(|s| size(s.buffer)).sum::<usize>())
+        (total(seen.into_iter().map(size)), total(l.stores.iter().map(|s| size(s.buffer))))
     };
     match &kernel.body {
         Body::Loop(l) => of_loop(l),
         Body::Matmul(m) => {
             let (read, written) = m.epilogue.as_ref().map_or((0, 0), of_loop);
             let c = size(m.c);
-            let own = size(m.a) + size(m.b);
-            (own + read.saturating_sub(c), written + if m.keeps_c { c } else { 0 })
+            let own = size(m.a).saturating_add(size(m.b));
+            (own.saturating_add(read.saturating_sub(c)), written.saturating_add(if m.keeps_c { c } else { 0 }))
         }
         Body::Structured(c) => {
-            let read = c.srcs.iter().map(|s| shape::size(&s.shape) * s.dtype.bytes()).sum();
+            let read = total(c.srcs.iter().map(|s| shape::size(&s.shape) * s.dtype.bytes()));
             (read, size(c.out))
         }
     }

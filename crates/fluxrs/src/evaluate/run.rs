@@ -188,7 +188,7 @@ pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
 fn run_on_one(runner: &mut Runner, g: MutexGuard<'static, Graph>, mut wanted: Wanted<'_>) -> Result<()> {
     let updates = wanted.updates;
     let mut result = runner.evaluate(g, &wanted);
-    if matches!(result, Err(Error::Index(_) | Error::Value(_))) && !runner.gathered.held.is_empty() {
+    if matches!(result, Err(Error::Index(_) | Error::Value(_) | Error::Memory(_))) && !runner.gathered.held.is_empty() {
         // What was only computed along with the rest may be what failed: then the rest goes without it, and overwrites nothing.
         runner.gathered.clear();
         runner.written.clear();

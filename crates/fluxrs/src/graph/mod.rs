@@ -14,7 +14,7 @@ pub use scopes::{Checkpoint, NoGrad, Tracking, no_grad, tracking};
 use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::dtype::{DType, Number};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::guards::Guards;
 use crate::ops::{Op, Pullback};
 use crate::shape::{Map, Shape};
@@ -210,9 +210,16 @@ pub(crate) fn next_id() -> u64 {
 }
 
 impl Tensor {
-    /// A new pending node.
+    /// A new pending node, or an error where no tensor can have the shape.
     #[inline]
-    pub(crate) fn node(op: Op, srcs: Srcs, shape: Shape, dtype: DType) -> Tensor {
+    pub(crate) fn node(op: Op, srcs: Srcs, shape: Shape, dtype: DType) -> Result<Tensor> {
+        crate::shape::check(op.name(), &shape)?;
+        Ok(Tensor::within(op, srcs, shape, dtype))
+    }
+
+    /// A new pending node whose shape is an operand's or a part of one, and so is possible.
+    #[inline]
+    pub(crate) fn within(op: Op, srcs: Srcs, shape: Shape, dtype: DType) -> Tensor {
         // Truth values and integers have no gradient.
         let tracked = dtype.is_float() && srcs.iter().any(|s| s.0.tracked) && tracking();
         let device = srcs.iter().find(|s| !s.is_number()).map_or(Device::CPU, |s| s.0.device);
@@ -234,6 +241,8 @@ impl Tensor {
         leaf: u64,
         value: Value,
     ) -> Tensor {
+        // Kernels rely on it; whatever can be asked for has been checked before.
+        assert!(crate::shape::is_possible(&shape), "{}: a node of the impossible shape {shape:?}", op.name());
         let mut hash = op.hash(&shape, dtype, device, tracked);
         if let (Op::View(_), Some(Op::View(_))) = (&op, srcs.first().map(Tensor::op)) {
             // A gradient goes back through every view of a chain.
@@ -259,7 +268,7 @@ impl Tensor {
         }))
     }
 
-    /// A node whose value is there.
+    /// A node whose value is there, of a possible shape.
     pub fn from_buffer(buffer: Buffer, shape: &[usize], dtype: DType, device: Device) -> Tensor {
         bound::count_bytes(crate::shape::size(shape) * dtype.bytes());
         Tensor::build(Op::Data, smallvec![], shape.into(), dtype, device, false, None, 0, Value::Ready(buffer))

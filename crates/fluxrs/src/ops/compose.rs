@@ -56,7 +56,8 @@ impl Tensor {
     /// The elements shifted along axes, those that fall off coming in at the other end; without axes, in the flattened tensor.
     pub fn roll(&self, shifts: &[isize], axes: Option<&[isize]>) -> Result<Tensor> {
         let Some(axes) = axes else {
-            let shift = shifts.iter().sum();
+            let n = self.size().max(1) as i128;
+            let shift = shifts.iter().map(|&s| s as i128).sum::<i128>().rem_euclid(n) as isize;
             return Ok(self.as_array().reshape_to(&[self.size()]).roll(&[shift], Some(&[0]))?.reshape_to(self.shape()));
         };
         let count = shifts.len().max(axes.len());

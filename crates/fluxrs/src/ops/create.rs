@@ -105,19 +105,25 @@ pub fn arange(start: Number, stop: Number, step: Number, dtype: DType) -> Result
         (Number::Int(a), Number::Int(b), Number::Int(s)) => {
             let (a, b, s) = (a as i128, b as i128, s as i128);
             let span = if s > 0 { b - a } else { a - b };
-            ((span.max(0) + s.abs() - 1) / s.abs()) as f64
+            ((span.max(0) + s.abs() - 1) / s.abs()).min(usize::MAX as i128) as usize
         }
-        _ => ((stop.as_f64() - start.as_f64()) / step.as_f64()).ceil(),
+        _ => match ((stop.as_f64() - start.as_f64()) / step.as_f64()).ceil() {
+            n if n.is_finite() => n as usize,
+            _ => bail!(
+                Value,
+                "arange: no finite number of steps of {} goes from {} to {}",
+                step.as_f64(),
+                start.as_f64(),
+                stop.as_f64()
+            ),
+        },
     };
-    if !n.is_finite() || n > isize::MAX as f64 / 8.0 {
-        bail!(Value, "arange: from {} to {} is no finite number of steps of {}", start.as_f64(), stop.as_f64(), step.as_f64());
-    }
     let srcs = smallvec![Tensor::number(start), Tensor::number(step)];
-    Ok(Tensor::node(Op::Structured(Arc::new(Iota { ends: false })), srcs, smallvec![n as usize], dtype))
+    Tensor::node(Op::Structured(Arc::new(Iota { ends: false })), srcs, smallvec![n], dtype)
 }
 
 /// `n` numbers from `start` to `stop` at equal distances; `stop` is the last, or without `endpoint` would be the next.
-pub fn linspace(start: f64, stop: f64, n: usize, endpoint: bool, dtype: DType) -> Tensor {
+pub fn linspace(start: f64, stop: f64, n: usize, endpoint: bool, dtype: DType) -> Result<Tensor> {
     let parts = if endpoint { n.saturating_sub(1).max(1) } else { n.max(1) };
     let step = (stop - start) / parts as f64;
     let srcs = smallvec![Tensor::number(start), Tensor::number(step), Tensor::number(stop)];
@@ -125,18 +131,20 @@ pub fn linspace(start: f64, stop: f64, n: usize, endpoint: bool, dtype: DType) -
 }
 
 /// Ones on the k-th diagonal of an (n, m) matrix, zeros elsewhere.
-pub fn eye(n: usize, m: usize, k: isize, dtype: DType) -> Tensor {
+pub fn eye(n: usize, m: usize, k: isize, dtype: DType) -> Result<Tensor> {
+    shape::check("eye", &[n, m])?;
     let one = Number::Float(1.0);
+    let k = k.clamp(-(n as isize), m as isize);
     let len = (n as isize - (-k).max(0)).min(m as isize - k.max(0)).max(0) as usize;
-    diagonal_matrix(&Tensor::full(&[len], one, dtype), n, m, k)
+    Ok(diagonal_matrix(&Tensor::full(&[len], one, dtype)?, n, m, k))
 }
 
-/// A vector on the k-th diagonal of an (n, m) matrix, which it must fit.
+/// A vector on the k-th diagonal of an (n, m) matrix, which it must fit; the shape is possible.
 pub(super) fn diagonal_matrix(x: &Tensor, n: usize, m: usize, k: isize) -> Tensor {
     let shape = [n, m];
     let offset = if x.size() == 0 { 0 } else { (-k).max(0) as i64 * m as i64 + k.max(0) as i64 };
     if shape::size(&shape) == 0 {
-        return Tensor::full(&shape, 0.0, x.dtype());
+        return Tensor::number(0.0).fill(&shape, x.dtype());
     }
     Place::one(x, Map { offset, strides: smallvec![m as i64 + 1] }, &shape)
 }
@@ -155,24 +163,26 @@ pub fn tril(x: &Tensor, k: isize) -> Result<Tensor> {
 
 /// The part on and above the k-th diagonal of the last two axes, zeros below.
 pub fn triu(x: &Tensor, k: isize) -> Result<Tensor> {
-    triangle("triu", x, k - 1, false)
+    triangle("triu", x, k.saturating_sub(1), false)
 }
 
 fn triangle(op: &str, x: &Tensor, k: isize, below: bool) -> Result<Tensor> {
     let &[.., n, m] = x.shape() else { bail!(Shape, "{op}: a matrix is needed, got shape {}", shape::show(x.shape())) };
+    let k = k.clamp(-(n as isize), m as isize);
     let (mask, zero) = (lower(n, m, k), Tensor::number(0i64));
     if below { super::elementwise::select(&mask, x, &zero) } else { super::elementwise::select(&mask, &zero, x) }
 }
 
 impl Tensor {
-    /// This number in every element of a new shape.
+    /// This number in every element of a possible shape.
     pub(crate) fn fill(&self, shape: &[usize], dtype: DType) -> Tensor {
         debug_assert!(self.is_number());
-        Tensor::node(Op::Fill, smallvec![self.clone()], crate::shape::Shape::from_slice(shape), dtype)
+        Tensor::within(Op::Fill, smallvec![self.clone()], shape::Shape::from_slice(shape), dtype)
     }
 
-    pub fn full(shape: &[usize], value: impl Into<Number>, dtype: DType) -> Tensor {
-        Tensor::number(value).fill(shape, dtype)
+    pub fn full(shape: &[usize], value: impl Into<Number>, dtype: DType) -> Result<Tensor> {
+        shape::check("full", shape)?;
+        Ok(Tensor::number(value).fill(shape, dtype))
     }
 
     pub(crate) fn zeros_like(&self) -> Tensor {
@@ -186,7 +196,8 @@ impl Tensor {
 
     /// A copy of host data.
     pub fn from_slice<T: Element>(data: &[T], shape: &[usize]) -> Result<Tensor> {
-        debug_assert_eq!(data.len(), crate::shape::size(shape));
+        shape::check("tensor", shape)?;
+        debug_assert_eq!(data.len(), shape::size(shape));
         let buffer = Buffer::Host(Arc::new(HostBuffer::from_slice(data)?));
         Ok(Tensor::from_buffer(buffer, shape, T::DTYPE, Device::CPU))
     }

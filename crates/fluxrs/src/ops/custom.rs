@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// `value` as a function of `inputs` whose gradient is `pullback`.
 pub fn custom(value: &Tensor, inputs: &[Tensor], pullback: Arc<dyn Pullback>) -> Tensor {
     let srcs: Srcs = std::iter::once(value).chain(inputs).cloned().collect();
-    Tensor::node(Op::Custom(pullback), srcs, value.shape().into(), value.dtype())
+    Tensor::within(Op::Custom(pullback), srcs, value.shape().into(), value.dtype())
 }
 
 /// The result of a function that ran in a [`Checkpoint`](crate::graph::Checkpoint) scope, which `pullback` runs again. Once its value

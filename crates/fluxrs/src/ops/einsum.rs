@@ -7,7 +7,7 @@ use crate::bail;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::Tensor;
-use crate::shape::{Shape, show};
+use crate::shape::{self, Shape, show};
 use std::collections::BTreeMap;
 
 /// A letter, or an axis of the ellipsis: `ELLIPSIS` + how far it is from the last one.
@@ -154,6 +154,8 @@ fn contract(a: Term, b: Term, wanted: &dyn Fn(&Label) -> bool) -> Result<Term> {
     let labels = [batch.clone(), left.clone(), right.clone()].concat();
     if inner.is_empty() || (left.is_empty() && right.is_empty()) {
         // Elementwise, which fuses: the axes of the other stand as 1.
+        let space: Shape = [&lead[..], &m, &n, &k].concat().into();
+        shape::check("einsum", &space)?;
         let ones = |n: usize| std::iter::repeat_n(1, n);
         let wide_a: Shape = lead.iter().chain(&m).copied().chain(ones(n.len())).chain(k.iter().copied()).collect();
         let wide_b: Shape = lead.iter().copied().chain(ones(m.len())).chain(n.iter().chain(&k).copied()).collect();
@@ -167,7 +169,7 @@ fn contract(a: Term, b: Term, wanted: &dyn Fn(&Label) -> bool) -> Result<Term> {
     let x = a.arranged(&[batch.clone(), left, inner.clone()].concat()).reshape_to(&with(product(&m), product(&k)));
     let y = b.arranged(&[batch, inner, right].concat()).reshape_to(&with(product(&k), product(&n)));
     let shape: Shape = lead.iter().chain(&m).chain(&n).copied().collect();
-    Ok(Term { x: matmul(&x, &y)?.reshape_to(&shape), labels })
+    Ok(Term { x: matmul(&x, &y).map_err(|e| e.renamed("matmul", "einsum"))?.reshape_to(&shape), labels })
 }
 
 /// The pair whose product makes what is left smallest.

@@ -292,7 +292,7 @@ impl Elementwise {
                 }
             })
             .collect();
-        Ok(Tensor::node(Op::Map(self), srcs, shape, result))
+        Tensor::node(Op::Map(self), srcs, shape, result)
     }
 
     /// The common case, with nothing to convert: floats of one type, shape and device, and numbers.
@@ -313,7 +313,7 @@ impl Elementwise {
             [x, y] => smallvec![x.clone(), y.clone()],
             _ => xs.iter().map(|&x| x.clone()).collect(),
         };
-        Some(Tensor::node(Op::Map(self), srcs, Shape::from_slice(&first.shape), result))
+        Some(Tensor::within(Op::Map(self), srcs, Shape::from_slice(&first.shape), result))
     }
 
     /// As `apply`, for gradient rules: their operands fit by construction.
@@ -409,7 +409,7 @@ impl Tensor {
         if dtype == DType::Bool {
             return self.to_bool();
         }
-        Tensor::node(Op::Cast, smallvec![self.clone()], Shape::from_slice(self.shape()), dtype)
+        Tensor::within(Op::Cast, smallvec![self.clone()], Shape::from_slice(self.shape()), dtype)
     }
 
     /// The tensor itself; a Python number as an array of the type that numbers make.
@@ -421,7 +421,7 @@ impl Tensor {
     pub(crate) fn copied(&self) -> Tensor {
         match self.is_number() {
             true => self.fill(&[], self.dtype()),
-            false => Tensor::node(Op::Cast, smallvec![self.clone()], self.shape().into(), self.dtype()),
+            false => Tensor::within(Op::Cast, smallvec![self.clone()], self.shape().into(), self.dtype()),
         }
     }
 

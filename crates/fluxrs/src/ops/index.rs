@@ -157,7 +157,7 @@ impl Structured for ScatterAdd {
     }
 
     fn gradient(&self, i: usize, srcs: &[Tensor], _: &Tensor, g: &Tensor) -> Option<Tensor> {
-        (i == 0).then(|| gather_rows(g, &srcs[1], self.of.gradient_of(self.name())))
+        (i == 0).then(|| gather_rows(g, &srcs[1], self.of.gradient_of(self.name())).expect("the shape of the rows"))
     }
 
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
@@ -207,7 +207,7 @@ pub(super) fn floats(dtype: DType) -> Result<(), String> {
 }
 
 /// Rows of `x` (along axis 0) by an int64 tensor of indices.
-fn gather_rows(x: &Tensor, index: &Tensor, of: Indexed) -> Tensor {
+fn gather_rows(x: &Tensor, index: &Tensor, of: Indexed) -> Result<Tensor> {
     let mut shape = Shape::from(index.shape());
     shape.extend_from_slice(&x.shape()[1..]);
     Tensor::node(Op::Structured(Arc::new(Gather { of })), smallvec![x.clone(), index.clone()], shape, x.dtype())
@@ -216,7 +216,7 @@ fn gather_rows(x: &Tensor, index: &Tensor, of: Indexed) -> Tensor {
 /// The adjoint of `gather_rows` from a tensor of this shape.
 fn scatter_rows(rows: &Tensor, index: &Tensor, shape: &[usize], of: Indexed) -> Tensor {
     let op = ScatterAdd { rows: shape[0], of };
-    Tensor::node(Op::Structured(Arc::new(op)), smallvec![rows.clone(), index.clone()], shape.into(), rows.dtype())
+    Tensor::within(Op::Structured(Arc::new(op)), smallvec![rows.clone(), index.clone()], shape.into(), rows.dtype())
 }
 
 /// Elements of `x` along an axis by number: the axis is replaced by the axes of `index`.
@@ -230,7 +230,7 @@ pub fn take(x: &Tensor, index: &Tensor, axis: isize) -> Result<Tensor> {
     if x.shape()[axis] == 0 && index.size() > 0 {
         bail!(Index, "take: axis {axis} of shape {} has no elements", show(x.shape()));
     }
-    let rows = gather_rows(&x.moveaxis(axis as isize, 0)?, &index, Indexed::one(axis, x.shape()[axis]));
+    let rows = gather_rows(&x.moveaxis(axis as isize, 0)?, &index, Indexed::one(axis, x.shape()[axis]))?;
     // The index's axes stand in front; they belong where the axis was.
     let (k, n) = (index.ndim(), rows.ndim());
     let perm: Vec<usize> = (k..k + axis).chain(0..k).chain(k + axis..n).collect();
@@ -261,7 +261,8 @@ pub fn take_along_axes(x: &Tensor, indices: &[Tensor], axes: &[usize]) -> Result
     let (lead, rest) = x.shape().split_at(indices.len());
     let rows: Shape = std::iter::once(shape::size(lead)).chain(rest.iter().copied()).collect();
     let of = Indexed { axes: axes.iter().copied().zip(lead.iter().copied()).collect(), call_site: CallSite::here() };
-    Ok(gather_rows(&x.reshape_to(&rows), &flat_index(&indices, lead).broadcast_shape(&shape), of))
+    let index = flat_index(&indices, lead).broadcast_to(&shape)?;
+    gather_rows(&x.reshape_to(&rows), &index, of).map_err(|e| e.renamed("take", "indexing"))
 }
 
 /// One index into several axes seen as one, or what says which of them is out of range.

@@ -385,11 +385,16 @@ impl Structured for Determinant {
 }
 
 fn solve_node(op: &'static str, call_site: CallSite, a: &Tensor, b: &Tensor) -> Tensor {
-    Tensor::node(Op::Structured(Arc::new(Solve { op, call_site })), smallvec![a.clone(), b.clone()], b.shape().into(), b.dtype())
+    Tensor::within(
+        Op::Structured(Arc::new(Solve { op, call_site })),
+        smallvec![a.clone(), b.clone()],
+        b.shape().into(),
+        b.dtype(),
+    )
 }
 
 fn inverse_node(a: &Tensor, call_site: CallSite) -> Tensor {
-    Tensor::node(Op::Structured(Arc::new(Inverse { call_site })), smallvec![a.clone()], a.shape().into(), a.dtype())
+    Tensor::within(Op::Structured(Arc::new(Inverse { call_site })), smallvec![a.clone()], a.shape().into(), a.dtype())
 }
 
 /// A square matrix, or a stack of them, in a float type.
@@ -413,7 +418,8 @@ fn solve_as(op: &'static str, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     }
     let lead = shape::broadcast(op, &a.shape()[..a.ndim() - 2], &columns.shape()[..columns.ndim() - 2])?;
     let full = |r: usize, c: usize| -> Shape { lead.iter().copied().chain([r, c]).collect() };
-    let x = solve_node(op, CallSite::here(), &a.broadcast_shape(&full(n, n)), &columns.broadcast_shape(&full(n, k)));
+    let wide = |x: &Tensor, k: usize| x.broadcast_to(&full(n, k)).map_err(|e| e.renamed("broadcast_to", op));
+    let x = solve_node(op, CallSite::here(), &wide(&a, n)?, &wide(&columns, k)?);
     let flat: Shape = lead.iter().copied().chain([n]).collect();
     Ok(if vector { x.reshape_to(&flat) } else { x })
 }
@@ -448,5 +454,5 @@ pub fn det(a: &Tensor) -> Result<Tensor> {
     let a = square("det", a)?;
     let lead = Shape::from(&a.shape()[..a.ndim() - 2]);
     let dtype = a.dtype();
-    Ok(Tensor::node(Op::Structured(Arc::new(Determinant { call_site: CallSite::here() })), smallvec![a], lead, dtype))
+    Ok(Tensor::within(Op::Structured(Arc::new(Determinant { call_site: CallSite::here() })), smallvec![a], lead, dtype))
 }

@@ -1,6 +1,6 @@
 //! Matrix products by NumPy's shape rules.
 
-use super::Op;
+use super::{Elementwise, Op};
 use crate::bail;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -38,13 +38,13 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         );
     }
     if k > 1 && a.ndim().max(b.ndim()) <= 2 {
-        return Ok(product(&a, &b));
+        return product(&a, &b);
     }
     if b.ndim() == 1 {
         let mut shape = Shape::from_slice(a.shape());
         shape.pop();
         let rows = shape::size(&shape);
-        return Ok(product(&a.reshape_to(&[rows, k]), &b.reshape_to(&[k, 1])).reshape_to(&shape));
+        return Ok(product(&a.reshape_to(&[rows, k]), &b.reshape_to(&[k, 1]))?.reshape_to(&shape));
     }
     let n = b.shape()[b.ndim() - 1];
     if a.ndim() == 1 {
@@ -58,7 +58,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         shape.pop();
         let rows = shape::size(&shape);
         shape.push(n);
-        return Ok(product(&a.reshape_to(&[rows, k]), &b).reshape_to(&shape));
+        return Ok(product(&a.reshape_to(&[rows, k]), &b)?.reshape_to(&shape));
     }
     let m = a.shape()[a.ndim() - 2];
     let Ok(lead) = shape::broadcast("matmul", &a.shape()[..a.ndim() - 2], &b.shape()[..b.ndim() - 2]) else {
@@ -70,7 +70,8 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         );
     };
     let full = |r: usize, c: usize| -> Shape { lead.iter().copied().chain([r, c]).collect() };
-    Ok(product(&a.broadcast_shape(&full(m, k)), &b.broadcast_shape(&full(k, n))))
+    let wide = |x: &Tensor, to: Shape| x.broadcast_to(&to).map_err(|e| e.renamed("broadcast_to", "matmul"));
+    product(&wide(&a, full(m, k))?, &wide(&b, full(k, n))?)
 }
 
 /// m, k and n of a product of operands of these shapes: a vector is a row on the left and a column on the right.
@@ -80,11 +81,11 @@ pub(crate) fn sizes(a: &[usize], b: &[usize]) -> (usize, usize, usize) {
 }
 
 /// The node itself: shapes (…, m, k) and (…, k, n) with equal leading axes, or vectors.
-fn product(a: &Tensor, b: &Tensor) -> Tensor {
+fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (_, k, n) = sizes(a.shape(), b.shape());
     if k == 1 && a.ndim() > 1 && b.ndim() > 1 {
         // An outer product is elementwise, and fuses as such.
-        return a * b;
+        return Elementwise::multiply.apply(&[a, b]).map_err(|e| e.renamed("multiply", "matmul"));
     }
     let mut shape = Shape::from_slice(&a.shape()[..a.ndim() - 1]);
     if b.ndim() > 1 {
@@ -93,7 +94,8 @@ fn product(a: &Tensor, b: &Tensor) -> Tensor {
     if k == 0 {
         // Nothing is read, but what derives from a loss does so even here.
         let guards = Guards::merge(&[a.clone(), b.clone()]);
-        return Tensor::guarded(Op::Fill, smallvec![Tensor::number(0.0)], shape, a.dtype(), a.device(), guards);
+        shape::check("matmul", &shape)?;
+        return Ok(Tensor::guarded(Op::Fill, smallvec![Tensor::number(0.0)], shape, a.dtype(), a.device(), guards));
     }
     Tensor::node(Op::Matmul, smallvec![a.clone(), b.clone()], shape, a.dtype())
 }
@@ -102,6 +104,7 @@ fn product(a: &Tensor, b: &Tensor) -> Tensor {
 /// arrives in the order in which the operand's own elements lie.
 pub(crate) fn gradient(i: usize, srcs: &[Tensor], g: &Tensor) -> Tensor {
     let (a, b) = (&srcs[0], &srcs[1]);
+    let product = |x: &Tensor, y: &Tensor| product(x, y).expect("the shape of an operand");
     match (i, a.ndim(), b.ndim()) {
         (0, 1, 1) => return g * b,
         (_, 1, 1) => return g * a,

@@ -10,6 +10,9 @@ use crate::hash::Hasher;
 use crate::shape::{self, Map, Shape, show};
 use smallvec::{SmallVec, smallvec};
 
+/// Parts that a tensor is split into at most: each is a node.
+const MOST_PARTS: usize = 1 << 20;
+
 pub struct Place {
     /// Where in the output the elements of each source lie. No two elements lie at one position.
     pub maps: SmallVec<[Map; 2]>,
@@ -26,11 +29,11 @@ impl Place {
         h.add(self.fill.map_or(0, |f| f.as_f64().to_bits() ^ 1));
     }
 
-    /// `x` at `map` of an output of this shape, zeros elsewhere.
+    /// `x` at `map` of an output of this shape, which is possible, zeros elsewhere.
     pub(crate) fn one(x: &Tensor, map: Map, shape: &[usize]) -> Tensor {
         let fill = (x.size() != shape::size(shape)).then_some(Number::Int(0));
         let op = Op::Place(Box::new(Place { maps: smallvec![map], fill }));
-        Tensor::node(op, smallvec![x.clone()], shape.into(), x.dtype())
+        Tensor::within(op, smallvec![x.clone()], shape.into(), x.dtype())
     }
 
     pub(crate) fn gradient(&self, i: usize, src: &[usize], g: &Tensor) -> Tensor {
@@ -68,8 +71,9 @@ pub fn concatenate(xs: &[Tensor], axis: isize) -> Result<Tensor> {
                 show(x.shape())
             );
         }
-        shape[axis] += x.shape()[axis];
+        shape[axis] = shape[axis].saturating_add(x.shape()[axis]);
     }
+    shape::check("concatenate", &shape)?;
     let strides = shape::contiguous(&shape);
     let mut at = 0;
     let mut maps = SmallVec::new();
@@ -79,7 +83,7 @@ pub fn concatenate(xs: &[Tensor], axis: isize) -> Result<Tensor> {
         at += x.shape()[axis];
         srcs.push(x.cast(dtype));
     }
-    Ok(Tensor::node(Op::Place(Box::new(Place { maps, fill: None })), srcs, shape, dtype))
+    Tensor::node(Op::Place(Box::new(Place { maps, fill: None })), srcs, shape, dtype)
 }
 
 /// Tensors of one shape along a new axis.
@@ -89,8 +93,9 @@ pub fn stack(xs: &[Tensor], axis: isize) -> Result<Tensor> {
         bail!(Shape, "stack: shapes {} and {} differ", show(xs[0].shape()), show(x.shape()));
     }
     let axis = shape::axis("stack", axis, xs[0].ndim() + 1)? as isize;
-    let wide: Vec<Tensor> = xs.iter().map(|x| x.expand_dims(&[axis])).collect::<Result<_>>()?;
-    concatenate(&wide, axis)
+    let wide: Result<Vec<Tensor>> = xs.iter().map(|x| x.expand_dims(&[axis])).collect();
+    let wide = wide.map_err(|e| e.renamed("expand_dims", "stack"))?;
+    concatenate(&wide, axis).map_err(|e| e.renamed("concatenate", "stack"))
 }
 
 /// Tensors below each other: along the first axis, vectors as rows.
@@ -111,28 +116,29 @@ impl Tensor {
             bail!(Value, "pad: {} pairs of widths for a tensor of shape {}", widths.len(), show(self.shape()));
         }
         value.check("pad", self.dtype())?;
-        let shape: Shape = self.shape().iter().zip(widths).map(|(&n, &(a, b))| n + a + b).collect();
+        let shape: Shape = self.shape().iter().zip(widths).map(|(&n, &(a, b))| n.saturating_add(a).saturating_add(b)).collect();
+        shape::check("pad", &shape)?;
         let strides = shape::contiguous(&shape);
         let offset = strides.iter().zip(widths).map(|(&s, &(a, _))| s * a as i64).sum();
         let fill = (shape.as_slice() != self.shape()).then_some(value);
         let place = Place { maps: smallvec![Map { offset, strides }], fill };
-        Ok(Tensor::node(Op::Place(Box::new(place)), smallvec![self.clone()], shape, self.dtype()))
+        Tensor::node(Op::Place(Box::new(place)), smallvec![self.clone()], shape, self.dtype())
     }
 
     /// Every element `n` times along an axis.
     pub fn repeat(&self, n: usize, axis: isize) -> Result<Tensor> {
         let axis = shape::axis("repeat", axis, self.ndim())?;
-        let mut wide = Shape::from(self.shape());
-        wide.insert(axis + 1, 1);
-        let narrow = self.reshape_to(&wide);
+        let narrow = self.expand_dims(&[axis as isize + 1]).map_err(|e| e.renamed("expand_dims", "repeat"))?;
+        let mut wide = Shape::from(narrow.shape());
         wide[axis + 1] = n;
+        let wide = narrow.broadcast_to(&wide).map_err(|e| e.renamed("broadcast_to", "repeat"))?;
         let mut shape = Shape::from(self.shape());
         shape[axis] *= n;
-        Ok(narrow.broadcast_shape(&wide).reshape_to(&shape))
+        Ok(wide.reshape_to(&shape))
     }
 
     /// The whole tensor repeated along its axes, as NumPy's `tile`.
-    pub fn tile(&self, times: &[usize]) -> Tensor {
+    pub fn tile(&self, times: &[usize]) -> Result<Tensor> {
         let ndim = times.len().max(self.ndim());
         let pad = |list: &[usize]| -> Shape {
             let mut out: Shape = smallvec![1; ndim - list.len()];
@@ -141,9 +147,11 @@ impl Tensor {
         };
         let (shape, times) = (pad(self.shape()), pad(times));
         let interleave = |t: &[usize]| -> Shape { t.iter().zip(&shape).flat_map(|(&t, &n)| [t, n]).collect() };
-        let ones: Shape = smallvec![1; ndim];
+        let narrow = interleave(&Shape::from_elem(1, ndim));
+        shape::check("tile", &narrow)?;
+        let wide = self.reshape_to(&narrow).broadcast_to(&interleave(&times)).map_err(|e| e.renamed("broadcast_to", "tile"))?;
         let out: Shape = times.iter().zip(&shape).map(|(&t, &n)| t * n).collect();
-        self.reshape_to(&interleave(&ones)).broadcast_shape(&interleave(&times)).reshape_to(&out)
+        Ok(wide.reshape_to(&out))
     }
 
     /// `sections` equal parts along an axis.
@@ -152,6 +160,9 @@ impl Tensor {
         let n = self.shape()[axis];
         if sections == 0 || !n.is_multiple_of(sections) {
             bail!(Value, "split: axis {axis} of length {n} does not split into {sections} equal parts");
+        }
+        if sections > MOST_PARTS {
+            bail!(Value, "split: {sections} parts; at most {MOST_PARTS} are possible");
         }
         let at: Vec<usize> = (1..sections).map(|i| i * (n / sections)).collect();
         self.split_at(&at, axis as isize)

@@ -70,12 +70,14 @@ fn tensordot_as(op: &str, a: &Tensor, b: &Tensor, axes_a: &[isize], axes_b: &[is
     let rows = a.permute(&[keep_a.clone(), sum_a.clone()].concat()).reshape_to(&[size(a, &keep_a), size(a, &sum_a)]);
     let columns = b.permute(&[sum_b.clone(), keep_b.clone()].concat()).reshape_to(&[size(b, &sum_b), size(b, &keep_b)]);
     let shape: Shape = keep_a.iter().map(|&k| a.shape()[k]).chain(keep_b.iter().map(|&k| b.shape()[k])).collect();
-    Ok(matmul(&rows, &columns)?.reshape_to(&shape))
+    shape::check(op, &shape)?;
+    Ok(matmul(&rows, &columns).map_err(|e| e.renamed("matmul", op))?.reshape_to(&shape))
 }
 
 /// The products of every element of `a` with every element of `b`, both flattened: (m, n).
 pub fn outer(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    multiply(&a.as_array().reshape_to(&[a.size(), 1]), &b.as_array().reshape_to(&[1, b.size()]))
+    let product = multiply(&a.as_array().reshape_to(&[a.size(), 1]), &b.as_array().reshape_to(&[1, b.size()]));
+    product.map_err(|e| e.renamed("multiply", "outer"))
 }
 
 /// The Kronecker product: every element of `a` replaced by itself times `b`.
@@ -85,8 +87,11 @@ pub fn kron(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (sa, sb) = (padded(a), padded(b));
     let wide_a: Shape = sa.iter().flat_map(|&n| [n, 1]).collect();
     let wide_b: Shape = sb.iter().flat_map(|&n| [1, n]).collect();
+    shape::check("kron", &wide_a)?;
+    let product = multiply(&a.as_array().reshape_to(&wide_a), &b.as_array().reshape_to(&wide_b));
+    let product = product.map_err(|e| e.renamed("multiply", "kron"))?;
     let shape: Shape = sa.iter().zip(&sb).map(|(a, b)| a * b).collect();
-    Ok(multiply(&a.as_array().reshape_to(&wide_a), &b.as_array().reshape_to(&wide_b))?.reshape_to(&shape))
+    Ok(product.reshape_to(&shape))
 }
 
 /// A square matrix with the vector `x` on its k-th diagonal, zeros elsewhere.
@@ -94,7 +99,8 @@ pub fn diagm(x: &Tensor, k: isize) -> Result<Tensor> {
     let &[n] = x.shape() else {
         bail!(Shape, "diagm: a vector is needed, got shape {}; for the diagonal of a matrix use diagonal", show(x.shape()));
     };
-    let n = n + k.unsigned_abs();
+    let n = n.saturating_add(k.unsigned_abs());
+    shape::check("diagm", &[n, n])?;
     Ok(diagonal_matrix(x, n, n, k))
 }
 

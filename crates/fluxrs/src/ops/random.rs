@@ -338,12 +338,14 @@ impl Structured for Random {
     }
 }
 
-fn random(kind: Kind, shape: &[usize], dtype: DType, device: Device, extra: &[i64]) -> Tensor {
+fn random(kind: Kind, shape: &[usize], dtype: DType, device: Device, extra: &[i64]) -> Result<Tensor> {
+    let op = Random { kind };
+    shape::check(op.name(), shape)?;
     let words = if dtype.bytes() == 8 && kind != Kind::Integers { 2 } else { 1 };
     let at = reserve((shape::size(shape) as u64).div_ceil(4 / words));
     let mut srcs = smallvec![Tensor::number(at.seed as i64), Tensor::number(at.counter as i64)];
     srcs.extend(extra.iter().map(|&n| Tensor::number(n)));
-    Tensor::on(device, Op::Structured(Arc::new(Random { kind })), srcs, Shape::from(shape), dtype)
+    Ok(Tensor::on(device, Op::Structured(Arc::new(op)), srcs, Shape::from(shape), dtype))
 }
 
 /// Uniform over [0, 1), in float32 or float64.
@@ -359,13 +361,13 @@ pub fn randn(shape: &[usize], dtype: DType) -> Result<Tensor> {
 /// As `rand`, drawn on a device.
 pub fn rand_on(device: Device, shape: &[usize], dtype: DType) -> Result<Tensor> {
     float("rand", dtype)?;
-    Ok(random(Kind::Uniform, shape, dtype, device, &[]))
+    random(Kind::Uniform, shape, dtype, device, &[])
 }
 
 /// As `randn`, drawn on a device.
 pub fn randn_on(device: Device, shape: &[usize], dtype: DType) -> Result<Tensor> {
     float("randn", dtype)?;
-    Ok(random(Kind::Normal, shape, dtype, device, &[]))
+    random(Kind::Normal, shape, dtype, device, &[])
 }
 
 /// Uniform over [0, 1) in the shape, float type and place of `x`.
@@ -399,7 +401,7 @@ pub fn randint_on(device: Device, low: i64, high: i64, shape: &[usize], dtype: D
     }
     let count = high.wrapping_sub(low);
     let kind = if (count as u64) >> 32 == 0 || dtype == DType::I32 { Kind::Integers } else { Kind::WideIntegers };
-    Ok(random(kind, shape, dtype, device, &[low, count]))
+    random(kind, shape, dtype, device, &[low, count]).map_err(|e| e.renamed("wide_randint", "randint"))
 }
 
 /// True with probability `p`, which broadcasts to the shape.
@@ -413,5 +415,6 @@ pub fn bernoulli(p: &Tensor, shape: &[usize]) -> Result<Tensor> {
 
 /// The numbers 0..n in random order, as int64.
 pub fn permutation(n: usize) -> Result<Tensor> {
-    random(Kind::Bits, &[n], DType::I64, Device::CPU, &[]).argsort(Some(0))
+    let bits = random(Kind::Bits, &[n], DType::I64, Device::CPU, &[]);
+    bits.map_err(|e| e.renamed("random_bits", "permutation"))?.argsort(Some(0))
 }

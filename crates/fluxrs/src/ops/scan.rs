@@ -38,7 +38,7 @@ const PARALLEL: usize = 1 << 15;
 impl Scan {
     fn apply(self, srcs: Srcs) -> Tensor {
         let (shape, dtype) = (Shape::from(srcs[0].shape()), srcs[0].dtype());
-        Tensor::node(Op::Structured(Arc::new(self)), srcs, shape, dtype)
+        Tensor::within(Op::Structured(Arc::new(self)), srcs, shape, dtype)
     }
 
     fn backwards(self, kind: Kind) -> Scan {

@@ -398,13 +398,13 @@ impl Structured for AddAlong {
 
 fn take_along(x: &Tensor, index: &Tensor, of: Indexed) -> Tensor {
     let shape = Shape::from(index.shape());
-    Tensor::node(Op::Structured(Arc::new(TakeAlong { of })), smallvec![x.clone(), index.clone()], shape, x.dtype())
+    Tensor::within(Op::Structured(Arc::new(TakeAlong { of })), smallvec![x.clone(), index.clone()], shape, x.dtype())
 }
 
 fn add_along(x: &Tensor, index: &Tensor, n: usize, of: Indexed) -> Tensor {
     let mut shape = Shape::from(index.shape());
     *shape.last_mut().expect("made with an axis") = n;
-    Tensor::node(Op::Structured(Arc::new(AddAlong { n, of })), smallvec![x.clone(), index.clone()], shape, x.dtype())
+    Tensor::within(Op::Structured(Arc::new(AddAlong { n, of })), smallvec![x.clone(), index.clone()], shape, x.dtype())
 }
 
 /// `x[…, index[…, j, …], …]` along one axis: the other axes of the two broadcast. Without an axis both are flat.
@@ -435,7 +435,8 @@ pub fn take_along_axis(x: &Tensor, index: &Tensor, axis: Option<isize>) -> Resul
     let lead = shape::broadcast(OP, &x.shape()[..last], &index.shape()[..last])?;
     let with = |n: usize| -> Shape { lead.iter().copied().chain([n]).collect() };
     let (n, k) = (x.shape()[last], index.shape()[last]);
-    take_along(&x.broadcast_shape(&with(n)), &index.broadcast_shape(&with(k)), Indexed::one(axis, n)).moveaxis(-1, axis as isize)
+    let wide = |x: &Tensor, n: usize| x.broadcast_to(&with(n)).map_err(|e| e.renamed("broadcast_to", OP));
+    take_along(&wide(&x, n)?, &wide(&index, k)?, Indexed::one(axis, n)).moveaxis(-1, axis as isize)
 }
 
 fn arg_of(op: Argextreme, x: &Tensor, axis: Option<isize>, keepdims: bool) -> Result<Tensor> {
@@ -454,7 +455,7 @@ fn arg_of(op: Argextreme, x: &Tensor, axis: Option<isize>, keepdims: bool) -> Re
     if n == 0 {
         bail!(Value, "{name}: an axis of length 0 has no {} element (shape {})", &name[3..], show(x.shape()));
     }
-    let out = Tensor::node(Op::Structured(Arc::new(op)), smallvec![moved.clone()], lead.into(), DType::I64);
+    let out = Tensor::within(Op::Structured(Arc::new(op)), smallvec![moved.clone()], lead.into(), DType::I64);
     if !keepdims {
         kept = lead.into();
     }
@@ -481,7 +482,7 @@ impl Tensor {
         };
         let x = x.moveaxis(axis, -1)?;
         let shape = Shape::from(x.shape());
-        Tensor::node(Op::Structured(Arc::new(Argsort)), smallvec![x], shape, DType::I64).moveaxis(-1, axis)
+        Tensor::within(Op::Structured(Arc::new(Argsort)), smallvec![x], shape, DType::I64).moveaxis(-1, axis)
     }
 
     /// The elements of an axis (or of the flattened tensor) in increasing order, NaN last.

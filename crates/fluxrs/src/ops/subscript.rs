@@ -109,7 +109,7 @@ pub fn subscript(x: &Tensor, mut entries: Vec<Index>) -> Result<Tensor> {
             Index::At(i) => {
                 check(i as i64, axis, size)?;
                 match mixed {
-                    true => parts.pick(size, Tensor::full(&[], i as i64, DType::I64)),
+                    true => parts.pick(size, Tensor::number(i as i64).cast(DType::I64)),
                     false => {
                         let start = if i < 0 { i + size as isize } else { i } as usize;
                         parts.slices.push(Slice { start, step: 1, len: 1 });

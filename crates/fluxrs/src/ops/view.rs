@@ -71,7 +71,7 @@ pub struct Slice {
 impl Tensor {
     fn view(&self, kind: ViewKind, shape: Shape, map: Map) -> Tensor {
         let op = Op::View(Box::new(View { kind, base: self.base(), map }));
-        Tensor::node(op, smallvec![self.clone()], shape, self.dtype())
+        Tensor::within(op, smallvec![self.clone()], shape, self.dtype())
     }
 
     /// The same elements under another shape of the same size.
@@ -100,7 +100,7 @@ impl Tensor {
         self.view(ViewKind::Permute(perm.into()), shape, self.map().permute(perm))
     }
 
-    /// `to` must be a shape that this one broadcasts to.
+    /// `to` must be a possible shape that this one broadcasts to.
     pub(crate) fn broadcast_shape(&self, to: &[usize]) -> Tensor {
         if self.shape() == to {
             return self.clone();
@@ -121,7 +121,9 @@ impl Tensor {
     }
 
     pub fn reshape(&self, to: &[isize]) -> Result<Tensor> {
-        let known: usize = to.iter().filter(|&&n| n >= 0).map(|&n| n as usize).product();
+        // Lengths that multiply to more than can be match no tensor, unless one is 0: that is seen below.
+        let lengths = to.iter().filter(|&&n| n >= 0).map(|&n| n as usize);
+        let known = if to.contains(&0) { 0 } else { lengths.fold(1, usize::saturating_mul) };
         let unknown = to.iter().filter(|&&n| n < 0).count();
         let wrong = unknown > 1 || to.iter().any(|&n| n < -1);
         let fits = if unknown == 1 { known != 0 && self.size().is_multiple_of(known) } else { known == self.size() };
@@ -135,6 +137,7 @@ impl Tensor {
             );
         }
         let shape: Shape = to.iter().map(|&n| if n < 0 { self.size() / known } else { n as usize }).collect();
+        shape::check("reshape", &shape)?;
         Ok(self.reshape_to(&shape))
     }
 
@@ -173,12 +176,16 @@ impl Tensor {
         if shape::broadcast("broadcast_to", self.shape(), to)?.as_slice() != to {
             bail!(Shape, "broadcast_to: shape {} does not broadcast to {}", show(self.shape()), show(to));
         }
+        shape::check("broadcast_to", to)?;
         Ok(self.broadcast_shape(to))
     }
 
     /// New axes of length 1 at these positions of the result.
     pub fn expand_dims(&self, axes: &[isize]) -> Result<Tensor> {
         let ndim = self.ndim() + axes.len();
+        if ndim > shape::MOST_AXES {
+            bail!(Value, "expand_dims: the result would have {ndim} axes; at most {} are possible", shape::MOST_AXES);
+        }
         let new = shape::axes("expand_dims", Some(axes), ndim)?;
         let mut old = self.shape().iter();
         let shape: Shape = (0..ndim).map(|a| if new.contains(&a) { 1 } else { *old.next().unwrap() }).collect();
@@ -204,7 +211,7 @@ impl Tensor {
         let mut window = Map { offset: 0, strides: Strides::new() };
         for (s, &l) in slices.iter().zip(&layout) {
             window.offset += if s.len == 0 { 0 } else { s.start as i64 * l };
-            window.strides.push(s.step as i64 * l);
+            window.strides.push(if s.len > 1 { s.step as i64 * l } else { l });
         }
         let whole = slices.iter().zip(self.shape()).all(|(s, &n)| s.step == 1 && s.len == n);
         if whole {
@@ -250,6 +257,7 @@ impl Tensor {
         }
         let layout = shape::contiguous(self.shape());
         let (rows, cols) = (self.shape()[a] as isize, self.shape()[b] as isize);
+        let k = k.clamp(-rows, cols);
         let (r0, c0) = ((-k).max(0), k.max(0));
         let len = (rows - r0).min(cols - c0).max(0) as usize;
         let rest = (0..n).filter(|&x| x != a && x != b);

@@ -264,8 +264,11 @@ impl<'a> Uses<'a> {
 /// Roughly how many nanoseconds of one core a kernel takes.
 fn cost(body: &Body) -> usize {
     match body {
-        Body::Loop(l) => shape::size(&l.dims) * (l.loads.len() + l.code.len() * 2 + l.stores.len()) / 8 + 20,
-        Body::Matmul(m) => shape::size(&m.batch) * m.m * m.n * m.k / 32 + 50,
+        Body::Loop(l) => {
+            let turns = l.loads.len() + l.code.len() * 2 + l.stores.len();
+            shape::size(&l.dims).saturating_mul(turns) / 8 + 20
+        }
+        Body::Matmul(m) => [m.m, m.n, m.k].into_iter().fold(shape::size(&m.batch), usize::saturating_mul) / 32 + 50,
         Body::Structured(c) => shape::size(&c.shape) * 4 + 50,
     }
 }

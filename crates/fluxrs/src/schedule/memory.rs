@@ -19,7 +19,7 @@ pub(crate) fn lay_out(program: &mut Program) -> usize {
     // Free pieces by (size, offset).
     let mut free: BTreeSet<(usize, usize)> = BTreeSet::new();
     let mut placed = vec![false; program.buffers.len()];
-    let mut top = 0;
+    let mut top = 0usize;
     for (k, buffers) in touched.iter().enumerate() {
         for &b in buffers {
             let info = &mut program.buffers[b as usize];
@@ -38,7 +38,8 @@ pub(crate) fn lay_out(program: &mut Program) -> usize {
                     offset
                 }
                 None => {
-                    top += bytes;
+                    // Too much to address is refused where the workspace is allocated.
+                    top = top.saturating_add(bytes);
                     top - bytes
                 }
             };

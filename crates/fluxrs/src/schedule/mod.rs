@@ -126,7 +126,7 @@ pub fn schedule(g: &Graph, device: Device, locals: &[Local], requests: &[Request
     let stored = store::decide(&pending, &groups);
     let mut program = emit::emit(&pending, &groups, &stored);
     let workspace = memory::lay_out(&mut program);
-    let cost = program.kernels.iter().map(|k| k.cost).sum();
+    let cost = program.kernels.iter().fold(0usize, |sum, k| sum.saturating_add(k.cost));
     Plan {
         device,
         guards: guards.iter().map(|&l| program.buffer_of[l as usize].expect("a loss is requested")).collect(),

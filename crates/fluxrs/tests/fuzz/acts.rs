@@ -40,7 +40,7 @@ pub fn fresh(w: &mut World, r: &mut Random, shape: &[usize], dtype: DType) -> us
     let wild = r.once_in(60);
     let n = shape.iter().product();
     let t = match r.once_in(8) {
-        true => Tensor::full(shape, elements(r, 1, dtype, false)[0], dtype),
+        true => Tensor::full(shape, elements(r, 1, dtype, false)[0], dtype).unwrap(),
         false => data(&elements(r, n, dtype, wild), shape, dtype),
     };
     w.add(t, Origin::default())

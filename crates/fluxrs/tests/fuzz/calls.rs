@@ -198,7 +198,7 @@ pub fn place(w: &mut World, r: &mut Random) {
         }
         _ if n > 0 => {
             let (times, axis) = (r.below(4), r.below(n) as isize);
-            call(w, r, &[i], |x| if times == 3 { Ok(x[0].tile(&[2, 1])) } else { x[0].repeat(times, axis) });
+            call(w, r, &[i], |x| if times == 3 { x[0].tile(&[2, 1]) } else { x[0].repeat(times, axis) });
         }
         _ => {}
     }

@@ -69,8 +69,9 @@ pub fn race(w: &mut World, r: &mut Random) {
         let seen = |_| -> Result<Array, Error> {
             let now = leaf.held()?;
             // A result that outlives the step.
-            let same =
-                fluxrs::evaluate::Handle::new(now.tensor() + &Tensor::full(now.tensor().shape(), 0.0, now.tensor().dtype()));
+            let same = fluxrs::evaluate::Handle::new(
+                now.tensor() + &Tensor::full(now.tensor().shape(), 0.0, now.tensor().dtype()).unwrap(),
+            );
             drop(now);
             std::thread::yield_now();
             computed(same.tensor())

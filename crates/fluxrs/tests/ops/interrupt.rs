@@ -36,7 +36,7 @@ fn index(n: usize, below: usize) -> Tensor {
 fn adjoint(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Tensor {
     let x = Tensor::tracked_identity(x);
     let y = f(&x).unwrap();
-    let weights = Tensor::full(y.shape(), 1.0, y.dtype());
+    let weights = Tensor::full(y.shape(), 1.0, y.dtype()).unwrap();
     let total = fluxrs::Elementwise::multiply.apply(&[&y, &weights]).unwrap().sum(None, false).unwrap();
     gradient(&total, None, &[Target::Node(x)], true).unwrap().remove(0).unwrap()
 }
