@@ -108,9 +108,22 @@ class Untold:
         self.inner = inner
 
 
+class Slotted:
+    __slots__ = ("W", "nothing")
+
+    def __init__(self, W):
+        self.W = W
+
+
 @pytest.mark.parametrize(
     "inner",
-    [param([1.0]), Dense(2, 2), [{"k": (fluxrs.tensor(1.0),)}], Untold(Untold(Dense(1, 1)))],
+    [
+        param([1.0]),
+        Dense(2, 2),
+        [{"k": (fluxrs.tensor(1.0),)}],
+        Untold(Untold(Dense(1, 1))),
+        Slotted(param([1.0])),
+    ],
 )
 @pytest.mark.parametrize(
     "walk",
@@ -118,7 +131,7 @@ class Untold:
      lambda m: loadparams(m, [])],
 )  # fmt: skip
 def test_a_class_that_hides_tensors_is_an_error_and_not_a_model_that_does_not_train(walk, inner):
-    with pytest.raises(TypeError, match="Untold.*@treelike"):
+    with pytest.raises(TypeError, match="(Untold|Slotted), .*@treelike"):
         walk([Chain(Dense(2, 2), abs), {"m": inner}, Untold(inner)])
 
 

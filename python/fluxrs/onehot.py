@@ -63,6 +63,10 @@ class OneHot(Booleans):
     def __init__(self, indices: Any, classes: Tensor) -> None:
         self.indices, self.classes = indices, classes
 
+    def _check(self) -> None:
+        if getattr(self.indices, "dtype", None) not in ("int32", "int64") or self.classes.ndim != 1:
+            raise TypeError("one-hot indices are integers into a vector of classes")
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the array it stands for."""

@@ -79,7 +79,7 @@ _LOOKS = 1000
 
 def _refuse_hidden(x: Any, path: str = "") -> None:
     """A model that holds tensors out of sight would silently not train, move or change its mode."""
-    if not hasattr(x, "__dict__") or isinstance(x, _OPAQUE):
+    if not _attributes(x):
         return
     seen: dict[int, Any] = {}
     pending = [x]
@@ -98,8 +98,21 @@ def _refuse_hidden(x: Any, path: str = "") -> None:
             pending.extend(y)
         elif isinstance(y, dict):
             pending.extend(y.values())
-        elif hasattr(y, "__dict__") and not isinstance(y, _OPAQUE):
-            pending.extend(vars(y).values())
+        else:
+            pending.extend(_attributes(y))
+
+
+def _attributes(x: Any) -> list[Any]:
+    """The values of an object's attributes; none for what is no model."""
+    if isinstance(x, _OPAQUE):
+        return []
+    slots = [s for c in type(x).__mro__ for s in _names(c.__dict__.get("__slots__", ()))]
+    named = {s: getattr(x, s) for s in slots if s != "__dict__" and hasattr(x, s)}
+    return [*named.values(), *getattr(x, "__dict__", {}).values()]
+
+
+def _names(slots: Any) -> Iterable[str]:
+    return [slots] if isinstance(slots, str) else slots
 
 
 # Functions and modules have a `__dict__` and are no models.

@@ -72,6 +72,8 @@ class Optimiser:
         wanted = [[p.shape] * len(slots) for p in self.params]
         if [[getattr(s, "shape", None) for s in state] for state in self.state] != wanted:
             raise ValueError(f"{type(self).__name__}: the state does not fit the parameters")
+        if self.t < 0:
+            raise ValueError(f"{type(self).__name__}: t counts the steps, got {self.t}")
         for name in _RANGES.keys() & vars(self).keys():
             _check_number(type(self).__name__, name, getattr(self, name))
 
