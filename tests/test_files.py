@@ -219,6 +219,18 @@ def test_the_formats_own_name(file):
         save_weights(file, {"__metadata__": param([1.0])})
 
 
+def test_a_structure_too_large_for_the_format(file, monkeypatch):
+    monkeypatch.setattr(fluxrs.safetensors, "MAX_HEADER", 1000)
+    with pytest.raises(ValueError, match="keep many numbers in an array"):
+        save(file, xs=list(range(1000)))
+    assert os.listdir(file.parent) == []
+
+
+def test_long_numbers(file):
+    save(file, n=-(10**4299), f=-1.2345678901234567e-300)
+    assert load(file) == {"n": -(10**4299), "f": -1.2345678901234567e-300}
+
+
 def test_text_that_is_no_unicode(file):
     save(file, **{"\ud800": np.ones(1), "s": "\udfff"})
     back = load(file)

@@ -183,6 +183,27 @@ def test_what_has_no_name_is_refused_with_its_place(file):
     assert load(file) == {"kept": 1}
 
 
+def test_what_load_would_refuse_is_not_saved(file):
+    save(file, kept=1)
+    named, wrong, odd, shadowed = Dense(2, 2), Dense(2, 2), Dense(2, 2), Chain(relu)
+    named.name = "encoder"
+    wrong.b = 0.0
+    vars(odd)["__wrapped__"] = 1
+    shadowed.append = 3
+    short = ADAM(params(named))
+    short.state = short.state[1:]
+    for thing, message in [
+        (wrong, "m.0 could not be loaded: Dense.b is a float"),
+        (odd, "a field called '__wrapped__'"),
+        (shadowed, "a method of that name"),
+        (short, "the state does not fit"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=message):
+            save(file, m=[thing])
+    assert load(file) == {"kept": 1}
+    assert roundtrip(file, named).name == "encoder"
+
+
 def test_weights_alone_are_a_plain_file_for_any_reader(file):
     m = Chain(Dense(10, 5), Dense(5, 2))
     save_weights(file, m)

@@ -216,25 +216,34 @@ class Reader:
         if not isinstance(cls, type):
             raise ValueError(f"{cls!r} is no class")
         x: Any = object.__new__(cls)
-        declared = _declared(cls)
-        needed = [*(getattr(cls, "__treelike__", None) or ()), *declared]
-        missing = [n for n in needed if n not in values and not hasattr(cls, n)]
-        if missing:
-            raise ValueError(f"a {cls.__name__} without {', '.join(dict.fromkeys(missing))}")
-        for n, value in values.items():
-            if not n.isidentifier() or n.startswith("__"):
-                raise ValueError(f"a field called {n!r}")
-            if hasattr(cls, n) and n not in declared and cls.__module__.startswith("fluxrs."):
-                raise ValueError(
-                    f"a field {n} in a {cls.__name__}, which has a method of that name"
-                )
-            thing = self.decode(value)
-            if n in declared and not fits(thing, declared[n]):
-                raise ValueError(f"{cls.__name__}.{n} is a {type(thing).__name__}")
+        things = {n: self.decode(value) for n, value in values.items()}
+        check(cls, things)
+        for n, thing in things.items():
             object.__setattr__(x, n, thing)
-        if hasattr(cls, "_check"):
-            x._check()
+        check_whole(x)
         return x
+
+
+def check(cls: type, things: dict[str, Any]) -> None:
+    """Whether these can be the attributes of an object; what cannot be loaded is not saved either."""
+    declared, ours = _declared(cls), cls.__module__.startswith("fluxrs.")
+    needed = [*(getattr(cls, "__treelike__", None) or ()), *declared]
+    missing = [n for n in needed if n not in things and not hasattr(cls, n)]
+    if missing:
+        raise ValueError(f"a {cls.__name__} without {', '.join(dict.fromkeys(missing))}")
+    for n, thing in things.items():
+        if not n.isidentifier() or n.startswith("__"):
+            raise ValueError(f"a field called {n!r}")
+        if ours and n not in declared and hasattr(cls, n):
+            raise ValueError(f"a field {n} in a {cls.__name__}, which has a method of that name")
+        if ours and n in declared and not fits(thing, declared[n]):
+            raise ValueError(f"{cls.__name__}.{n} is a {type(thing).__name__}")
+
+
+def check_whole(x: Any) -> None:
+    """Whether the attributes of an object of ours fit each other."""
+    if type(x).__module__.startswith("fluxrs.") and hasattr(x, "_check"):
+        x._check()
 
 
 def _list(x: Any) -> list[Any]:

@@ -65,6 +65,11 @@ def _head(header: Header, metadata: Mapping[str, str], checksum: int) -> bytes:
     full = {METADATA: {**metadata, CHECKSUM: f"{checksum:08x}"}, **header}
     text = json.dumps(full, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER:
+        raise ValueError(
+            f"save: the structure takes {len(text)} bytes, and the format allows {MAX_HEADER}; "
+            "keep many numbers in an array"
+        )
     return struct.pack("<Q", len(text)) + text
 
 
@@ -158,7 +163,7 @@ def parse(text: str) -> Any:
 
 def _short(digits: str) -> str:
     """Digits whose conversion takes no time to speak of; it grows with the square of their count."""
-    if len(digits) > 4300 or digits[-1] in "Ny":
+    if len(digits) > 4301 or digits[-1] in "Ny":
         raise ValueError(f"a number written {digits[:10]}… with {len(digits)} characters")
     return digits
 

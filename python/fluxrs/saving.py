@@ -16,7 +16,7 @@ import numpy as np
 
 from . import safetensors
 from ._core import DimensionMismatch, Params, Tensor, isleaf, istracked
-from .loading import VERSION, known
+from .loading import DEPTH, VERSION, check, check_whole, known
 from .treelike import fields, loadparams, named_params
 from .typing import PathLike
 
@@ -79,6 +79,7 @@ class Writer:
         self.nodes: list[Any] = []
         self.arrays: dict[str, Any] = {}
         self.seen: dict[int, tuple[Any, int | None]] = {}
+        self.depth = 0
 
     def encode(self, x: Any, path: str) -> Any:
         """The JSON for `x`."""
@@ -86,7 +87,11 @@ class Writer:
             return x
         if id(x) not in self.seen:
             self.seen[id(x)] = (x, None)
+            self.depth += 1
+            if self.depth > DEPTH:
+                raise RecursionError
             self.nodes.append(self.node(x, path))
+            self.depth -= 1
             self.seen[id(x)] = (x, len(self.nodes) - 1)
         number = self.seen[id(x)][1]
         if number is None:
@@ -116,6 +121,11 @@ class Writer:
         if not plain(type(x)) or (not hasattr(x, "__dict__") and fields(x) is None):
             raise TypeError(f"save: {path} is a {type(x).__name__}, which a file cannot hold")
         state = vars(x) if hasattr(x, "__dict__") else fields(x) or {}
+        try:
+            check(type(x), state)
+            check_whole(x)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"save: {path} could not be loaded: {error}") from error
         return {
             "object": name(type(x), path),
             "fields": {n: self.encode(v, f"{path}.{n}") for n, v in state.items()},
