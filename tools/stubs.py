@@ -109,6 +109,7 @@ def update(p: _P, Δ: ArrayLike) -> _P: ...
 def update(p: _P, *, delta: ArrayLike) -> _P: ...
 """,
     "data": "def data(x: _P) -> _P: ...\n",
+    "no_grad.__call__": "    def __call__(self, f: _P, /) -> _P: ...\n",
 }
 
 RESULTS = {
@@ -179,8 +180,8 @@ def parameter(p: inspect.Parameter, owner: str) -> str:
 
 
 def function(name: str, f: Any, indent: str = "", owner: str = "") -> str:
-    if name in WHOLE and not indent:
-        return WHOLE[name]
+    if (owner + name if indent else name) in WHOLE:
+        return WHOLE[owner + name]
     result = RESULTS.get(name, "Tensor")
     try:
         arguments = parameters(f, f"{owner}{name}")
@@ -208,7 +209,9 @@ def members(cls: type) -> Iterator[str]:
                 "(", "(" if static else "(cls, ", 1
             )
         elif callable(x):
-            yield function(name, x, "    ", f"{cls.__name__}." if cls is _core.Grads else "")
+            # A method's argument is an operator's or another thing's, by its class.
+            own = cls in (_core.Grads, _core.no_grad)
+            yield function(name, x, "    ", f"{cls.__name__}." if own else "")
         else:
             yield f"    {name}: Any\n"
 

@@ -62,6 +62,10 @@ Definition = Callable[..., tuple[Any, Callable[[Tensor], Any]]]
 _definitions: dict[Any, Definition] = {}
 
 
+@overload
+def grad(x: Tensor | np.ndarray[Any, Any] | float) -> Any: ...
+@overload
+def grad(x: Callable[..., Any]) -> Custom: ...
 def grad(x: Any) -> Any:
     """`grad(x)`: the gradient that `back` accumulated in `x`; None if `x` is not tracked.
 
@@ -93,6 +97,10 @@ class Custom:
         self.f = f
         functools.update_wrapper(self, f, updated=())
 
+    @overload
+    def __call__(self, definition: Definition, /) -> Callable[..., Any]: ...
+    @overload
+    def __call__(self, *args: ArrayLike) -> Tensor: ...
     def __call__(self, *args: Any) -> Any:
         if len(args) == 1 and isinstance(args[0], FunctionType):
             _definitions[self.f] = args[0]

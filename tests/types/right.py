@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,6 +130,29 @@ class Residual:
 n: int = Residual(4).inner.layers.__len__() + len(Scale(W).by)
 model: Chain = testmode(gpu(Chain(Residual(4), Scale(W))))
 part: Chain = model[:1]
+
+
+def minus(a: Any, b: Any) -> Any:
+    return a - b
+
+
+@fluxrs.grad(minus)
+def _(a: Any, b: Any) -> tuple[Any, Callable[[Tensor], tuple[Tensor, Tensor]]]:
+    return minus(data(a), data(b)), lambda Δ: (Δ, -Δ)
+
+
+@fluxrs.grad
+def doubled(a: Any) -> tuple[Any, Callable[[Tensor], tuple[Tensor]]]:
+    return 2 * data(a), lambda Δ: (2 * Δ,)
+
+
+@fluxrs.no_grad()
+def measured(a: Tensor) -> float:
+    with fluxrs.no_grad(), fluxrs.debug(nan=True):
+        return float(a.sum())
+
+
+less: float = measured(fluxrs.track(minus, doubled(W), 1.0)) + measured(fluxrs.grad(W))
 
 
 def squared(a: Tensor, b: Tensor) -> Tensor:
