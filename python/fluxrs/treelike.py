@@ -9,9 +9,12 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from ._core import DimensionMismatch, Params, Tensor, commit, isleaf, istracked
+from ._core import DimensionMismatch, Params, Tensor, commit, isleaf, istracked, tensor
 
 C = TypeVar("C", bound=type)
+
+# Models have fewer levels; without a bound the paths of a hostile one would fill the memory.
+DEEPEST = 1000
 
 
 @overload
@@ -132,14 +135,17 @@ def children(x: Any) -> tuple[Any, ...]:
 def walk(x: Any) -> Iterator[tuple[str, Any]]:
     """Every node below `x`, parents first and each object once, with its path."""
     seen: dict[int, Any] = {}
-    pending = [("", x)]
+    pending = [("", x, 0)]
     while pending:
-        path, node = pending.pop()
+        path, node, depth = pending.pop()
         if id(node) in seen:
             continue
+        if depth > DEEPEST:
+            raise ValueError(f"a model nested more than {DEEPEST} deep, at {path[:40]}…")
         seen[id(node)] = node
         yield path, node
-        below = [(f"{path}.{name}" if path else name, c) for name, c in named_children(node, path)]
+        children = named_children(node, path)
+        below = [(f"{path}.{name}" if path else name, c, depth + 1) for name, c in children]
         pending.extend(reversed(below))
 
 
@@ -261,4 +267,4 @@ def loadparams(m: Any, xs: Sequence[Any] | Mapping[str, Any] | Params) -> None:
 
 
 def _plain(x: Any) -> Any:
-    return np.array(x) if isinstance(x, Tensor) else np.asarray(x)
+    return np.array(x) if isinstance(x, Tensor) else tensor(x).numpy()

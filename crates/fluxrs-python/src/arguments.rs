@@ -1,6 +1,8 @@
 //! Arguments that are no tensors, and what is said of a wrong one: by the name of the function that got it.
 
-use crate::convert::Axes;
+use crate::convert::{Axes, number};
+use crate::error::shown;
+use fluxrs::Number;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
@@ -44,7 +46,7 @@ macro_rules! plain {
         impl<'a, 'py> Argument<'a, 'py> for $t {
             fn take(obj: &'a Bound<'py, PyAny>) -> PyResult<Self> {
                 obj.extract().map_err(|error: PyErr| match error.is_instance_of::<PyTypeError>(obj.py()) {
-                    true => PyTypeError::new_err(format!(concat!("it takes ", $wanted, " here, got {:?}"), obj)),
+                    true => PyTypeError::new_err(format!(concat!("it takes ", $wanted, " here, got {}"), shown(obj))),
                     false => error,
                 })
             }
@@ -55,6 +57,21 @@ plain! {
     isize: "an integer"
     f64: "a number"
     bool: "True or False"
+}
+
+impl<'a, 'py> Argument<'a, 'py> for Number {
+    fn take(obj: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+        let wrong = || PyTypeError::new_err(format!("it takes a number here, got {}", shown(obj)));
+        match number(obj)? {
+            Some(n) => Ok(n),
+            None => {
+                obj.extract().map(Number::Float).map_err(|error: PyErr| match error.is_instance_of::<PyTypeError>(obj.py()) {
+                    true => wrong(),
+                    false => error,
+                })
+            }
+        }
+    }
 }
 
 impl<'a, 'py> Argument<'a, 'py> for Axes {

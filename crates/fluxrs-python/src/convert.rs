@@ -1,23 +1,21 @@
 //! Python objects as tensors: numbers are weak, arrays are copied at the call, lists of numbers are float32.
 
-use crate::error::core;
-use crate::tensor::{PyTensor, Value, Values};
-use fluxrs::buffer::{Buffer, HostBuffer};
+use crate::arrays::{array_of, from_numpy};
+use crate::error::{core, shown};
+use crate::lists::{Wanted, from_list, is_list};
+use crate::tensor::{PyTensor, Value};
 use fluxrs::device::Device;
-use fluxrs::dtype::Element;
 use fluxrs::graph::no_grad;
 use fluxrs::ops::create::made_on;
-use fluxrs::ops::place::stack;
 use fluxrs::shape::show;
 use fluxrs::transfer::to_device;
 use fluxrs::{DType, Number, Tensor};
-use numpy::{PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyIterator, PyList, PyModule, PyTuple};
+use pyo3::types::{PyBool, PyFloat, PyInt, PyIterator, PyList, PyModule, PyTuple};
 use smallvec::SmallVec;
-use std::sync::Arc;
 
 pub fn numpy(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static NUMPY: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
@@ -89,21 +87,16 @@ fn other_operand<'a>(obj: &Bound<'_, PyAny>) -> PyResult<Option<Value<'a>>> {
 /// Arrays, lists and other things that NumPy can read; None for anything else, and for what
 /// asks by `__array_ufunc__ = None` to be left to its own operators.
 fn array_like(obj: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
-    let py = obj.py();
     if let Ok(array) = obj.cast::<PyUntypedArray>() {
         return from_numpy(array).map(Some);
     }
-    if obj.is_instance_of::<PyList>() || obj.is_instance_of::<PyTuple>() {
-        return from_list(obj, true).map(Some);
+    if is_list(obj) {
+        return from_list(obj, Wanted::Floats).map(Some);
     }
     if obj.getattr_opt("__array_ufunc__")?.is_some_and(|u| u.is_none()) {
         return Ok(None);
     }
-    if obj.hasattr("__array__")? || obj.hasattr("__dlpack__")? {
-        let array = numpy(py)?.call_method1("asarray", (obj,))?;
-        return from_numpy(array.cast::<PyUntypedArray>()?).map(Some);
-    }
-    Ok(None)
+    array_of(obj)?.map(|array| from_numpy(&array)).transpose()
 }
 
 /// An argument of a function: anything that can be an array.
@@ -111,14 +104,13 @@ pub fn argument<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Value<'a>> {
     if let Some(x) = operand(obj)? {
         return Ok(x);
     }
-    if obj.hasattr("__array__")? {
-        let array = numpy(obj.py())?.call_method1("asarray", (obj,))?;
-        return from_numpy(array.cast::<PyUntypedArray>()?).map(Value::Owned);
+    if let Some(array) = array_of(obj)? {
+        return from_numpy(&array).map(Value::Owned);
     }
     // A generator is the list of what it yields: `sum(norm(p) for p in ps)`.
     if let Ok(items) = obj.cast::<PyIterator>() {
         let list = PyList::new(obj.py(), items.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
-        return from_list(&list, true).map(Value::Owned);
+        return from_list(&list, Wanted::Floats).map(Value::Owned);
     }
     Err(unsupported(obj))
 }
@@ -208,8 +200,8 @@ pub fn strong<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Value<'a>> {
 
 /// Indices: lists of integers keep their type.
 pub fn indices<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Value<'a>> {
-    if obj.is_instance_of::<PyList>() || obj.is_instance_of::<PyTuple>() {
-        return from_list(obj, false).map(Value::Owned);
+    if is_list(obj) {
+        return from_list(obj, Wanted::Indices).map(Value::Owned);
     }
     let x = argument(obj)?;
     Ok(if x.is_number() { Value::Owned(x.cast(x.dtype())) } else { x })
@@ -222,136 +214,6 @@ pub fn unsupported(obj: &Bound<'_, PyAny>) -> PyErr {
     ))
 }
 
-/// A copy of a NumPy array.
-pub fn from_numpy(array: &Bound<'_, PyUntypedArray>) -> PyResult<Tensor> {
-    let py = array.py();
-    let dtype = array.dtype();
-    if array.is_c_contiguous()
-        && array.is_aligned()
-        && let Some(ours) = plain_dtype(&dtype)
-    {
-        return copied(array, ours);
-    }
-    let ours = match (dtype.kind(), dtype.itemsize()) {
-        (b'b', _) => DType::Bool,
-        (b'i', 1..=4) | (b'u', 1..=2) => DType::I32,
-        (b'i', 8) | (b'u', 4) => DType::I64,
-        (b'f', 2..=4) => DType::F32,
-        (b'f', 8) => DType::F64,
-        _ => {
-            return Err(PyTypeError::new_err(format!(
-                "cannot make a tensor of a NumPy array of {dtype}: convert it with .astype() to float32, float64, int32, int64 or bool"
-            )));
-        }
-    };
-    let options = PyDict::new(py);
-    options.set_item("dtype", ours.name())?;
-    options.set_item("order", "C")?;
-    let plain = numpy(py)?.call_method("array", (array,), Some(&options))?;
-    copied(plain.cast::<PyUntypedArray>()?, ours)
-}
-
-/// Our type for NumPy's, if the elements look the same in memory.
-fn plain_dtype(dtype: &Bound<'_, numpy::PyArrayDescr>) -> Option<DType> {
-    let native = dtype.is_native_byteorder().unwrap_or(true);
-    match (dtype.kind(), dtype.itemsize()) {
-        _ if !native => None,
-        (b'f', 4) => Some(DType::F32),
-        (b'f', 8) => Some(DType::F64),
-        (b'i', 4) => Some(DType::I32),
-        (b'i', 8) => Some(DType::I64),
-        (b'b', 1) => Some(DType::Bool),
-        _ => None,
-    }
-}
-
-fn copied(array: &Bound<'_, PyUntypedArray>, dtype: DType) -> PyResult<Tensor> {
-    fn copy<T: Element, N: numpy::Element>(array: &Bound<'_, PyUntypedArray>) -> PyResult<Tensor> {
-        debug_assert_eq!(size_of::<T>(), size_of::<N>());
-        // SAFETY: the caller has seen that the array is C-contiguous, aligned, and of elements that look as `T` in memory.
-        let data = unsafe {
-            let typed = array.cast_unchecked::<PyArrayDyn<N>>();
-            std::slice::from_raw_parts(typed.data().cast::<T>(), array.len())
-        };
-        core(|| Tensor::from_slice(data, array.shape()))
-    }
-    match dtype {
-        DType::Bool => copy::<u8, bool>(array),
-        DType::I32 => copy::<i32, i32>(array),
-        DType::I64 => copy::<i64, i64>(array),
-        DType::F32 => copy::<f32, f32>(array),
-        DType::F64 => copy::<f64, f64>(array),
-    }
-}
-
-/// A tensor of an array's own memory, if that lies as ours does; the array lives as long as the tensor.
-pub fn shared(x: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
-    let numpy = numpy(x.py())?;
-    let array = match x.cast::<PyUntypedArray>() {
-        Ok(array) => array.clone(),
-        Err(_) if x.hasattr("__dlpack__")? => numpy.call_method1("from_dlpack", (x,))?.cast_into::<PyUntypedArray>()?,
-        Err(_) if x.hasattr("__array__")? => numpy.call_method1("asarray", (x,))?.cast_into::<PyUntypedArray>()?,
-        Err(_) => return Ok(None),
-    };
-    let Some(dtype) = plain_dtype(&array.dtype()).filter(|_| array.is_c_contiguous() && array.is_aligned()) else {
-        return from_numpy(&array).map(Some);
-    };
-    core(|| fluxrs::shape::check("asarray", array.shape()))?;
-    // SAFETY: contiguous and aligned, as just seen; the owner keeps the memory, and `asarray` says that nobody may write it.
-    let buffer = unsafe {
-        let data = array.cast_unchecked::<PyArrayDyn<u8>>().data();
-        let Some(data) = std::ptr::NonNull::new(data) else {
-            return from_numpy(&array).map(Some);
-        };
-        HostBuffer::foreign(data, array.len() * dtype.bytes(), Box::new(array.clone().into_any().unbind()))
-    };
-    let buffer = Buffer::Host(Arc::new(buffer));
-    Ok(Some(Tensor::from_buffer(buffer, array.shape(), dtype, Device::CPU)))
-}
-
-/// A nest of lists: numbers become float32 (or stay integers), tensors in it are stacked.
-fn from_list(list: &Bound<'_, PyAny>, floats: bool) -> PyResult<Tensor> {
-    let py = list.py();
-    if holds_tensors(list)? {
-        let items = list.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-        let parts = items.iter().map(strong).collect::<PyResult<Values>>()?;
-        return core(|| stack(&parts, 0));
-    }
-    let array = numpy(py)?
-        .call_method1("array", (list,))
-        .map_err(|e| PyTypeError::new_err(format!("cannot make a tensor of this list: {}", e.value(py))))?;
-    let array = array.cast_into::<PyUntypedArray>()?;
-    let kind = array.dtype().kind();
-    let x = if array.is_empty() && kind == b'f' && !floats {
-        core(|| Tensor::full(array.shape(), 0i64, DType::I64))?
-    } else {
-        from_numpy(&array)?
-    };
-    let weak = floats && kind != b'b' && !holds_arrays(list)?;
-    Ok(if weak { x.cast(DType::F32) } else { x })
-}
-
-fn holds_tensors(list: &Bound<'_, PyAny>) -> PyResult<bool> {
-    for x in list.try_iter()? {
-        let x = x?;
-        let nested = x.is_instance_of::<PyList>() || x.is_instance_of::<PyTuple>();
-        if x.is_instance_of::<PyTensor>() || (nested && holds_tensors(&x)?) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Whether a list's innermost lists are NumPy arrays, whose type counts.
-fn holds_arrays(list: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let Some(first) = list.try_iter()?.next() else { return Ok(false) };
-    let first = first?;
-    if first.is_instance_of::<PyList>() || first.is_instance_of::<PyTuple>() {
-        return holds_arrays(&first);
-    }
-    Ok(first.is_instance_of::<PyUntypedArray>())
-}
-
 /// A dtype given as a name, a NumPy dtype or a Python type.
 #[derive(Clone, Copy)]
 pub struct Dt(pub DType);
@@ -360,7 +222,7 @@ impl<'py> FromPyObject<'_, 'py> for Dt {
     type Error = PyErr;
 
     fn extract(obj: Borrowed<'_, 'py, PyAny>) -> PyResult<Dt> {
-        let wrong = || PyTypeError::new_err(format!("dtype {obj:?} is none of float32, float64, int32, int64, bool"));
+        let wrong = || PyTypeError::new_err(format!("dtype {} is none of float32, float64, int32, int64, bool", shown(&obj)));
         let dtype = numpy(obj.py())?.getattr("dtype")?.call1((obj,)).map_err(|_| wrong())?;
         let name: String = dtype.getattr("name")?.extract()?;
         DType::ALL.into_iter().find(|d| d.name() == name).map(Dt).ok_or_else(wrong)
@@ -369,7 +231,7 @@ impl<'py> FromPyObject<'_, 'py> for Dt {
 
 fn index_number(obj: &Bound<'_, PyAny>, what: &str) -> PyResult<isize> {
     if obj.is_instance_of::<PyBool>() || !obj.hasattr("__index__")? {
-        return Err(PyTypeError::new_err(format!("{what} must be an integer or a tuple of integers, got {}", obj.repr()?)));
+        return Err(PyTypeError::new_err(format!("{what} must be an integer or a tuple of integers, got {}", shown(obj))));
     }
     obj.extract()
 }

@@ -2,6 +2,8 @@
 
 use crate::arguments::{names, of};
 use crate::convert::{Dt, count, owned_shape, strong};
+use crate::error::shown;
+use crate::lists::{Wanted, from_list, is_list};
 use crate::tensor::{PyTensor, made};
 use fluxrs::ops::create;
 use fluxrs::{DType, Number, Tensor};
@@ -13,10 +15,14 @@ use pyo3::types::PyTuple;
 #[pyfunction]
 #[pyo3(signature = (x, dtype=None))]
 pub fn tensor(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
-    if let Some(Dt(dtype)) = dtype
-        && let Some(n) = crate::convert::number(x)?
-    {
-        return full_of(&[], n, dtype, "tensor");
+    if let Some(Dt(dtype)) = dtype {
+        if let Some(n) = crate::convert::number(x)? {
+            return full_of(&[], n, dtype, "tensor");
+        }
+        if is_list(x) {
+            let value = from_list(x, Wanted::Exactly(dtype))?;
+            return made(|| Ok(value.cast(dtype)));
+        }
     }
     let value = strong(x)?;
     made(|| Ok(dtype.map_or_else(|| (*value).clone(), |d| value.cast(d.0))))
@@ -33,7 +39,7 @@ fn asarray(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<Py<PyTensor>> {
     {
         return Ok(t.clone().unbind());
     }
-    let shared = crate::convert::shared(x)?;
+    let shared = crate::arrays::shared(x)?;
     let value = match shared {
         Some(t) => PyTensor::new(t.cast(dtype.map_or(t.dtype(), |d| d.0))),
         None => tensor(x, dtype)?,
@@ -75,7 +81,7 @@ fn ones(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
 fn full(shape: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     let args = PyTuple::new(shape.py(), [shape])?;
     let Some(n) = crate::convert::number(value)? else {
-        return Err(PyTypeError::new_err(format!("full: the value is a number, got {}", value.repr()?)));
+        return Err(PyTypeError::new_err(format!("full: the value is a number, got {}", shown(value))));
     };
     let kind = if n.dtype() == DType::Bool { DType::Bool } else { DType::F32 };
     filled(&args, dtype.or(Some(Dt(kind))), "full", n)
@@ -106,18 +112,18 @@ fn ones_like(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
 
 /// `arange(stop)` or `arange(start, stop, step=1)`: numbers from `start` on, before `stop`; float32 unless a dtype is given.
 #[pyfunction]
-#[pyo3(signature = (start, stop=None, step=1.0, *, dtype=None))]
+#[pyo3(signature = (start, stop=None, step=None, *, dtype=None))]
 fn arange(
-    #[pyo3(from_py_with = of::<names::arange, f64>)] start: f64,
-    #[pyo3(from_py_with = of::<names::arange, Option<f64>>)] stop: Option<f64>,
-    #[pyo3(from_py_with = of::<names::arange, f64>)] step: f64,
+    #[pyo3(from_py_with = of::<names::arange, Number>)] start: Number,
+    #[pyo3(from_py_with = of::<names::arange, Option<Number>>)] stop: Option<Number>,
+    #[pyo3(from_py_with = of::<names::arange, Option<Number>>)] step: Option<Number>,
     dtype: Option<Dt>,
 ) -> PyResult<PyTensor> {
-    let (start, stop) = stop.map_or((0.0, start), |stop| (start, stop));
-    let dtype = dtype.map_or(DType::F32, |d| d.0);
-    let whole = |x: f64| x.fract() == 0.0 && x.abs() < (1u64 << 53) as f64;
-    let number = |x: f64| if dtype.is_int() && whole(start) && whole(step) { Number::Int(x as i64) } else { Number::Float(x) };
-    let list = made(|| create::arange(number(start), Number::Float(stop), number(step), dtype))?;
+    let (start, stop) = stop.map_or((Number::Int(0), start), |stop| (start, stop));
+    let (step, dtype) = (step.unwrap_or(Number::Int(1)), dtype.map_or(DType::F32, |d| d.0));
+    // Integers of an integer type are counted as integers, floats as floats.
+    let number = |n: Number| if dtype.is_int() { n.whole() } else { Number::Float(n.as_f64()) };
+    let list = made(|| create::arange(number(start), number(stop), number(step), dtype))?;
     crate::convert::check_size(list.like().shape(), "arange")?;
     Ok(list)
 }

@@ -2,7 +2,7 @@
 
 use crate::call_site::with_gil;
 use crate::convert::{beside, strong};
-use crate::error::raised;
+use crate::error::{raised, shown};
 use crate::tensor::{PyTensor, Values};
 use fluxrs::error::{Error, Result};
 use fluxrs::graph::{Checkpoint, Tracking};
@@ -71,7 +71,7 @@ fn inputs(xs: &Bound<'_, PyAny>) -> PyResult<Values> {
     let items = xs.try_iter()?.collect::<PyResult<Vec<_>>>()?;
     let value = |x| match Bound::cast::<PyTensor>(x) {
         Ok(t) => t.get().value(t.py()),
-        Err(_) => Err(PyTypeError::new_err(format!("custom: the inputs are tensors, got {}", x.repr()?))),
+        Err(_) => Err(PyTypeError::new_err(format!("custom: the inputs are tensors, got {}", shown(x)))),
     };
     items.iter().map(value).collect()
 }

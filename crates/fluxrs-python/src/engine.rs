@@ -3,6 +3,7 @@
 use crate::call_site::alone;
 use crate::convert::{beside, strong};
 use crate::error::{core, detached};
+use crate::lists::{each, is_list};
 use crate::params::{PyDeltas, PyParams};
 use crate::tensor::PyTensor;
 use fluxrs::debug::profile;
@@ -14,10 +15,11 @@ use fluxrs::{Tensor, buffer, evaluate};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// All tensors in a nest of lists, tuples, dicts, Params and the like.
+/// All tensors in a nest of lists, tuples, dicts and Params. Each of these counts once, however often it stands in others.
 pub fn tensors_in(x: &Bound<'_, PyAny>) -> PyResult<Vec<Tensor>> {
     let mut out = Vec::new();
     each_tensor(x, &mut |t| {
@@ -29,13 +31,28 @@ pub fn tensors_in(x: &Bound<'_, PyAny>) -> PyResult<Vec<Tensor>> {
 
 fn each_tensor(x: &Bound<'_, PyAny>, f: &mut dyn FnMut(&Bound<'_, PyTensor>) -> PyResult<()>) -> PyResult<()> {
     let mut pending = vec![x.clone()];
+    // Held, so that no other object comes to lie where one of them was.
+    let mut seen: HashMap<usize, Bound<'_, PyAny>> = HashMap::new();
     while let Some(x) = pending.pop() {
         if let Ok(t) = x.cast::<PyTensor>() {
             f(t)?;
-        } else if let Ok(d) = x.cast::<PyDict>() {
+            continue;
+        }
+        if !(is_list(&x) || x.is_instance_of::<PyDict>() || x.is_instance_of::<PyParams>()) {
+            continue;
+        }
+        if seen.insert(x.as_ptr() as usize, x.clone()).is_some() {
+            continue;
+        }
+        if let Ok(d) = x.cast::<PyDict>() {
             pending.extend(d.values().iter());
-        } else if x.is_instance_of::<PyList>() || x.is_instance_of::<PyTuple>() || x.is_instance_of::<PyParams>() {
-            pending.extend(x.try_iter()?.collect::<PyResult<Vec<_>>>()?);
+        } else if let Ok(params) = x.cast::<PyParams>() {
+            pending.extend(params.get().members.iter().map(|p| p.bind(x.py()).clone()));
+        } else {
+            each(&x, |item| {
+                pending.push(item);
+                Ok(())
+            })?;
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ use pyo3::exceptions::{
 };
 use pyo3::ffi::Py_AddPendingCall;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
@@ -43,6 +44,21 @@ pub fn to_python(error: Error) -> PyErr {
         }
         Error::Interrupted => RAISED.take().unwrap_or_else(|| PyKeyboardInterrupt::new_err(())),
     }
+}
+
+/// An object in an error's text: its repr, cut where it is long or deep, whatever its own `__repr__` does.
+pub fn shown(x: &Bound<'_, PyAny>) -> String {
+    static BRIEF: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = x.py();
+    let brief = || -> PyResult<Py<PyAny>> {
+        let made = py.import("reprlib")?.getattr("Repr")?.call0()?;
+        for limit in ["maxstring", "maxother", "maxlong"] {
+            made.setattr(limit, 200)?;
+        }
+        Ok(made.getattr("repr")?.unbind())
+    };
+    let text = BRIEF.get_or_try_init(py, brief).and_then(|brief| brief.bind(py).call1((x,))?.extract());
+    text.unwrap_or_else(|_| "an object without a repr".to_string())
 }
 
 /// A call into the core that only builds graph.

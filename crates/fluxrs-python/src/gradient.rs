@@ -1,7 +1,7 @@
 //! gradient, forward, withgradient and back.
 
 use crate::convert::{argument, beside, strong};
-use crate::error::{DimensionMismatch, core, detached};
+use crate::error::{DimensionMismatch, core, detached, shown};
 use crate::params::{Found, Leaves, PyGrads, PyParams};
 use crate::tensor::{PyTensor, leaf_object, zeros_of};
 use fluxrs::Tensor;
@@ -69,7 +69,7 @@ fn call<'py>(op: &str, f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: 
     if !f.is_callable() {
         return Err(PyTypeError::new_err(format!(
             "{op} takes a function first, as in {op}(lambda: loss(x, y), ps); got {}",
-            f.repr()?
+            shown(f)
         )));
     }
     if args.is_empty() {
@@ -144,7 +144,7 @@ fn result(op: &str, y: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     } else if y.is_instance_of::<PyUntypedArray>() {
         "a NumPy array, which has no history: use fluxrs's functions, and tensors to the end".to_string()
     } else {
-        format!("{} ({})", y.repr()?, y.get_type().name()?)
+        format!("{} ({})", shown(y), y.get_type().name()?)
     };
     Err(PyTypeError::new_err(format!("{op}: the function returned {got}{WANTED}")))
 }
@@ -166,7 +166,7 @@ fn pull(y: &Tensor, seed: Option<&Tensor>, subject: &Subject, nest: bool) -> PyR
 }
 
 /// The gradients in the form that Python gets: Grads, or a tuple.
-fn shown<'py>(
+fn in_python<'py>(
     py: Python<'py>,
     y: &Tensor,
     subject: &Subject,
@@ -199,7 +199,7 @@ fn gradient<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bool) 
     let taken = call("gradient", f, args, nest)?;
     let y = scalar("gradient", &taken.y)?;
     let grads = pull(&y, None, &taken.subject, taken.nest)?;
-    shown(py, &y, &taken.subject, grads, taken.nest)
+    in_python(py, &y, &taken.subject, grads, taken.nest)
 }
 
 /// `withgradient(f, *args)`: the value and what `gradient` gives.
@@ -210,8 +210,8 @@ fn withgradient<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bo
     let taken = call("withgradient", f, args, nest)?;
     let y = scalar("withgradient", &taken.y)?;
     let grads = pull(&y, None, &taken.subject, taken.nest)?;
-    let shown = shown(py, &y, &taken.subject, grads, taken.nest)?;
-    Ok((PyTensor::new(if taken.nest { y } else { y.detached() }), shown))
+    let grads = in_python(py, &y, &taken.subject, grads, taken.nest)?;
+    Ok((PyTensor::new(if taken.nest { y } else { y.detached() }), grads))
 }
 
 /// A sensitivity in the shape of `y`, and where that lives: a number or a 0-d tensor broadcasts.
@@ -247,7 +247,7 @@ impl Pullback {
             true => pull(y, Some(&seed), &self.subject, nest)?,
             false => vec![None; self.subject.targets().len()],
         };
-        shown(py, y, &self.subject, grads, nest)
+        in_python(py, y, &self.subject, grads, nest)
     }
 }
 

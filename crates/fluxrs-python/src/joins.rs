@@ -4,7 +4,7 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use crate::convert::{Axes, argument, arguments, count, number, settle, strong};
-use crate::error::core;
+use crate::error::{core, shown};
 use crate::tensor::{PyTensor, Value, Values, made, made_or_none, result};
 use fluxrs::ops::{compose, einsum as contraction, linalg, place, products};
 use fluxrs::shape::MOST_AXES;
@@ -23,7 +23,7 @@ fn tensors(xs: &Bound<'_, PyAny>, op: &str) -> PyResult<Values> {
         }
         return (0..x.shape()[0]).map(|i| core(|| Ok(Value::Owned(x.row(i))))).collect();
     }
-    let list = xs.try_iter().map_err(|_| PyTypeError::new_err(format!("{op} takes a list of tensors, got {xs:?}")))?;
+    let list = xs.try_iter().map_err(|_| PyTypeError::new_err(format!("{op} takes a list of tensors, got {}", shown(xs))))?;
     let items = list.collect::<PyResult<Vec<_>>>()?;
     several(&items)
 }

@@ -1,7 +1,8 @@
 //! Parameters and state: made by `param`, changed by `update` and through `.data`.
 
+use crate::arrays::{from_numpy, refuse_mask};
 use crate::call_site::without_gil;
-use crate::convert::{argument, beside, from_numpy, strong};
+use crate::convert::{argument, beside, strong};
 use crate::error::{core, detached, unheard};
 use crate::tensor::{Inner, PyTensor, Value, data_object, grad_object, leaf_object};
 use fluxrs::evaluate::rollback;
@@ -98,6 +99,7 @@ pub fn sensitivity_of<'py>(
 }
 
 fn update_array(p: &Bound<'_, PyAny>, delta: &Bound<'_, PyAny>) -> PyResult<()> {
+    refuse_mask(delta)?;
     let array = crate::convert::numpy(p.py())?.call_method1("asarray", (delta,))?;
     let (want, got) = (p.getattr("shape")?, array.getattr("shape")?);
     if array.getattr("ndim")?.extract::<usize>()? > 0 && !want.eq(&got)? {
@@ -356,6 +358,7 @@ impl PyTensor {
             let wide = if new.is_number() { new } else { Value::Owned(core(|| new.broadcast_to(now.shape()))?) };
             return write(target, py, &wide);
         }
+        refuse_mask(value)?;
         let array = crate::convert::numpy(py)?.call_method1("array", (slf,))?;
         array.set_item(key, value)?;
         let new = from_numpy(array.cast::<PyUntypedArray>()?)?;

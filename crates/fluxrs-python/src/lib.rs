@@ -4,6 +4,7 @@
 #![allow(confusable_idents)]
 
 mod arguments;
+mod arrays;
 mod call_site;
 mod convert;
 mod create;
@@ -18,6 +19,7 @@ mod gradient;
 mod index;
 mod joins;
 mod leaf;
+mod lists;
 mod methods;
 mod operators;
 mod params;

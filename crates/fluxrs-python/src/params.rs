@@ -1,7 +1,7 @@
 //! Params, an ordered set of tensors by identity, and Grads, what `gradient` gives for one.
 
 use crate::convert::{beside, strong};
-use crate::error::DimensionMismatch;
+use crate::error::{DimensionMismatch, shown};
 use crate::leaf;
 use crate::tensor::{PyTensor, zeros_of};
 use fluxrs::Tensor;
@@ -40,7 +40,7 @@ impl PyParams {
         let leaf = |(i, x): (usize, &Py<PyAny>)| {
             let found = x.bind(py).cast::<PyTensor>().ok().and_then(|t| t.get().leaf().filter(|l| l.is_tracked()).cloned());
             found.ok_or_else(|| {
-                let text = x.bind(py).repr().map(|r| r.to_string()).unwrap_or_default();
+                let text = shown(x.bind(py));
                 PyTypeError::new_err(format!("{op}: member {i} of Params is no parameter made by param: {text}"))
             })
         };
@@ -65,9 +65,9 @@ impl PyParams {
         if xs.is_instance_of::<PyTensor>() {
             return Err(PyTypeError::new_err("Params takes a list of parameters, as in Params([W, b]); got a tensor"));
         }
-        let items = xs
-            .try_iter()
-            .map_err(|_| PyTypeError::new_err(format!("Params takes a list of parameters, as in Params([W, b]); got {xs:?}")))?;
+        let items = xs.try_iter().map_err(|_| {
+            PyTypeError::new_err(format!("Params takes a list of parameters, as in Params([W, b]); got {}", shown(xs)))
+        })?;
         for x in items {
             let x = x?;
             let place = out.members.len();
@@ -241,7 +241,7 @@ impl PyGrads {
                 let what = if leaf::isleaf(p) { "parameter" } else { "tensor" };
                 format!("a {what} of shape {shape} is not in these Grads: it was not a member of the Params given to gradient")
             }
-            Err(_) => format!("{} is no key of Grads: its keys are the parameters given to gradient", p.repr()?),
+            Err(_) => format!("{} is no key of Grads: its keys are the parameters given to gradient", shown(p)),
         };
         Err(PyKeyError::new_err(why))
     }

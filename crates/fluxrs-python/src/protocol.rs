@@ -2,6 +2,7 @@
 
 use crate::convert::{argument, numpy, settle};
 use crate::error::core;
+use crate::lists::{DEEPEST, each, is_list, too_deep};
 use crate::tensor::{PyTensor, Values, made};
 use fluxrs::ops::matmul::matmul;
 use fluxrs::ops::power::power;
@@ -10,6 +11,7 @@ use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
+use std::collections::HashMap;
 
 type Object<'py> = PyResult<Bound<'py, PyAny>>;
 
@@ -112,16 +114,36 @@ fn cannot(what: &str) -> PyErr {
 
 /// Tensors in a nest of lists and tuples as NumPy arrays.
 fn plain<'py>(x: &Bound<'py, PyAny>) -> Object<'py> {
+    plain_at(x, 0, &mut HashMap::new())
+}
+
+/// Lists that are done, and what they became; held, so that no other object comes to lie where one of them was.
+type Done<'py> = HashMap<usize, [Bound<'py, PyAny>; 2]>;
+
+fn plain_at<'py>(x: &Bound<'py, PyAny>, depth: usize, done: &mut Done<'py>) -> Object<'py> {
     let py = x.py();
     if let Ok(t) = x.cast::<PyTensor>() {
         return t.get().numpy(py);
     }
-    let list = x.is_instance_of::<PyList>();
-    if !list && !x.is_instance_of::<PyTuple>() {
+    if !is_list(x) {
         return Ok(x.clone());
     }
-    let items = x.try_iter()?.map(|i| plain(&i?)).collect::<PyResult<Vec<_>>>()?;
-    if list { PyList::new(py, items)?.into_bound_py_any(py) } else { PyTuple::new(py, items)?.into_bound_py_any(py) }
+    // One level more than an array has: the arguments themselves.
+    if depth > DEEPEST {
+        return Err(too_deep("a NumPy function"));
+    }
+    if let Some([_, known]) = done.get(&(x.as_ptr() as usize)) {
+        return Ok(known.clone());
+    }
+    let mut items = Vec::new();
+    each(x, |item| {
+        items.push(plain_at(&item, depth + 1, done)?);
+        Ok(())
+    })?;
+    let list = x.is_instance_of::<PyList>();
+    let new = if list { PyList::new(py, items)?.into_bound_py_any(py) } else { PyTuple::new(py, items)?.into_bound_py_any(py) }?;
+    done.insert(x.as_ptr() as usize, [x.clone(), new.clone()]);
+    Ok(new)
 }
 
 fn any_tracked(args: &Bound<'_, PyTuple>) -> bool {
@@ -333,7 +355,7 @@ fn from_dlpack(x: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
         return Err(PyTypeError::new_err(format!("from_dlpack: {} has no __dlpack__", x.get_type().name()?)));
     }
     let array = numpy(x.py())?.call_method1("from_dlpack", (x,))?;
-    let shared = crate::convert::shared(&array)?.map_or_else(|| core(|| fluxrs::bail!(Type, "from_dlpack: not an array")), Ok)?;
+    let shared = crate::arrays::shared(&array)?.map_or_else(|| core(|| fluxrs::bail!(Type, "from_dlpack: not an array")), Ok)?;
     Py::new(x.py(), PyTensor::new(shared))
 }
 

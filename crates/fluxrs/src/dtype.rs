@@ -163,6 +163,15 @@ impl Number {
         }
     }
 
+    /// As an integer, if it is a whole number that a float tells from its neighbours.
+    pub fn whole(self) -> Number {
+        match self {
+            Number::Float(x) if x.fract() == 0.0 && x.abs() < (1u64 << 53) as f64 => Number::Int(x as i64),
+            Number::Bool(b) => Number::Int(b as i64),
+            other => other,
+        }
+    }
+
     /// Whether an element of `dtype` holds it, if it is an integer; the others are converted, as arrays are.
     pub fn fits(self, dtype: DType) -> bool {
         match self {

@@ -118,6 +118,17 @@ pub fn arange(start: Number, stop: Number, step: Number, dtype: DType) -> Result
             ),
         },
     };
+    if let Number::Huge(_) = start {
+        start.check("arange", dtype)?;
+    }
+    if let (Number::Int(a), Number::Int(s)) = (start, step)
+        && n > 0
+    {
+        let last = a as i128 + (n as i128 - 1) * s as i128;
+        for end in [start, i64::try_from(last).map_or(Number::Huge(last as f64), Number::Int)] {
+            end.check("arange", dtype)?;
+        }
+    }
     let srcs = smallvec![Tensor::number(start), Tensor::number(step)];
     Tensor::node(Op::Structured(Arc::new(Iota { ends: false })), srcs, smallvec![n], dtype)
 }

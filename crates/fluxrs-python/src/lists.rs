@@ -1,0 +1,222 @@
+//! Nests of lists and tuples as tensors: numbers become float32 unless another type is wanted, tensors among them are stacked.
+
+use crate::arrays::{from_numpy, refuse_mask};
+use crate::convert::{numpy, strong};
+use crate::error::core;
+use crate::tensor::{PyTensor, Value};
+use fluxrs::evaluate::Handle;
+use fluxrs::ops::place::stack;
+use fluxrs::{DType, Number, Tensor};
+use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::{PyIndexError, PyMemoryError, PyOverflowError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyTuple};
+use std::collections::HashMap;
+
+/// NumPy's arrays have no more axes, so no nest of more levels is one.
+pub const DEEPEST: usize = 64;
+/// No machine has the memory for so many elements, which a list of itself twice, of that twice, … soon has.
+const MOST: f64 = (1u64 << 45) as f64;
+
+/// What the numbers of a list become.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Wanted {
+    Floats,
+    /// Integers stay integers.
+    Indices,
+    Exactly(DType),
+}
+
+pub fn is_list(x: &Bound<'_, PyAny>) -> bool {
+    x.is_instance_of::<PyList>() || x.is_instance_of::<PyTuple>()
+}
+
+/// Calls `f` with every item of a list or tuple, as it lies in memory: a subclass has no say in it.
+pub fn each<'py>(list: &Bound<'py, PyAny>, mut f: impl FnMut(Bound<'py, PyAny>) -> PyResult<()>) -> PyResult<()> {
+    if let Ok(list) = list.cast::<PyList>() {
+        return list.iter().try_for_each(f);
+    }
+    list.cast::<PyTuple>().map_or(Ok(()), |tuple| tuple.iter().try_for_each(&mut f))
+}
+
+pub fn too_deep(op: &str) -> PyErr {
+    PyValueError::new_err(format!("{op}: lists are nested more than {DEEPEST} deep, or one holds itself"))
+}
+
+/// A list that has been looked through.
+#[derive(Clone, Copy)]
+struct Seen {
+    levels: usize,
+    elements: f64,
+    tensors: bool,
+}
+
+/// What a nest holds. Each list is looked through once, wherever it stands.
+struct Nest {
+    lists: HashMap<usize, Seen>,
+    /// Whether its numbers are Python's integers and truth values.
+    integers: bool,
+}
+
+impl Nest {
+    fn of(list: &Bound<'_, PyAny>) -> PyResult<(Nest, Seen)> {
+        let mut nest = Nest { lists: HashMap::new(), integers: true };
+        let seen = nest.look(list, 1)?;
+        if seen.elements > MOST {
+            return Err(PyMemoryError::new_err(format!("a tensor of {:.1e} elements does not fit into memory", seen.elements)));
+        }
+        Ok((nest, seen))
+    }
+
+    fn look(&mut self, list: &Bound<'_, PyAny>, depth: usize) -> PyResult<Seen> {
+        let key = list.as_ptr() as usize;
+        let known = self.lists.get(&key).copied();
+        if depth + known.map_or(0, |seen| seen.levels - 1) > DEEPEST {
+            return Err(too_deep("tensor"));
+        }
+        if let Some(seen) = known {
+            return Ok(seen);
+        }
+        let mut all = Seen { levels: 1, elements: 0.0, tensors: false };
+        each(list, |x| {
+            let plain = x.is_exact_instance_of::<PyFloat>();
+            self.integers &= !plain;
+            if plain || x.is_exact_instance_of::<PyInt>() {
+                all.elements += 1.0;
+            } else if is_list(&x) {
+                let inner = self.look(&x, depth + 1)?;
+                all.levels = all.levels.max(inner.levels + 1);
+                all.elements += inner.elements;
+                all.tensors |= inner.tensors;
+            } else {
+                all.elements += 1.0;
+                all.tensors |= x.is_instance_of::<PyTensor>();
+                self.integers &= x.is_instance_of::<PyInt>();
+                refuse_mask(&x)?;
+            }
+            Ok(())
+        })?;
+        self.lists.insert(key, all);
+        Ok(all)
+    }
+}
+
+/// A list or tuple as a tensor.
+pub fn from_list(list: &Bound<'_, PyAny>, wanted: Wanted) -> PyResult<Tensor> {
+    let (mut nest, seen) = Nest::of(list)?;
+    if seen.tensors {
+        return Stacking { nest: &mut nest, known: HashMap::new(), handles: Vec::new() }.stacked(list, 1);
+    }
+    of_numbers(list, &nest, wanted)
+}
+
+/// Lists with tensors in them. What stands in several places is read once; leaves are held until all is stacked.
+struct Stacking<'a, 'py> {
+    nest: &'a mut Nest,
+    known: HashMap<usize, (Bound<'py, PyAny>, Tensor)>,
+    handles: Vec<Handle>,
+}
+
+impl<'py> Stacking<'_, 'py> {
+    fn stacked(&mut self, list: &Bound<'py, PyAny>, depth: usize) -> PyResult<Tensor> {
+        let mut parts = Vec::new();
+        each(list, |x| {
+            let key = x.as_ptr() as usize;
+            if let Some((_, known)) = self.known.get(&key) {
+                parts.push(known.clone());
+                return Ok(());
+            }
+            let part = self.part(&x, depth)?;
+            parts.push(part.clone());
+            self.known.insert(key, (x, part));
+            Ok(())
+        })?;
+        core(|| stack(&parts, 0))
+    }
+
+    fn part(&mut self, x: &Bound<'py, PyAny>, depth: usize) -> PyResult<Tensor> {
+        // Looked at again: making an array of an item may have changed the list.
+        if is_list(x) && self.nest.look(x, depth + 1)?.tensors {
+            return self.stacked(x, depth + 1);
+        }
+        let value = strong(x)?;
+        let tensor = (*value).clone();
+        if let Value::Held(handle) = value {
+            self.handles.push(handle);
+        }
+        Ok(tensor)
+    }
+}
+
+fn array_of<'py>(list: &Bound<'py, PyAny>, dtype: Option<&str>) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let py = list.py();
+    let options = PyDict::new(py);
+    if let Some(dtype) = dtype {
+        options.set_item("dtype", dtype)?;
+    }
+    let array = numpy(py)?.call_method("array", (list,), Some(&options)).map_err(|error| {
+        // NumPy's own words for what is no array; what Python code in the list raises is its own affair.
+        if !error.is_instance_of::<PyTypeError>(py) && !error.is_instance_of::<PyValueError>(py) {
+            return error;
+        }
+        let new = PyTypeError::new_err(format!("cannot make a tensor of this list: {}", error.value(py)));
+        new.set_cause(py, Some(error));
+        new
+    })?;
+    Ok(array.cast_into()?)
+}
+
+fn of_numbers(list: &Bound<'_, PyAny>, nest: &Nest, wanted: Wanted) -> PyResult<Tensor> {
+    let py = list.py();
+    if let (Wanted::Exactly(dtype), true) = (wanted, nest.integers)
+        && dtype.is_int()
+    {
+        return exact(list, dtype);
+    }
+    let mut array = array_of(list, None)?;
+    let mut kind = array.dtype().kind();
+    if nest.integers && (kind == b'O' || (kind == b'u' && array.dtype().itemsize() == 8)) {
+        // Integers beyond 64 bits.
+        if wanted == Wanted::Indices {
+            return Err(PyIndexError::new_err("an index of the list is out of range for any axis"));
+        }
+        array = array_of(list, Some("float64"))?;
+        kind = b'f';
+    }
+    if array.is_empty() && kind == b'f' && wanted == Wanted::Indices {
+        return core(|| Tensor::full(array.shape(), 0i64, DType::I64));
+    }
+    let x = from_numpy(&array)?;
+    let weak = wanted == Wanted::Floats && kind != b'b' && !innermost_is_array(list, py)?;
+    Ok(if weak { x.cast(DType::F32) } else { x })
+}
+
+/// Integers without a way through floats, each of which must fit.
+fn exact(list: &Bound<'_, PyAny>, dtype: DType) -> PyResult<Tensor> {
+    let py = list.py();
+    let array = array_of(list, Some("int64")).map_err(|error| match error.is_instance_of::<PyOverflowError>(py) {
+        true => PyOverflowError::new_err(format!("tensor: an integer of the list does not fit into {dtype}")),
+        false => error,
+    })?;
+    if !array.is_empty() {
+        for worst in ["min", "max"] {
+            let n: i64 = array.call_method0(worst)?.extract()?;
+            core(|| Number::Int(n).check("tensor", dtype))?;
+        }
+    }
+    Ok(from_numpy(&array)?.cast(dtype))
+}
+
+/// Whether a list's innermost lists are NumPy arrays, whose type counts.
+fn innermost_is_array(list: &Bound<'_, PyAny>, py: Python<'_>) -> PyResult<bool> {
+    let mut now = list.clone();
+    for _ in 0..=DEEPEST {
+        let first = match (now.cast::<PyList>(), now.cast::<PyTuple>()) {
+            (Ok(list), _) => list.iter().next(),
+            (_, Ok(tuple)) => tuple.iter().next(),
+            _ => return Ok(now.is_instance_of::<PyUntypedArray>()),
+        };
+        now = first.unwrap_or_else(|| py.None().into_bound(py));
+    }
+    Ok(false)
+}

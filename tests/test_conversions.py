@@ -1,0 +1,131 @@
+"""What enters as an array: exact integers, truth values of any bytes, and masks, which are refused."""
+
+import numpy as np
+import pytest
+
+import fluxrs
+from fluxrs import arange, asarray, gradient, param, tensor, update
+
+BIG = 2**53 + 1
+
+
+@pytest.mark.parametrize(
+    ("x", "dtype", "want"),
+    [
+        ([BIG], "int64", [BIG]),
+        ([[2**63 - 1], [-(2**63)]], "int64", [[2**63 - 1], [-(2**63)]]),
+        ((True, 2**31 - 1), "int32", [1, 2**31 - 1]),
+        ([0.1], "float64", [0.1]),
+        ([BIG], "float32", [float(2**53)]),
+        ([2.7, -2.7], "int64", [2, -2]),
+        ([], "int64", []),
+        ([2**63], None, [2.0**63]),
+        ([2**70, -1], "float64", [2.0**70, -1.0]),
+        ([np.int64(BIG)], "int64", [BIG]),
+        ([0, 3], "bool", [False, True]),
+        ([tensor(np.array(BIG)), np.int64(1)], "int64", [BIG, 1]),
+    ],
+)
+def test_lists_of_numbers(x, dtype, want):
+    assert tensor(x, dtype=dtype).tolist() == want
+
+
+@pytest.mark.parametrize(
+    ("args", "dtype", "want"),
+    [
+        ((BIG, BIG + 3), "int64", [BIG, BIG + 1, BIG + 2]),
+        ((2**63 - 3, 2**63 - 1), "int64", [2**63 - 3, 2**63 - 2]),
+        ((5, -6, -5), "int32", [5, 0, -5]),
+        ((0.0, 3.0), "int32", [0, 1, 2]),
+        ((0, 2.5), "int64", [0, 1, 2]),
+        ((3,), None, [0.0, 1.0, 2.0]),
+    ],
+)
+def test_arange(args, dtype, want):
+    assert arange(*args, dtype=dtype).tolist() == want
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: tensor([2**63], dtype="int64"),
+        lambda: tensor([-1, 2**63], dtype="int64"),
+        lambda: tensor([[1], [2**31]], dtype="int32"),
+        lambda: tensor([10**400], dtype="float64"),
+        lambda: arange(2**31 - 1, 2**31 + 1, dtype="int32"),
+        lambda: arange(2**63, 2**63 + 2, dtype="int64"),
+        lambda: arange(10**400, dtype="int64"),
+    ],
+)
+def test_integers_that_do_not_fit(call):
+    with pytest.raises((OverflowError, ValueError), match="int|arange"):
+        call()
+
+
+BYTES = np.array([0, 1, 2, 255], dtype=np.uint8).view(bool)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        tensor,
+        asarray,
+        lambda b: tensor(b[::-1])[::-1],
+        lambda b: fluxrs.where(b, b, False),
+        lambda b: fluxrs.stack([b])[0],
+        lambda b: fluxrs.from_dlpack(b.copy().view(np.uint8).view(bool)),
+    ],
+)
+def test_truth_values_of_any_bytes(make):
+    t = make(BYTES)
+    assert t.numpy().view(np.uint8).tolist() == [0, 1, 1, 1]
+    assert float(t.sum()) == 3.0
+
+
+MASKED = np.ma.masked_array([1.0, 2.0, 3.0], [0, 1, 0])
+
+
+class Holder:
+    def __array__(self, dtype=None, copy=None):
+        return MASKED
+
+
+p = param([1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        tensor,
+        asarray,
+        param,
+        fluxrs.exp,
+        lambda m: tensor([m, m]),
+        lambda m: tensor([np.ma.masked, 1.0]),
+        lambda m: fluxrs.stack([p, m]),
+        lambda m: p + m,
+        lambda m: fluxrs.where(p > 0, p, m),
+        lambda m: p[np.ma.masked_array([0, 1], [0, 1])],
+        lambda m: p[m > 1],
+        lambda m: setattr(p, "data", m),
+        lambda m: setattr(p, "grad", m),
+        lambda m: p.data.__setitem__(..., m),
+        lambda m: p.data.__setitem__(slice(1, None), m[1:]),
+        lambda m: update(p, m),
+        lambda m: update(np.ones(3), m),
+        lambda m: gradient(lambda x: x.sum(), m),
+        lambda m: fluxrs.loadparams([p], [m]),
+        lambda m: fluxrs.back(p * 1, m),
+        lambda m: tensor(Holder()),
+        lambda m: p * Holder(),
+    ],
+)
+def test_masked_arrays_are_refused(call):
+    with pytest.raises(TypeError, match="mask"):
+        call(MASKED)
+    assert p.tolist() == [1, 2, 3]
+
+
+def test_a_masked_array_is_not_saved(tmp_path):
+    with pytest.raises(TypeError, match="mask"):
+        fluxrs.save(tmp_path / "a.st", a=MASKED)
