@@ -175,6 +175,9 @@ fn of_numbers(list: &Bound<'_, PyAny>, nest: &Nest, wanted: Wanted) -> PyResult<
     }
     let mut array = array_of(list, None)?;
     let mut kind = array.dtype().kind();
+    if matches!(kind, b'U' | b'S') {
+        return Err(PyTypeError::new_err("cannot make a tensor of a list with str or bytes in it; tensors hold numbers"));
+    }
     if nest.integers && (kind == b'O' || (kind == b'u' && array.dtype().itemsize() == 8)) {
         // Integers beyond 64 bits.
         if wanted == Wanted::Indices {
