@@ -13,7 +13,7 @@ use crate::ops::{Class, Elementwise, Op, Operand, OperandMut, Poll, Reduce, Stru
 use crate::plan::Mode;
 use crate::shape::{self, Map, Shape, Strides};
 use crate::stop::NEVER;
-use crate::tape;
+use crate::tape::deferred::{Written, write_out};
 use rustc_hash::FxHashMap;
 use smallvec::smallvec;
 use std::sync::Arc;
@@ -140,7 +140,7 @@ fn broadcast(x: &Array, to: &[usize]) -> Array {
 #[derive(Default)]
 pub struct Reference {
     values: FxHashMap<u64, Result<Value>>,
-    /// Promised gradients, written out here alone: a plan does that in its own time.
+    /// Deferred gradients, written out here alone: a plan does that in its own time.
     written: FxHashMap<u64, Tensor>,
 }
 
@@ -157,7 +157,11 @@ impl Reference {
                 (node.0.srcs.get(&g).clone(), node.0.value.get(&g).clone())
             };
             if matches!(node.op(), Op::Gradient(_)) && !srcs.is_empty() {
-                let written = self.written.entry(node.id()).or_insert_with(|| tape::written(&node));
+                let written = self.written.entry(node.id()).or_insert_with(|| {
+                    let mut written = Written::default();
+                    write_out(std::slice::from_ref(&node), &mut written).expect("rules of our own do not fail");
+                    written.of(&node.0).expect("written above").clone()
+                });
                 srcs = smallvec![written.clone()];
             }
             if !seen && srcs.iter().any(|s| !self.values.contains_key(&s.id())) {

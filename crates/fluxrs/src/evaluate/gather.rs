@@ -9,11 +9,12 @@ use crate::guards::Losses;
 use crate::hash::Hasher128;
 use crate::leaf::Update;
 use crate::ops::Op;
-use crate::schedule::{Local, LocalKind, Request};
+use crate::plan::Plan;
+use crate::schedule::{Local, LocalKind, Request, schedule};
 use crate::small_map::SmallMap;
+use crate::tape::deferred::Written;
 use rustc_hash::FxHashMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 
 /// What a pass over the pending graph finds. Kept between evaluations, so that a replay allocates nothing for it.
 #[derive(Default)]
@@ -30,14 +31,14 @@ pub(super) struct Gathered {
     /// The losses that the updates derive from, with their local numbers.
     pub losses: Vec<(Tensor, u32)>,
     /// Gradients that are not written out.
-    promises: Vec<u32>,
+    deferred: Vec<u32>,
     /// Whether something that can be differentiated has a value already: what it was made of is not in the key then.
     pub shortened: bool,
     /// Numbers that only gradient rules brought in: the same in every graph of this key.
     pub constants: Vec<Number>,
     /// Whether gradient rules brought in values in memory.
     pub foreign: bool,
-    /// How many written gradients the walk is inside of.
+    /// How many gradients that are written out beside their nodes the walk is inside of.
     inside: u32,
     /// Gathered because somebody holds them, or something derived from them, who may let go meanwhile.
     pub held: Vec<Tensor>,
@@ -80,7 +81,7 @@ impl Gathered {
         self.requests.clear();
         self.publish.clear();
         self.losses.clear();
-        self.promises.clear();
+        self.deferred.clear();
         self.shortened = false;
         self.constants.clear();
         self.foreign = false;
@@ -94,30 +95,51 @@ impl Gathered {
 }
 
 impl Gathered {
-    pub fn promises(&self) -> Vec<Tensor> {
-        self.promises.iter().map(|&i| Tensor::clone(&self.locals[i as usize].node)).collect()
+    pub fn deferred(&self) -> Vec<Tensor> {
+        self.deferred.iter().map(|&i| Tensor::clone(&self.locals[i as usize].node)).collect()
     }
 
-    pub fn has_promises(&self) -> bool {
-        !self.promises.is_empty()
+    pub fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+}
+
+/// How deferred gradients are gathered.
+#[derive(Clone, Copy)]
+pub(super) enum Writing<'a> {
+    /// As the nodes that they are.
+    Nothing,
+    /// As those, and each written out behind what its node is made of. Numbers that are met there alone are counted on from
+    /// `numbers`.
+    Beside { written: &'a Written, numbers: usize },
+    /// Written out, and nothing of what their nodes are made of.
+    Instead(&'a Written),
+}
+
+impl<'a> Writing<'a> {
+    fn written(self) -> &'a Written {
+        static NOTHING: LazyLock<Written> = LazyLock::new(Written::default);
+        match self {
+            Writing::Nothing => &NOTHING,
+            Writing::Beside { written, .. } | Writing::Instead(written) => written,
+        }
     }
 
-    /// Whether this is `short` with nothing but gradients written out in between: the same numbers and results.
-    pub fn extends(&self, short: &Gathered) -> bool {
-        let node = |x: &Gathered, r: &Request| x.locals[r.local as usize].node.id();
-        let alike = |(a, b): (&Request, &Request)| node(self, a) == node(short, b) && a.donor == b.donor;
-        !self.foreign
-            && self.numbers.len() == short.numbers.len()
-            && self.requests.len() == short.requests.len()
-            && self.requests.iter().zip(&short.requests).all(alike)
+    /// A node's k-th operand, and whether that is a gradient written out beside it.
+    fn operand<'n>(self, g: &'n Graph, node: &'n Node, k: usize) -> Option<(&'n Tensor, bool)>
+    where
+        'a: 'n,
+    {
+        let Writing::Beside { written, .. } = self else { return self.written().operands(g, node).get(k).map(|s| (s, false)) };
+        let own = node.operands(g);
+        own.get(k).map(|s| (s, false)).or_else(|| written.of(node).filter(|_| k == own.len()).map(|s| (s, true)))
     }
 }
 
 struct Gatherer<'g> {
     g: &'g mut Graph,
     epoch: u32,
-    /// How many numbers come before the constants, where those of written gradients are told apart.
-    numbers: Option<usize>,
+    writing: Writing<'g>,
     out: &'g mut Gathered,
 }
 
@@ -141,21 +163,16 @@ impl Gatherer<'_> {
         }
         self.enter(root)?;
         while let Some((node, next)) = self.out.stack.last_mut() {
-            let Some(src) = node.0.operands(self.g).get(*next as usize) else {
+            let Some((src, enters)) = self.writing.operand(self.g, &node.0, *next as usize) else {
                 let (node, _) = self.out.stack.pop().expect("the loop looked at it");
                 self.finish(node);
                 continue;
             };
             *next += 1;
-            if let Op::Gradient(promise) = &node.0.op
-                && promise.written.load(Ordering::Relaxed)
-                && *next as usize == node.0.srcs.get(self.g).len()
-            {
-                self.out.inside += 1;
-            }
+            self.out.inside += enters as u32;
             let base = base_node(src);
             if base.mark.get(self.g).0 != self.epoch {
-                // SAFETY: as in `enter`: the node at hand holds its operands.
+                // SAFETY: as in `enter`: the node at hand, or what is written out, holds its operands.
                 let base = unsafe { &*std::ptr::from_ref(base) };
                 self.enter(base)?;
             }
@@ -165,11 +182,11 @@ impl Gatherer<'_> {
 
     fn enter(&mut self, node: &Arc<Node>) -> Result<()> {
         // SAFETY: what an evaluation gathers is held by its roots, updates and `held` until it has cleared the lists:
-        // operands are reached through their nodes, and nobody else changes a graph while the one evaluation runs.
+        // operands are reached through their nodes, written gradients outlive the lists, and nobody else changes a graph while the one evaluation runs.
         let t = unsafe { Borrowed::of(node) };
         if let Op::Number(n) = node.op {
             self.out.key.add(node.hash);
-            if let (Some(numbers), 1..) = (self.numbers, self.out.inside) {
+            if let (Writing::Beside { numbers, .. }, 1..) = (self.writing, self.out.inside) {
                 self.push(t, LocalKind::Number((numbers + self.out.constants.len()) as u32));
                 self.out.constants.push(n);
                 return Ok(());
@@ -204,17 +221,17 @@ impl Gatherer<'_> {
     fn finish(&mut self, t: Borrowed) {
         let key = &mut self.out.key;
         key.add(t.0.hash);
-        for s in t.0.operands(self.g) {
+        for s in self.writing.written().operands(self.g, &t.0) {
             key.add(base_node(s).mark.get(self.g).1 as u64);
             if matches!(s.0.op, Op::View(_)) {
                 key.add(s.0.hash);
             }
         }
-        if let Op::Gradient(promise) = &t.0.op {
-            if promise.written.load(Ordering::Relaxed) {
-                self.out.inside -= 1;
-            } else {
-                self.out.promises.push(self.out.locals.len() as u32);
+        if matches!(t.0.op, Op::Gradient(_)) {
+            match self.writing {
+                _ if self.writing.written().of(&t.0).is_none() => self.out.deferred.push(self.out.locals.len() as u32),
+                Writing::Beside { .. } => self.out.inside -= 1,
+                _ => {}
             }
         }
         self.out.backward |= t.0.guards.is_some();
@@ -263,15 +280,14 @@ pub(super) struct Wanted<'a> {
     pub alone: bool,
 }
 
-/// The nodes of an evaluation, its results and its key. Numbers that only written gradients
-/// bring in are counted on from `numbers`, if that is given.
-pub(super) fn collect(g: &mut Graph, wanted: &Wanted<'_>, numbers: Option<usize>, out: &mut Gathered) -> Result<()> {
+/// The nodes of an evaluation, its results and its key.
+pub(super) fn collect(g: &mut Graph, wanted: &Wanted<'_>, writing: Writing<'_>, out: &mut Gathered) -> Result<()> {
     let Wanted { roots, updates, alone } = *wanted;
     g.epoch += 1;
     let epoch = g.epoch;
     // Before the list of what is held is read: another thread lets go of a leaf's value only after what it made of it is there.
     out.free.extend(updates.iter().map(|u| u.leaf.is_this_threads_alone() && !u.leaf.current(g).0.is_held(false)));
-    let mut gatherer = Gatherer { g, epoch, numbers, out };
+    let mut gatherer = Gatherer { g, epoch, writing, out };
     let mut losses = Losses::default();
     for u in updates {
         gatherer.add(base_node(&u.value))?;
@@ -299,6 +315,12 @@ pub(super) fn collect(g: &mut Graph, wanted: &Wanted<'_>, numbers: Option<usize>
     }
     request_results(&mut gatherer, roots, updates, alone);
     Ok(())
+}
+
+pub(super) fn make_plan(g: &Graph, gathered: &Gathered, written: &Written) -> Plan {
+    let guards: Vec<u32> = gathered.losses.iter().map(|l| l.1).collect();
+    let device = gathered.device.unwrap_or(Device::CPU);
+    schedule(g, device, &gathered.locals, &gathered.requests, &guards, written)
 }
 
 fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Update], alone: bool) {

@@ -1,5 +1,6 @@
 //! Evaluation: gathers what is pending, finds or makes its plan, binds memory, runs, and publishes the results.
 
+mod deferred;
 mod engine;
 #[cfg(unix)]
 mod fork;

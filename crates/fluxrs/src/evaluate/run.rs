@@ -1,6 +1,7 @@
 //! One evaluation: plan, memory, run, publication.
 
-use super::gather::{Gathered, Publish, Wanted, collect};
+use super::deferred::{gather_instead, plan_beside};
+use super::gather::{Gathered, Publish, Wanted, Writing, collect, make_plan};
 use super::rollback::Commit;
 use super::seen::Seen;
 use super::{COUNTERS, MAX_PLANNED_NODES, MAX_PLANS};
@@ -15,11 +16,10 @@ use crate::error::{Error, Result};
 use crate::graph::{self, Graph, Node, Srcs, Tensor, Value};
 use crate::leaf::{self, Bad, Queue, Update};
 use crate::ops::Op;
-use crate::plan::{Bindings, Body, Plan, Rollback};
-use crate::schedule::{Local, LocalKind, schedule};
+use crate::plan::{Bindings, Plan, Rollback};
+use crate::schedule::{Local, LocalKind};
 use crate::stop::watch;
-use crate::tape;
-use rustc_hash::FxHashMap;
+use crate::tape::deferred::{Written, write_out};
 use smallvec::smallvec;
 use std::cell::Cell;
 #[cfg(unix)]
@@ -45,8 +45,10 @@ pub(super) struct Runner {
     seen: Seen,
     last: Option<Arc<Prepared>>,
     gathered: Gathered,
-    /// The same graph with its gradients written out.
-    written: Gathered,
+    /// The same graph with its gradients written out beside it.
+    long: Gathered,
+    /// Gradients that are written out, for as long as they are looked at.
+    written: Written,
     outputs: Vec<Buffer>,
     /// What published nodes no longer need.
     dropped: Vec<Srcs>,
@@ -61,7 +63,8 @@ static RUNNER: LazyLock<Mutex<Runner>> = LazyLock::new(|| {
         seen: Seen::default(),
         last: None,
         gathered: Gathered::default(),
-        written: Gathered::default(),
+        long: Gathered::default(),
+        written: Written::default(),
         outputs: Vec::new(),
         dropped: Vec::new(),
     })
@@ -160,9 +163,7 @@ pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
     }
     let runner = &mut *runner;
     // Empty, unless an evaluation ended in a fault.
-    runner.gathered.clear();
-    runner.written.clear();
-    runner.outputs.clear();
+    runner.clear();
     let mut all = updates.iter().map(|u| &u.value).chain(roots).map(Tensor::device);
     let first = all.next();
     if all.all(|device| Some(device) == first) {
@@ -190,9 +191,7 @@ fn run_on_one(runner: &mut Runner, g: MutexGuard<'static, Graph>, mut wanted: Wa
     let mut result = runner.evaluate(g, &wanted);
     if matches!(result, Err(Error::Index(_) | Error::Value(_) | Error::Memory(_))) && !runner.gathered.held.is_empty() {
         // What was only computed along with the rest may be what failed: then the rest goes without it, and overwrites nothing.
-        runner.gathered.clear();
-        runner.written.clear();
-        runner.outputs.clear();
+        runner.clear();
         wanted.alone = true;
         result = runner.evaluate(graph::lock(), &wanted);
     }
@@ -205,14 +204,20 @@ fn run_on_one(runner: &mut Runner, g: MutexGuard<'static, Graph>, mut wanted: Wa
     drop(g);
     drop(gone);
     // Buffers and nodes go after the graph lock: dropping a large graph takes time.
-    runner.gathered.clear();
-    runner.written.clear();
-    runner.outputs.clear();
+    runner.clear();
     runner.dropped.clear();
     result
 }
 
 impl Runner {
+    /// Lets go of what one evaluation was about.
+    fn clear(&mut self) {
+        self.gathered.clear();
+        self.long.clear();
+        self.outputs.clear();
+        self.written = Written::default();
+    }
+
     fn evaluate(&mut self, g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<()> {
         let updates = wanted.updates;
         let looking = span("plan", || "gather and look up".into());
@@ -269,73 +274,44 @@ impl Runner {
         Ok(())
     }
 
-    /// Gathers what takes part; anew with every gradient written out, where the key does not say what they are made of.
+    /// Gathers what takes part; with gradients written out where the key does not say what they are made of.
     fn gather(&mut self, mut g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<MutexGuard<'static, Graph>> {
-        collect(&mut g, wanted, None, &mut self.gathered)?;
-        if self.gathered.shortened && self.gathered.has_promises() {
-            drop(g);
-            tape::write_out(&self.gathered.promises(), false)?;
-            self.gathered.clear();
-            g = graph::lock();
-            collect(&mut g, wanted, None, &mut self.gathered)?;
+        collect(&mut g, wanted, Writing::Nothing, &mut self.gathered)?;
+        if !self.gathered.shortened || !self.gathered.has_deferred() {
+            return Ok(g);
         }
-        Ok(g)
+        drop(g);
+        write_out(&self.gathered.deferred(), &mut self.written)?;
+        gather_instead(wanted, &mut self.gathered, &self.written)
     }
 
     /// The plan for what was gathered, made now.
     fn prepare(&mut self, g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<Arc<Prepared>> {
         let _span = span("plan", || "compile".into());
-        self.seen.remember(&g, &self.gathered);
+        self.seen.remember(&g, &self.gathered, &self.written);
         let (plan, constants) = self.schedule(g, wanted)?;
         let plan = Arc::new(plan);
         let prepared = Arc::new(Prepared { executable: backend(plan.device).compile(&plan)?, plan, constants });
         COUNTERS.plans_made.fetch_add(1, Ordering::Relaxed);
-        let weight = self.gathered.locals.len().max(self.written.locals.len());
-        self.written.clear();
+        let weight = self.gathered.locals.len().max(self.long.locals.len());
+        self.long.clear();
         self.plans.insert(self.gathered.key.finish(), prepared.clone(), weight);
         Ok(prepared)
     }
 
-    /// A plan with its constants. What was gathered has gradients that are not written out, so it is gathered again
-    /// with them: in the same order, so that the plan serves every graph with the key of the short one.
+    /// A plan with its constants.
     fn schedule(&mut self, mut g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<(Plan, Vec<Number>)> {
-        if !self.gathered.has_promises() {
-            return Ok((make_plan(&g, &self.gathered), vec![]));
-        }
-        drop(g);
-        let promises = self.gathered.promises();
-        tape::write_out(&promises, true)?;
-        g = graph::lock();
-        // Who shares a buffer decides what may be overwritten: it must not be the first gathering.
-        let slots = std::mem::take(&mut self.gathered.slots).len();
-        let found = collect(&mut g, wanted, Some(self.gathered.numbers.len()), &mut self.written);
-        let alike = self.written.slots.len() == slots && self.written.extends(&self.gathered);
-        let made = (found.is_ok() && alike).then(|| make_plan(&g, &self.written));
-        drop(g);
-        tape::settle(&promises);
-        found?;
-        if let Some(mut plan) = made {
-            self.renumber(&mut plan);
-            std::mem::swap(&mut self.gathered.slots, &mut self.written.slots);
-            return Ok((plan, std::mem::take(&mut self.written.constants)));
-        }
-        self.gathered.clear();
-        self.written.clear();
-        g = graph::lock();
-        collect(&mut g, wanted, None, &mut self.gathered)?;
-        Ok((make_plan(&g, &self.gathered), vec![]))
-    }
-
-    /// Lets the calls of a plan that was made of the written graph name the locals of the short one.
-    fn renumber(&self, plan: &mut Plan) {
-        let short: FxHashMap<u64, u32> =
-            self.gathered.locals.iter().enumerate().map(|(i, local)| (local.node.id(), i as u32)).collect();
-        for kernel in &mut plan.kernels {
-            if let Body::Structured(call) = &mut kernel.body {
-                let node = &self.written.locals[call.local as usize].node;
-                call.local = short.get(&node.id()).copied().unwrap_or(u32::MAX);
+        // Again for gradients that another thread has come to hold while the lock was not.
+        while self.gathered.has_deferred() {
+            drop(g);
+            write_out(&self.gathered.deferred(), &mut self.written)?;
+            if let Some(made) = plan_beside(wanted, &mut self.gathered, &mut self.long, &self.written)? {
+                return Ok(made);
             }
+            self.long.clear();
+            g = gather_instead(wanted, &mut self.gathered, &self.written)?;
         }
+        Ok((make_plan(&g, &self.gathered, &self.written), vec![]))
     }
 
     fn explain(&mut self, wanted: &Wanted<'_>) -> Result<String> {
@@ -346,7 +322,7 @@ impl Runner {
         if let Some(known) = self.plans.get(&self.gathered.key.finish()) {
             return Ok(crate::debug::explain::describe(&known.plan, "replayed"));
         }
-        let state = format!("to be compiled ({})", self.seen.why(&g, &self.gathered));
+        let state = format!("to be compiled ({})", self.seen.why(&g, &self.gathered, &self.written));
         let (plan, _) = self.schedule(g, wanted)?;
         Ok(crate::debug::explain::describe(&plan, &state))
     }
@@ -438,12 +414,6 @@ fn share(g: &mut Graph, node: &Node, buffer: &Buffer) -> Option<Srcs> {
     Some(value.0.srcs.set(g, Srcs::new()))
 }
 
-fn make_plan(g: &Graph, gathered: &Gathered) -> Plan {
-    let guards: Vec<u32> = gathered.losses.iter().map(|l| l.1).collect();
-    let device = gathered.device.unwrap_or(Device::CPU);
-    schedule(g, device, &gathered.locals, &gathered.requests, &guards)
-}
-
 /// Intermediates kept for the backward pass have served; they stay where they could not be computed again, for another gradient.
 fn release_kept(g: &mut Graph, locals: &[Local]) {
     let is_kept =
@@ -473,9 +443,9 @@ pub fn explain(roots: &[Tensor], queued: bool) -> Result<String> {
     let _evaluating = Evaluating::enter()?;
     let updates = if queued { leaf::queued_updates() } else { vec![] };
     let mut runner = runner();
+    runner.clear();
     let text = runner.explain(&Wanted { roots, updates: &updates, alone: false });
-    runner.gathered.clear();
-    runner.written.clear();
+    runner.clear();
     text
 }
 

@@ -6,6 +6,7 @@ use crate::graph::{Graph, base_node};
 use crate::hash::Hasher128;
 use crate::schedule::LocalKind;
 use crate::shape::{Shape, show};
+use crate::tape::deferred::Written;
 use rustc_hash::FxHashMap;
 
 /// Graphs by their ops and wiring alone, each with what it was last given and how much was asked for.
@@ -22,16 +23,16 @@ struct Input {
 const MOST: usize = 4096;
 
 impl Seen {
-    pub fn remember(&mut self, g: &Graph, gathered: &Gathered) {
+    pub fn remember(&mut self, g: &Graph, gathered: &Gathered, written: &Written) {
         if self.0.len() >= MOST {
             self.0.clear();
         }
-        self.0.insert(kind(g, gathered), (inputs(gathered), gathered.requests.len()));
+        self.0.insert(kind(g, gathered, written), (inputs(gathered), gathered.requests.len()));
     }
 
     /// Why there is no plan for a graph.
-    pub fn why(&self, g: &Graph, gathered: &Gathered) -> String {
-        let Some((old, results)) = self.0.get(&kind(g, gathered)) else { return "a graph not seen before".into() };
+    pub fn why(&self, g: &Graph, gathered: &Gathered, written: &Written) -> String {
+        let Some((old, results)) = self.0.get(&kind(g, gathered, written)) else { return "a graph not seen before".into() };
         let new = inputs(gathered);
         let say = |i: &Input| format!("{}{}", i.dtype, show(&i.shape));
         let changed: Vec<String> =
@@ -52,14 +53,14 @@ fn inputs(gathered: &Gathered) -> Vec<Input> {
 }
 
 /// The ops and wiring of a graph, without sizes.
-fn kind(g: &Graph, gathered: &Gathered) -> u128 {
+fn kind(g: &Graph, gathered: &Gathered, written: &Written) -> u128 {
     let mut h = Hasher128::default();
     for local in &gathered.locals {
         let computed = local.kind == LocalKind::Compute;
         h.add(computed as u64);
         if computed {
             local.node.op().name().bytes().for_each(|b| h.add(b as u64));
-            local.node.0.operands(g).iter().for_each(|s| h.add(base_node(s).mark.get(g).1 as u64));
+            written.operands(g, &local.node.0).iter().for_each(|s| h.add(base_node(s).mark.get(g).1 as u64));
         }
     }
     h.finish()

@@ -31,7 +31,6 @@ use crate::dtype::{DType, Number};
 use crate::graph::{Piece, Tensor};
 use crate::hash::Hasher;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 pub use elementwise::{Class, Elementwise, Record};
 pub use place::Place;
@@ -58,17 +57,15 @@ pub enum Op {
     Structured(Arc<dyn Structured>),
     /// The value of `srcs[0]`, with a gradient of its own towards the other srcs.
     Custom(Arc<dyn Pullback>),
-    /// The gradient of `srcs[0]` by a leaf, whose nodes are the other srcs; written out only for a plan that is not known yet.
-    /// Once it is, the last of the srcs is the same in other ops.
-    Gradient(Unwritten),
+    /// The gradient of `srcs[0]` by a leaf, whose nodes are the other srcs: see `tape::deferred`.
+    Gradient(Deferred),
 }
 
-/// What `tape` needs to write out a gradient.
-pub struct Unwritten {
+/// A gradient that is not written out in other ops.
+pub struct Deferred {
     pub leaf: u64,
     /// Gradients that were asked for together are written out together.
     pub call: u64,
-    pub written: AtomicBool,
 }
 
 /// A gradient that somebody else defines, such as a Python function.

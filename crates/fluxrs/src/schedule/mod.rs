@@ -16,6 +16,7 @@ use crate::graph::{Borrowed, Graph};
 use crate::ops::Op;
 use crate::plan::{Plan, Source};
 use crate::shape::Map;
+use crate::tape::deferred::Written;
 use smallvec::SmallVec;
 
 /// A node that takes part in an evaluation.
@@ -61,17 +62,12 @@ pub(crate) struct Pending<'a> {
 }
 
 impl<'a> Pending<'a> {
-    fn new(g: &Graph, locals: &'a [Local], requests: &'a [Request]) -> Pending<'a> {
+    fn new(g: &Graph, locals: &'a [Local], requests: &'a [Request], written: &Written) -> Pending<'a> {
         let edges = locals
             .iter()
             .map(|local| match local.kind {
                 LocalKind::Compute => {
-                    let srcs = local.node.0.srcs.get(g);
-                    let srcs = match local.node.op() {
-                        Op::Custom(_) => &srcs[..1],
-                        Op::Gradient(_) => &srcs[srcs.len() - 1..],
-                        _ => srcs,
-                    };
+                    let srcs = written.operands(g, &local.node.0);
                     srcs.iter()
                         .map(|s| Edge { base: s.base().0.mark.get(g).1 as usize, shape: s.0.shape.clone(), map: s.map() })
                         .collect()
@@ -119,9 +115,16 @@ impl<'a> Pending<'a> {
     }
 }
 
-/// Makes the plan for these nodes (each behind its operands) and results.
-pub fn schedule(g: &Graph, device: Device, locals: &[Local], requests: &[Request], guards: &[u32]) -> Plan {
-    let pending = Pending::new(g, locals, requests);
+/// Makes the plan for these nodes (each behind its operands, every gradient written out) and results.
+pub(crate) fn schedule(
+    g: &Graph,
+    device: Device,
+    locals: &[Local],
+    requests: &[Request],
+    guards: &[u32],
+    written: &Written,
+) -> Plan {
+    let pending = Pending::new(g, locals, requests, written);
     let groups = group::assign(&pending);
     let stored = store::decide(&pending, &groups);
     let mut program = emit::emit(&pending, &groups, &stored);

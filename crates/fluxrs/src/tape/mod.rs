@@ -1,14 +1,13 @@
 //! Reverse-mode differentiation: the gradient of a graph is more graph, made of the same ops.
 
+pub(crate) mod deferred;
+
 use crate::error::Result;
 use crate::graph::{self, Graph, Srcs, Tensor, Value, no_grad};
 use crate::guards::Guards;
-use crate::ops::{self, Op, Unwritten};
-use crate::shape::Shape;
-use crate::small_map::SmallMap;
+use crate::ops::{self, Op};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::{SmallVec, smallvec};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a gradient is taken by: the node itself, or any version of a leaf.
 #[derive(Clone)]
@@ -78,116 +77,9 @@ pub fn gradient(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], nest: boo
     if nest {
         return backward(y, seed, targets, false);
     }
-    match promised(y, seed, targets) {
-        Some(promises) => Ok(promises),
+    match deferred::defer(y, seed, targets) {
+        Some(gradients) => Ok(gradients),
         None => no_grad(|| backward(y, seed, targets, false)),
-    }
-}
-
-/// The gradients by leaves as one node each. What they are made of follows from the history of `y`, so it need not be written
-/// out again for a graph whose plan is known; `None` where it does not follow: from a seed, a gradient that somebody else
-/// defines, values that are there already or no more, and while somebody watches every op.
-fn promised(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Option<Vec<Option<Tensor>>> {
-    if seed.is_some() || !y.is_tracked() || crate::ENGINE.is_eager() {
-        return None;
-    }
-    let mut found: SmallMap<u64, Srcs> = SmallMap::default();
-    for t in targets {
-        let Target::Leaf(number) = t else { return None };
-        // A leaf that is a target twice is left to the walk.
-        if !found.insert(*number, Srcs::new()) {
-            return None;
-        }
-    }
-    let mut g = graph::lock();
-    g.epoch += 1;
-    let seen = (g.epoch, NONE);
-    let mut stack: SmallVec<[&Tensor; 32]> = smallvec![y];
-    y.0.mark.set(&mut g, seen);
-    while let Some(node) = stack.pop() {
-        if matches!(node.op(), Op::Data) {
-            if matches!(node.0.value.get(&g), Value::Overwritten) {
-                return None;
-            }
-            if let Some(hits) = found.get_mut(&node.0.leaf) {
-                hits.push(node.clone());
-            }
-            continue;
-        }
-        if matches!(node.op(), Op::Custom(_)) || !matches!(node.0.value.get(&g), Value::Pending) {
-            return None;
-        }
-        // SAFETY: the srcs of a tracked node never change while it lives, and every node here lives as long as `y`.
-        for src in unsafe { node.0.srcs.lasting() } {
-            if src.is_tracked() && src.0.mark.get(&g).0 != seen.0 {
-                src.0.mark.set(&mut g, seen);
-                stack.push(src);
-            }
-        }
-    }
-    drop(g);
-    let guards = Guards::of(y);
-    let call = graph::next_id();
-    let promise = |(leaf, mut hits): (u64, Srcs)| {
-        let value = hits.first()?.clone();
-        hits.insert(0, y.clone());
-        let op = Op::Gradient(Unwritten { leaf, call, written: AtomicBool::new(false) });
-        let shape = Shape::from_slice(value.shape());
-        Some(Tensor::guarded(op, hits, shape, value.dtype(), value.device(), Some(guards.clone())))
-    };
-    Some(found.into_entries().map(promise).collect())
-}
-
-/// Writes out the gradients that these nodes promise: their last src from now on. With `ordered`, what they were made of stays
-/// before it.
-pub(crate) fn write_out(promises: &[Tensor], ordered: bool) -> Result<()> {
-    let mut calls: SmallMap<u64, Vec<(usize, Target)>> = SmallMap::default();
-    for (i, promise) in promises.iter().enumerate() {
-        let Op::Gradient(Unwritten { call, leaf, .. }) = promise.op() else { unreachable!("only gradients are promised") };
-        calls.entry(*call).push((i, Target::Leaf(*leaf)));
-    }
-    for (_, asked) in calls.into_entries() {
-        let (members, targets): (Vec<usize>, Vec<Target>) = asked.into_iter().unzip();
-        let y = promises[members[0]].0.srcs.get(&graph::lock())[0].clone();
-        let grads = graph::unbounded(|| no_grad(|| backward(&y, None, &targets, false)))?;
-        for (i, grad) in members.into_iter().zip(grads) {
-            let node = &promises[i].0;
-            // A rule may find that there is none.
-            let grad = grad.unwrap_or_else(|| promises[i].zeros_like());
-            let mut g = graph::lock();
-            let mut srcs = if ordered { node.srcs.get(&g).clone() } else { Srcs::new() };
-            srcs.push(grad);
-            let old = node.srcs.set(&mut g, srcs);
-            if let Op::Gradient(promise) = &node.op {
-                promise.written.store(true, Ordering::Relaxed);
-            }
-            drop(g);
-            drop(old);
-        }
-    }
-    Ok(())
-}
-
-/// What a promised gradient is, in other ops; the promise stays as it is.
-pub(crate) fn written(promise: &Tensor) -> Tensor {
-    let Op::Gradient(Unwritten { leaf, .. }) = promise.op() else { unreachable!("only gradients are promised") };
-    let srcs = promise.0.srcs.get(&graph::lock()).clone();
-    let y = match &srcs[..] {
-        [written] => return written.clone(),
-        _ => &srcs[0],
-    };
-    let grads = no_grad(|| backward(y, None, &[Target::Leaf(*leaf)], false)).expect("rules of our own do not fail");
-    grads.into_iter().next().flatten().unwrap_or_else(|| promise.zeros_like())
-}
-
-/// Leaves the written gradients of these nodes as their only srcs.
-pub(crate) fn settle(promises: &[Tensor]) {
-    for p in promises {
-        let mut g = graph::lock();
-        let last = p.0.srcs.get(&g).last().cloned();
-        let old = p.0.srcs.set(&mut g, last.into_iter().collect());
-        drop(g);
-        drop(old);
     }
 }
 

@@ -1,0 +1,66 @@
+//! Plans for graphs whose gradients are deferred; `tape::deferred` says what that is.
+
+use super::gather::{Gathered, Wanted, Writing, collect, make_plan};
+use crate::dtype::Number;
+use crate::error::Result;
+use crate::graph::{self, Graph};
+use crate::plan::{Body, Plan};
+use crate::schedule::Request;
+use crate::tape::deferred::Written;
+use rustc_hash::FxHashMap;
+use std::sync::MutexGuard;
+
+/// A plan of a graph and its gradients beside it, with the numbers that only their rules brought in. It serves every graph with the
+/// key of `short`, which is what was gathered without them; None if it would not: then `short` has lost its slots.
+pub(super) fn plan_beside(
+    wanted: &Wanted<'_>,
+    short: &mut Gathered,
+    long: &mut Gathered,
+    written: &Written,
+) -> Result<Option<(Plan, Vec<Number>)>> {
+    let mut g = graph::lock();
+    // How many share a buffer decides what may be overwritten: it must not be the first gathering.
+    let slots = std::mem::take(&mut short.slots).len();
+    collect(&mut g, wanted, Writing::Beside { written, numbers: short.numbers.len() }, long)?;
+    if long.slots.len() != slots || !extends(long, short) {
+        return Ok(None);
+    }
+    let mut plan = make_plan(&g, long, written);
+    renumber(&mut plan, short, long);
+    std::mem::swap(&mut short.slots, &mut long.slots);
+    Ok(Some((plan, std::mem::take(&mut long.constants))))
+}
+
+/// Gathers anew with every gradient written out instead of its node.
+pub(super) fn gather_instead(
+    wanted: &Wanted<'_>,
+    gathered: &mut Gathered,
+    written: &Written,
+) -> Result<MutexGuard<'static, Graph>> {
+    gathered.clear();
+    let mut g = graph::lock();
+    collect(&mut g, wanted, Writing::Instead(written), gathered)?;
+    Ok(g)
+}
+
+/// Whether `long` is `short` with nothing but gradients written out in between: the same numbers and results.
+fn extends(long: &Gathered, short: &Gathered) -> bool {
+    let node = |x: &Gathered, r: &Request| x.locals[r.local as usize].node.id();
+    let alike = |(a, b): (&Request, &Request)| node(long, a) == node(short, b) && a.donor == b.donor;
+    !long.foreign
+        && !long.has_deferred()
+        && long.numbers.len() == short.numbers.len()
+        && long.requests.len() == short.requests.len()
+        && long.requests.iter().zip(&short.requests).all(alike)
+}
+
+/// Lets the calls of a plan that was made of `long` name the locals of `short`.
+fn renumber(plan: &mut Plan, short: &Gathered, long: &Gathered) {
+    let known: FxHashMap<u64, u32> = short.locals.iter().enumerate().map(|(i, local)| (local.node.id(), i as u32)).collect();
+    for kernel in &mut plan.kernels {
+        if let Body::Structured(call) = &mut kernel.body {
+            let node = &long.locals[call.local as usize].node;
+            call.local = known.get(&node.id()).copied().unwrap_or(u32::MAX);
+        }
+    }
+}
