@@ -9,7 +9,7 @@ use crate::cpu::{fold, gemm};
 use crate::dtype::{DType, Number};
 use crate::error::Result;
 use crate::graph::{self, Tensor};
-use crate::ops::{Class, Elementwise, Op, Operand, OperandMut, Poll, Reduce, Structured, ViewKind};
+use crate::ops::{Elementwise, Op, Operand, OperandMut, Poll, Reduce, Structured, ViewKind};
 use crate::plan::Mode;
 use crate::shape::{self, Map, Shape, Strides};
 use crate::stop::NEVER;
@@ -244,14 +244,13 @@ fn cast(x: &Array, dtype: DType) -> Array {
 
 /// Numbers take the type of what they meet.
 fn elementwise(e: Elementwise, srcs: &[Value], shape: &[usize], dtype: DType) -> Array {
-    let select = e.record().class == Class::Select;
-    let strong = srcs[select as usize..].iter().find_map(|s| match s {
+    let class = e.record().class;
+    let strong = class.values(srcs).iter().find_map(|s| match s {
         Value::Array(a) => Some(a.dtype),
         Value::Number(_) => None,
     });
-    let operand = if select { dtype } else { strong.expect("one operand is an array") };
-    let wide: Vec<Array> =
-        (0..srcs.len()).map(|i| broadcast(&srcs[i].array(if select && i == 0 { DType::Bool } else { operand }), shape)).collect();
+    let operand = strong.expect("one operand is an array");
+    let wide: Vec<Array> = srcs.iter().enumerate().map(|(i, s)| broadcast(&s.array(class.operand(i, operand)), shape)).collect();
     let mut ptrs = [std::ptr::null(); 3];
     ptrs.iter_mut().zip(&wide).for_each(|(p, x)| *p = x.ptr());
     let kernel = e.kernel(operand).expect("the op was called with a type of its class");

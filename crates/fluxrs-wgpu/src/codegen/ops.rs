@@ -4,17 +4,14 @@ use super::builder::check_dtype;
 use crate::fault::{Fault, Result};
 use crate::library;
 use fluxrs::dtype::DType;
+use fluxrs::ops::Elementwise;
 use fluxrs::ops::reduce::Kind;
-use fluxrs::ops::{Class, Elementwise};
 use fluxrs::plan::{Code, Inst, Loop};
 
 /// The type of an instruction's result.
 pub(crate) fn result(inst: &Inst) -> DType {
     match inst.code {
-        Code::Map(op) => match op.record().class {
-            Class::Compare | Class::Test | Class::Logic => DType::Bool,
-            _ => inst.dtype,
-        },
+        Code::Map(op) => op.record().class.types(inst.dtype).1,
         Code::Cast(to) => to,
         Code::Fold(_) | Code::Spread => inst.dtype,
     }

@@ -275,7 +275,7 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         let (action, size) = match inst.code {
             Code::Map(e) => {
                 let kernel = e.kernel(inst.dtype).expect("the op was called with a type of its class");
-                (Action::Apply(kernel), result_dtype(e, inst.dtype).bytes())
+                (Action::Apply(kernel), e.record().class.types(inst.dtype).1.bytes())
             }
             Code::Cast(to) => (Action::Apply(cast_loop(inst.dtype, to)), to.bytes()),
             Code::Fold(kind) => (Action::Fold(fold_of(kind, inst.dtype)), inst.dtype.bytes()),
@@ -347,13 +347,6 @@ fn factors(body: &Loop, at: usize, other: Reg, last_use: &mut [usize]) -> Option
     }
     out.regs.iter().for_each(|&r| last_use[r as usize] = last_use[r as usize].max(at));
     Some(out)
-}
-
-fn result_dtype(e: crate::ops::Elementwise, operand: DType) -> DType {
-    match e.record().class {
-        crate::ops::Class::Compare | crate::ops::Class::Test | crate::ops::Class::Logic => DType::Bool,
-        _ => operand,
-    }
 }
 
 fn fold_of(kind: Kind, dtype: DType) -> Fold {

@@ -2,6 +2,7 @@
 
 use super::Op;
 use crate::bail;
+use crate::device::Device;
 use crate::dtype::{DType, Number};
 use crate::error::Result;
 use crate::graph::{Node, Srcs, Tensor};
@@ -10,6 +11,7 @@ use crate::simd::isa::Isa;
 use crate::simd::lanes::{self, BinaryBody, Loop, TernaryBody, UnaryBody};
 use crate::simd::math::{Num, Real};
 use smallvec::smallvec;
+use std::borrow::{Borrow, Cow};
 
 /// Which types an op takes, and what it gives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +30,30 @@ pub enum Class {
     Logic,
     /// A truth value and two numbers to their common type.
     Select,
+}
+
+impl Class {
+    /// The types of the operands and of the result, given the type that the operands promote to.
+    pub fn types(self, common: DType) -> (DType, DType) {
+        match self {
+            Class::Num | Class::Round | Class::Select => (common, common),
+            Class::Real => (common.to_float(), common.to_float()),
+            Class::Compare if common == DType::Bool => (DType::I32, DType::Bool),
+            Class::Compare => (common, DType::Bool),
+            Class::Test => (common.to_float(), DType::Bool),
+            Class::Logic => (DType::Bool, DType::Bool),
+        }
+    }
+
+    /// The type of operand `n`: a condition is a truth value.
+    pub fn operand(self, n: usize, common: DType) -> DType {
+        if self == Class::Select && n == 0 { DType::Bool } else { self.types(common).0 }
+    }
+
+    /// The operands that promote to a common type: all but a condition.
+    pub fn values<T>(self, operands: &[T]) -> &[T] {
+        &operands[usize::from(self == Class::Select)..]
+    }
 }
 
 /// Everything that the table says of an op, as data.
@@ -208,6 +234,7 @@ macro_rules! define {
             }
 
             pub(crate) fn gradient(self, i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
+                let srcs = &self.typed(srcs, out.device())[..];
                 match self {
                     $(Elementwise::$name => {
                         let rule = gradients!($grad, $g $out $x $($rest)*);
@@ -249,7 +276,7 @@ impl Elementwise {
         if let Some(node) = self.apply_alike(record.class, xs) {
             return Ok(node);
         }
-        let values = if record.class == Class::Select { &xs[1..] } else { xs };
+        let values = record.class.values(xs);
         let common = match record.class {
             Class::Num | Class::Compare | Class::Select => common_with_numbers(record, values)?,
             _ => common_dtype(values),
@@ -260,18 +287,11 @@ impl Elementwise {
         {
             bail!(Value, "power: an integer has no power {n} among integers; convert with astype('float32') first");
         }
-        let (operand, result) = match record.class {
-            Class::Real => (common.to_float(), common.to_float()),
-            Class::Round if common.is_float() => (common, common),
-            Class::Round => return Ok(xs[0].clone()),
-            Class::Compare if common == DType::Bool => (DType::I32, DType::Bool),
-            Class::Compare => (common, DType::Bool),
-            Class::Test => (common.to_float(), DType::Bool),
-            Class::Logic => (DType::Bool, DType::Bool),
-            Class::Select => (common, common),
+        match record.class {
+            Class::Round if !common.is_float() => return Ok(xs[0].clone()),
             Class::Num if common == DType::Bool => return self.apply_to_bools(xs),
-            Class::Num => (common, common),
-        };
+            _ => {}
+        }
         let mut shape = Shape::from_slice(xs[0].shape());
         for x in &xs[1..] {
             shape = shape::broadcast(record.name, &shape, x.shape())?;
@@ -282,7 +302,7 @@ impl Elementwise {
             .iter()
             .enumerate()
             .map(|(i, &x)| {
-                let dtype = if record.class == Class::Select && i == 0 { DType::Bool } else { operand };
+                let dtype = record.class.operand(i, common);
                 match x.is_number() {
                     // The type of an operand is read off the others; with numbers alone there is none to read.
                     true if all_numbers || dtype == DType::Bool => x.fill(&[], dtype),
@@ -292,18 +312,15 @@ impl Elementwise {
                 }
             })
             .collect();
-        Tensor::node(Op::Map(self), srcs, shape, result)
+        Tensor::node(Op::Map(self), srcs, shape, record.class.types(common).1)
     }
 
     /// The common case, with nothing to convert: floats of one type, shape and device, and numbers.
     fn apply_alike(self, class: Class, xs: &[&Tensor]) -> Option<Tensor> {
         let first = &xs.iter().find(|x| !x.is_number())?.0;
-        let result = match class {
-            _ if !first.dtype.is_float() => return None,
-            Class::Num | Class::Real | Class::Round => first.dtype,
-            Class::Compare | Class::Test => DType::Bool,
-            Class::Logic | Class::Select => return None,
-        };
+        if !first.dtype.is_float() || matches!(class, Class::Logic | Class::Select) {
+            return None;
+        }
         let alike = |x: &Node| x.dtype == first.dtype && x.device == first.device && x.shape == first.shape;
         if !xs.iter().all(|x| x.is_number() || alike(&x.0)) {
             return None;
@@ -313,7 +330,20 @@ impl Elementwise {
             [x, y] => smallvec![x.clone(), y.clone()],
             _ => xs.iter().map(|&x| x.clone()).collect(),
         };
-        Some(Tensor::within(Op::Map(self), srcs, Shape::from_slice(&first.shape), result))
+        Some(Tensor::within(Op::Map(self), srcs, Shape::from_slice(&first.shape), class.types(first.dtype).1))
+    }
+
+    /// The operands for a gradient rule: there a number meets other numbers, and has the type of the operands all the same.
+    fn typed<'a>(self, srcs: &'a [Tensor], device: Device) -> Cow<'a, [Tensor]> {
+        if !srcs.iter().any(Tensor::is_number) {
+            return Cow::Borrowed(srcs);
+        }
+        let dtype = strong_dtype(self.record().class.values(srcs)).expect("one operand is an array");
+        let array = |x: &Tensor| match x.is_number() {
+            true => Tensor::on(device, Op::Fill, smallvec![x.clone()], Shape::new(), dtype),
+            false => x.clone(),
+        };
+        Cow::Owned(srcs.iter().map(array).collect())
     }
 
     /// As `apply`, for gradient rules: their operands fit by construction.
@@ -340,9 +370,14 @@ impl Elementwise {
     }
 }
 
+/// What the arrays among several operands promote to; None if all are numbers.
+pub fn strong_dtype<T: Borrow<Tensor>>(xs: &[T]) -> Option<DType> {
+    xs.iter().map(T::borrow).filter(|x| !x.is_number()).map(Tensor::dtype).reduce(DType::promote)
+}
+
 /// What several operands promote to; Python numbers are weak.
 pub fn common_dtype(xs: &[&Tensor]) -> DType {
-    let strong = xs.iter().filter(|x| !x.is_number()).map(|x| x.dtype()).reduce(DType::promote);
+    let strong = strong_dtype(xs);
     let weak = xs.iter().filter(|x| x.is_number()).map(|x| x.dtype()).max_by_key(|d| *d as u8);
     match (strong, weak) {
         (Some(s), Some(w)) => s.promote_weak(w),
@@ -356,7 +391,7 @@ pub fn common_dtype(xs: &[&Tensor]) -> DType {
 /// else an error.
 fn common_with_numbers(record: &Record, xs: &[&Tensor]) -> Result<DType> {
     let common = common_dtype(xs);
-    let Some(strong) = xs.iter().filter(|x| !x.is_number()).map(|x| x.dtype()).reduce(DType::promote) else { return Ok(common) };
+    let Some(strong) = strong_dtype(xs) else { return Ok(common) };
     for x in xs {
         if let Op::Number(n) = x.op() {
             // Beside whole numbers an enormous one counts as such.

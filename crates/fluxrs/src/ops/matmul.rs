@@ -1,11 +1,11 @@
 //! Matrix products by NumPy's shape rules.
 
+use super::reduce::Kind;
 use super::{Elementwise, Op};
 use crate::bail;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::Tensor;
-use crate::guards::Guards;
 use crate::shape::{self, Shape, show};
 use smallvec::smallvec;
 
@@ -92,12 +92,26 @@ fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         shape.push(n);
     }
     if k == 0 {
-        // Nothing is read, but what derives from a loss does so even here.
-        let guards = Guards::merge(&[a.clone(), b.clone()]);
         shape::check("matmul", &shape)?;
-        return Ok(Tensor::guarded(Op::Fill, smallvec![Tensor::number(0.0)], shape, a.dtype(), a.device(), guards));
+        return empty_product(a, b);
     }
     Tensor::node(Op::Matmul, smallvec![a.clone(), b.clone()], shape, a.dtype())
+}
+
+/// A product of an inner size of 0: zeros, which derive from both operands all the same.
+fn empty_product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let multiply = |a: &Tensor, b: &Tensor| Elementwise::multiply.apply(&[a, b]);
+    let terms = match (a.ndim(), b.ndim()) {
+        (_, 1) => return Ok(last_sum(&multiply(a, b)?, 1)),
+        (1, _) => multiply(&a.expand_dims(&[-1])?, b)?,
+        _ => multiply(&a.expand_dims(&[-1])?, &b.expand_dims(&[-3])?)?,
+    };
+    Ok(last_sum(&terms, 2))
+}
+
+/// The sum over the axis that is the `n`-th from the end.
+fn last_sum(x: &Tensor, n: usize) -> Tensor {
+    x.reduce_axes(Kind::Sum, 1 << (x.ndim() - n))
 }
 
 /// A·B: dA = g·Bᵀ, dB = Aᵀ·g. For an operand that is a transposed view the transpose of that is made, so that the gradient

@@ -1,10 +1,9 @@
 //! Products and sizes of vectors and matrices, made of other ops: dot, outer, kron, trace, norm, diagm.
 
 use super::create::diagonal_matrix;
-use super::elementwise::select;
 use super::matmul::matmul;
 use super::reduce::Kind;
-use super::rules::choose;
+use super::rules::{apart_from_zero, choose};
 use super::{Elementwise, place::common_dtype};
 use crate::bail;
 use crate::dtype::DType;
@@ -124,26 +123,21 @@ pub fn norm(x: &Tensor, p: f64, axes: Option<&[isize]>, keepdims: bool) -> Resul
         return if empty && p > 0.0 { x.sum(axes, keepdims) } else { all() };
     }
     if p == 0.0 {
-        return x.not_equal(&number(0.0)).cast(x.dtype()).sum(axes, keepdims);
+        // Of a zero the sign, which is 0, so that the count is tracked and has a gradient: 0.
+        return choose(&x.not_equal(&number(0.0)), 1.0, x.sign()).sum(axes, keepdims);
     }
     if p == 1.0 {
         return x.abs().sum(axes, keepdims);
     }
     if p == 2.0 {
         let total = x.square().sum(axes, keepdims)?;
-        return apart_from_zero(&total, 0.0, Tensor::sqrt);
+        return Ok(apart_from_zero(&total, 0.0, Tensor::sqrt));
     }
     if p.is_nan() {
         bail!(Value, "norm: p must be a number, got NaN");
     }
     let at_zero = if p > 0.0 { 0.0 } else { f64::INFINITY };
-    let powers = apart_from_zero(&x.abs(), at_zero, |a| a.power(&number(p)))?;
+    let powers = apart_from_zero(&x.abs(), at_zero, |a| a.power(&number(p)));
     let root = if p > 0.0 { 0.0 } else { f64::INFINITY };
-    apart_from_zero(&powers.sum(axes, keepdims)?, root, |t| t.power(&number(1.0 / p)))
-}
-
-/// `f(x)`, but where x is 0 this value with gradient 0: there f's slope is not looked at.
-fn apart_from_zero(x: &Tensor, value: f64, f: impl Fn(&Tensor) -> Tensor) -> Result<Tensor> {
-    let zero = x.equal(&Tensor::number(0.0));
-    select(&zero, &Tensor::number(value), &f(&choose(&zero, 1.0, x)))
+    Ok(apart_from_zero(&powers.sum(axes, keepdims)?, root, |t| t.power(&number(1.0 / p))))
 }

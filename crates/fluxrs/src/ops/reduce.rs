@@ -1,6 +1,7 @@
 //! Reductions over any axes: sum, product, maximum, minimum, any, all.
 
 use super::Op;
+use super::rules::{apart_from_zero, choose};
 use crate::bail;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -58,11 +59,12 @@ impl Reduce {
         let wide = |t: &Tensor| t.reshape_to(&kept).broadcast_shape(x.shape());
         match self.kind {
             Kind::Sum => Some(wide(g)),
-            // Equal maxima share the gradient evenly.
+            // Equal maxima share the gradient evenly, and it stays with them, whatever it is; beside NaN all is NaN.
             Kind::Max | Kind::Min => {
-                let hit = x.equal(&wide(out)).cast(x.dtype());
-                let count = hit.reduce_axes(Kind::Sum, self.axes);
-                Some(hit * wide(&(g / count)))
+                let hit = x.equal(&wide(out));
+                let count = hit.cast(x.dtype()).reduce_axes(Kind::Sum, self.axes);
+                let rest = choose(&out.equal(out), 0.0, out);
+                Some(choose(&hit, wide(&(g / count)), wide(&rest)))
             }
             Kind::Prod => Some(product_gradient(x, self.axes, g)),
             Kind::Any | Kind::All => None,
@@ -164,20 +166,27 @@ impl Tensor {
     }
 
     pub fn std(&self, axes: Option<&[isize]>, ddof: f64, keepdims: bool) -> Result<Tensor> {
-        Ok(self.var(axes, ddof, keepdims).map_err(|e| e.renamed("var", "std"))?.sqrt())
+        let var = self.var(axes, ddof, keepdims).map_err(|e| e.renamed("var", "std"))?;
+        Ok(apart_from_zero(&var, 0.0, Tensor::sqrt))
     }
 
     /// log Σ exp x, without overflow.
     pub fn logsumexp(&self, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
         let x = self.cast(self.dtype().to_float());
+        let list = shape::axes("logsumexp", axes, self.ndim())?;
         // The shift is a constant: it drops out of value and gradient. Where all is −inf, or something is +inf, it is 0.
-        let top = crate::graph::no_grad(|| x.reduce(Kind::Max, axes, true)).map_err(|e| e.renamed("max", "logsumexp"))?;
-        let shift = crate::graph::no_grad(|| super::elementwise::select(&top.isfinite(), &top, &Tensor::number(0.0)))?;
-        let total = (&x - &shift).exp().sum(axes, true)?.log() + shift;
+        let shift = match list.iter().any(|&a| x.shape()[a] == 0) {
+            true => Tensor::number(0.0),
+            false => crate::graph::no_grad(|| {
+                let top = x.reduce(Kind::Max, axes, true)?;
+                Ok(choose(&top.isfinite(), &top, 0.0))
+            })?,
+        };
+        let sum = (&x - &shift).exp().sum(axes, true)?;
+        let total = apart_from_zero(&sum, f64::NEG_INFINITY, Tensor::log) + shift;
         if keepdims {
             return Ok(total);
         }
-        let list = shape::axes("logsumexp", axes, self.ndim())?;
         let kept: Shape = (0..self.ndim()).filter(|a| !list.contains(a)).map(|a| self.shape()[a]).collect();
         Ok(total.reshape_to(&kept))
     }

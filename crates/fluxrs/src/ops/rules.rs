@@ -39,9 +39,21 @@ pub(crate) fn choose(c: &Tensor, x: impl Operand, y: impl Operand) -> Tensor {
     Elementwise::r#where.of(&[c, x.hold().borrow(), y.hold().borrow()])
 }
 
-/// What the larger operand `x` gets of a gradient: all, one half on a tie, else 0, whatever the gradient is.
+/// What the larger operand `x` gets of a gradient: all, one half on a tie, NaN beside NaN, else 0, whatever the gradient is.
 pub(crate) fn share(g: &Tensor, x: &Tensor, y: &Tensor) -> Tensor {
-    choose(&x.equal(y), g * 0.5, choose(&x.greater(y), g, 0.0))
+    let rest = choose(&x.equal(y), g * 0.5, x + y);
+    choose(&x.greater(y), g, choose(&x.less(y), 0.0, rest))
+}
+
+/// eˣ / (eˣ + eʸ), one half for equal operands, whatever they are.
+pub(crate) fn weight(x: &Tensor, y: &Tensor) -> Tensor {
+    choose(&x.equal(y), 0.5, (x - y).sigmoid())
+}
+
+/// g / (x² + y²), without overflow.
+pub(crate) fn over_square(g: &Tensor, x: &Tensor, y: &Tensor) -> Tensor {
+    let r = x.hypot(y);
+    g / &r / r
 }
 
 /// x / r, and 0 where r is 0.
@@ -50,16 +62,28 @@ pub(crate) fn ratio(x: &Tensor, r: &Tensor) -> Tensor {
     choose(&zero, 0.0, x / choose(&zero, 1.0, r))
 }
 
-/// y·x^(y−1), and 0 where y is 0, whatever x is.
+/// `f(x)`, but where x is 0 this value with gradient 0: there f's slope is not looked at.
+pub(crate) fn apart_from_zero(x: &Tensor, value: f64, f: impl Fn(&Tensor) -> Tensor) -> Tensor {
+    let zero = x.equal(&Tensor::number(0.0));
+    choose(&zero, value, f(&choose(&zero, 1.0, x)))
+}
+
+/// y·x^(y−1), and 0 where y is 0, whatever x is; its slope by y is right there too.
 pub(crate) fn power_slope(x: &Tensor, y: &Tensor) -> Tensor {
-    let flat = y.equal(&Tensor::number(0.0));
-    choose(&flat, 0.0, y * x.power(&(choose(&flat, 1.0, y) - 1.0)))
+    let flat = y.equal(&Tensor::number(0.0)).logical_and(&x.reciprocal().isinf());
+    y * choose(&flat, 1.0, x).power(&(y - 1.0))
 }
 
 /// log x for positive x, else 0: the slope of x^y by y where x^y is 0 for all y near by.
 pub(crate) fn safe_log(x: &Tensor) -> Tensor {
     let positive = x.greater_than(0.0);
     choose(&positive, choose(&positive, x, 1.0).log(), 0.0)
+}
+
+/// σ(x)·(1 + x·σ(−x)): 1 far out, and 0 on the other side.
+pub(crate) fn swish_slope(x: &Tensor) -> Tensor {
+    let x = x.maximum(&Tensor::number(-1e38)).minimum_with(1e38);
+    x.sigmoid() * (&x * (-&x).sigmoid() + 1.0)
 }
 
 macro_rules! operators {

@@ -20,14 +20,14 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     floor_divide(x, y): num { cpu: x.floor_divide(y), wgsl: "fx_floordiv(x, y)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
     /// What is left of x after floor division by y; it has the sign of y.
     remainder(x, y): num { cpu: x.remainder(y), wgsl: "fx_rem(x, y)", grad(g, out): [g.clone(), -(g * x.floor_divide(y))], ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
-    /// x to the power y. Integers stay integers: to a negative power 0, unless x is 1 or −1.
+    /// x to the power y. Integers stay integers: a negative number as y is an error, to a negative element of y the power is 0, unless x is 1 or −1.
     power(x, y): num { cpu: x.power::<I>(y), wgsl: "fx_pow(x, y)", grad(g, out): [g * $crate::ops::rules::power_slope(x, y), g * out * $crate::ops::rules::safe_log(x)], ulp: 4, domain: [(0.1, 5.0), (-3.0, 3.0)] }
     /// The angle of the point (y, x): atan(x / y), in the right quadrant.
-    arctan2(x, y): real { cpu: x.atan2::<I>(y), wgsl: "fx_atan2(x, y)", grad(g, out): [g * y / (x * x + y * y), -(g * x / (x * x + y * y))], ulp: 4, domain: [(0.5, 5.0), (-5.0, -0.5)] }
+    arctan2(x, y): real { cpu: x.atan2::<I>(y), wgsl: "fx_atan2(x, y)", grad(g, out): [$crate::ops::rules::over_square(&(g * y), x, y), -$crate::ops::rules::over_square(&(g * x), x, y)], ulp: 4, domain: [(0.5, 5.0), (-5.0, -0.5)] }
     /// √(x² + y²), without overflow.
     hypot(x, y): real { cpu: x.hypot::<I>(y), wgsl: "fx_hypot(x, y)", grad(g, out): [g * $crate::ops::rules::ratio(x, out), g * $crate::ops::rules::ratio(y, out)], ulp: 4, domain: [(0.5, 5.0), (-5.0, -0.5)] }
     /// log(eˣ + eʸ), without overflow.
-    logaddexp(x, y): real { cpu: if x == y { x + T::of(std::f64::consts::LN_2) } else { x.maximum(y) + (-(x - y).abs()).softplus::<I>() }, wgsl: "select(fx_max(x, y) + fx_softplus(-abs(x - y)), x + 0.6931472, fx_eq(x, y))", grad(g, out): [g * (x - y).sigmoid(), g * (y - x).sigmoid()], ulp: 4, domain: [(0.5, 5.0), (0.5, 5.0)] }
+    logaddexp(x, y): real { cpu: if x == y { x + T::of(std::f64::consts::LN_2) } else { x.maximum(y) + (-(x - y).abs()).softplus::<I>() }, wgsl: "select(fx_max(x, y) + fx_softplus(-abs(x - y)), x + 0.6931472, fx_eq(x, y))", grad(g, out): [g * $crate::ops::rules::weight(x, y), g * $crate::ops::rules::weight(y, x)], ulp: 4, domain: [(0.5, 5.0), (0.5, 5.0)] }
     /// The larger of two; NaN if either is. Equal operands share the gradient.
     maximum(x, y): num { cpu: x.maximum(y), wgsl: "fx_max(x, y)", grad(g, out): [$crate::ops::rules::share(g, x, y), $crate::ops::rules::share(g, y, x)], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
     /// The smaller of two; NaN if either is. Equal operands share the gradient.
@@ -68,9 +68,9 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     /// The tangent of an angle in radians.
     tan(x): real { cpu: x.tan::<I>(), wgsl: "fx_tan(x)", grad(g, out): [g * (out * out + 1.0)], ulp: 4, domain: [(-1.2, 1.2)] }
     /// The inverse sine, in radians.
-    arcsin(x): real { cpu: x.asin::<I>(), wgsl: "fx_asin(x)", grad(g, out): [g / (1.0 - x * x).sqrt()], ulp: 4, domain: [(-0.9, 0.9)] }
+    arcsin(x): real { cpu: x.asin::<I>(), wgsl: "fx_asin(x)", grad(g, out): [g / ((1.0 - x) * (x + 1.0)).sqrt()], ulp: 4, domain: [(-0.9, 0.9)] }
     /// The inverse cosine, in radians.
-    arccos(x): real { cpu: x.acos::<I>(), wgsl: "fx_acos(x)", grad(g, out): [-(g / (1.0 - x * x).sqrt())], ulp: 4, domain: [(-0.9, 0.9)] }
+    arccos(x): real { cpu: x.acos::<I>(), wgsl: "fx_acos(x)", grad(g, out): [-(g / ((1.0 - x) * (x + 1.0)).sqrt())], ulp: 4, domain: [(-0.9, 0.9)] }
     /// The inverse tangent, in radians.
     arctan(x): real { cpu: x.atan::<I>(), wgsl: "fx_atan(x)", grad(g, out): [g / (x * x + 1.0)], ulp: 4, domain: [(-5.0, 5.0)] }
     /// The hyperbolic sine.
@@ -80,11 +80,11 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     /// The hyperbolic tangent.
     tanh(x): real { cpu: x.tanh::<I>(), wgsl: "fx_tanh(x)", grad(g, out): [g * (1.0 - out * out)], ulp: 4, domain: [(-5.0, 5.0)] }
     /// The inverse hyperbolic sine.
-    arcsinh(x): real { cpu: x.asinh::<I>(), wgsl: "fx_asinh(x)", grad(g, out): [g / (x * x + 1.0).sqrt()], ulp: 4, domain: [(-5.0, 5.0)] }
+    arcsinh(x): real { cpu: x.asinh::<I>(), wgsl: "fx_asinh(x)", grad(g, out): [g / x.hypot(&Tensor::number(1.0))], ulp: 4, domain: [(-5.0, 5.0)] }
     /// The inverse hyperbolic cosine.
-    arccosh(x): real { cpu: x.acosh::<I>(), wgsl: "fx_acosh(x)", grad(g, out): [g / ((x - 1.0) * (x + 1.0)).sqrt()], ulp: 4, domain: [(1.2, 10.0)] }
+    arccosh(x): real { cpu: x.acosh::<I>(), wgsl: "fx_acosh(x)", grad(g, out): [g / ((x - 1.0).sqrt() * (x + 1.0).sqrt())], ulp: 4, domain: [(1.2, 10.0)] }
     /// The inverse hyperbolic tangent.
-    arctanh(x): real { cpu: x.atanh::<I>(), wgsl: "fx_atanh(x)", grad(g, out): [g / (1.0 - x * x)], ulp: 4, domain: [(-0.9, 0.9)] }
+    arctanh(x): real { cpu: x.atanh::<I>(), wgsl: "fx_atanh(x)", grad(g, out): [g / ((1.0 - x) * (x + 1.0))], ulp: 4, domain: [(-0.9, 0.9)] }
     /// The error function, 2/√π ∫₀ˣ e^(−t²) dt.
     erf(x): real { cpu: x.erf::<I>(), wgsl: "fx_erf(x)", grad(g, out): [g * (-(x * x)).exp() * std::f64::consts::FRAC_2_SQRT_PI], ulp: 4, domain: [(-2.0, 2.0)] }
     /// The complement of the error function, 1 − erf x, accurate where that is small.
@@ -99,19 +99,19 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     rint(x): round { cpu: x.round::<I>(), wgsl: "fx_round(x)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0)] }
 
     /// The logistic function, 1 / (1 + e⁻ˣ).
-    sigmoid(x): real { cpu: x.sigmoid::<I>(), wgsl: "fx_sigmoid(x)", grad(g, out): [g * (out * (1.0 - out))], ulp: 4, domain: [(-5.0, 5.0)] }
+    sigmoid(x): real { cpu: x.sigmoid::<I>(), wgsl: "fx_sigmoid(x)", grad(g, out): [g * (out * (-x).sigmoid())], ulp: 4, domain: [(-5.0, 5.0)] }
     /// log(1 + eˣ), for any x.
     softplus(x): real { cpu: x.softplus::<I>(), wgsl: "fx_softplus(x)", grad(g, out): [g * x.sigmoid()], ulp: 4, domain: [(-5.0, 5.0)] }
     /// max(x, 0).
-    relu(x): num { cpu: x.maximum(T::of(0.0)), wgsl: "fx_relu(x)", grad(g, out): [$crate::ops::rules::choose(&x.greater_than(0.0), g, 0.0)], ulp: 0, domain: [(-5.0, 5.0)] }
+    relu(x): num { cpu: x.maximum(T::of(0.0)), wgsl: "fx_relu(x)", grad(g, out): [$crate::ops::rules::choose(&out.greater_than(0.0), g, out)], ulp: 0, domain: [(-5.0, 5.0)] }
     /// x where it is positive, else y · x.
     leakyrelu(x, y): real { cpu: if x > T::of(0.0) { x } else { y * x }, wgsl: "select(y * x, x, x > 0.0)", grad(g, out): [$crate::ops::rules::choose(&x.greater_than(0.0), g, &(g * y)), $crate::ops::rules::choose(&x.greater_than(0.0), 0.0, &(g * x))], ulp: 0, domain: [(-5.0, 5.0), (0.01, 0.5)] }
     /// x where it is positive, else y · (eˣ − 1).
-    elu(x, y): real { cpu: if x > T::of(0.0) { x } else { y * x.expm1::<I>() }, wgsl: "select(y * fx_expm1(x), x, x > 0.0)", grad(g, out): [$crate::ops::rules::choose(&x.greater_than(0.0), g, &(g * (out + y))), $crate::ops::rules::choose(&x.greater_than(0.0), 0.0, &(g * x.minimum_with(0.0).expm1()))], ulp: 4, domain: [(-5.0, 5.0), (0.5, 2.0)] }
+    elu(x, y): real { cpu: if x > T::of(0.0) { x } else { y * x.expm1::<I>() }, wgsl: "select(y * fx_expm1(x), x, x > 0.0)", grad(g, out): [$crate::ops::rules::choose(&x.greater_than(0.0), g, &(g * (y * x.minimum_with(0.0).exp()))), $crate::ops::rules::choose(&x.greater_than(0.0), 0.0, &(g * x.minimum_with(0.0).expm1()))], ulp: 4, domain: [(-5.0, 5.0), (0.5, 2.0)] }
     /// x · sigmoid(x).
-    swish(x): real { cpu: x * x.sigmoid::<I>(), wgsl: "x * fx_sigmoid(x)", grad(g, out): [g * (out + x.sigmoid() * (1.0 - out))], ulp: 4, domain: [(-5.0, 5.0)] }
+    swish(x): real { cpu: x.maximum(T::of(-1e38)) * x.sigmoid::<I>(), wgsl: "fx_max(x, -1e38) * fx_sigmoid(x)", grad(g, out): [g * $crate::ops::rules::swish_slope(x)], ulp: 4, domain: [(-5.0, 5.0)] }
     /// x / (1 + |x|).
-    softsign(x): real { cpu: x / (T::of(1.0) + x.abs()), wgsl: "x / (1.0 + abs(x))", grad(g, out): [g / (x.abs() + 1.0).square()], ulp: 2, domain: [(-5.0, 5.0)] }
+    softsign(x): real { cpu: x.maximum(T::of(-1e38)).minimum(T::of(1e38)) / (T::of(1.0) + x.abs().minimum(T::of(1e38))), wgsl: "fx_clip(x, -1e38, 1e38) / (1.0 + fx_min(abs(x), 1e38))", grad(g, out): [g / (x.abs() + 1.0).square()], ulp: 2, domain: [(-5.0, 5.0)] }
 
     /// Whether x = y.
     equal(x, y): compare { cpu: x == y, wgsl: "fx_eq(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }

@@ -460,15 +460,11 @@ impl<'a> Emitter<'a> {
 fn operand_dtype(pending: &Pending, i: usize, n: usize) -> DType {
     let bases = &pending.edges[i];
     match pending.op(i) {
-        Op::Map(e) if e.record().class == crate::ops::Class::Select && n == 0 => DType::Bool,
-        Op::Map(e) => match e.record().class {
-            crate::ops::Class::Compare | crate::ops::Class::Test => {
-                let strong = bases.iter().find(|b| !pending.locals[b.base].node.is_number());
-                strong.map_or(DType::F32, |b| pending.dtype(b.base))
-            }
-            crate::ops::Class::Logic => DType::Bool,
-            _ => pending.dtype(i),
-        },
+        Op::Map(e) => {
+            let class = e.record().class;
+            let strong = class.values(bases).iter().find(|b| !pending.locals[b.base].node.is_number());
+            class.operand(n, strong.map_or(pending.dtype(i), |b| pending.dtype(b.base)))
+        }
         Op::Cast => pending.dtype(bases[n].base),
         _ => pending.dtype(i),
     }
