@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fluxrs
+from edges import EDGES
 from fluxrs import cpu, gpu
 from gpu_cases import close
 
@@ -55,6 +56,16 @@ def test_first_and_second_gradients_agree(op):
     xs = [fluxrs.tensor(x) for x in operands(op, (3, 4), 1)]
     for got, want in zip(slopes(f, [gpu(x) for x in xs]), slopes(f, xs), strict=True):
         close(got, want, 1e-3)
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_edges_agree(name):
+    f, x, *_ = EDGES[name]
+    with np.errstate(over="ignore"):
+        x = np.array(x, "float32")
+    slope = lambda x: fluxrs.gradient(lambda x: f(x).sum(), x)[0]
+    for g in (f, slope):
+        np.testing.assert_allclose(g(gpu(fluxrs.tensor(x))), g(fluxrs.tensor(x)), rtol=1e-6)
 
 
 def test_random_numbers_are_those_of_the_cpu():

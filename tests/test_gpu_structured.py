@@ -183,6 +183,14 @@ def test_systems_of_some_size():
     agree(fx.inv, np.roll(A, 30, axis=1), tolerance=1e-4)
     agree(fx.det, np.array([[0.0, 1.0], [1.0, 0.0]], "float32"))
     agree(fx.det, np.zeros((3, 3), "float32"))
+    # The gradient of a determinant is the adjugate, of singular matrices too.
+    whole = np.random.default_rng(0).integers(-2, 3, (60, 3, 3)).astype("float32")
+    assert (np.linalg.det(whole) == 0).sum() > 3
+    agree(slopes(fx.det), whole)
+    agree(
+        lambda x: fx.gradient(lambda x: fx.det(x).sum(), x)[0],
+        np.concatenate([whole, np.ones_like(whole)]),
+    )
 
 
 def test_singular_matrices_are_named():

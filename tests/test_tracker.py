@@ -228,6 +228,15 @@ def test_ngradient_and_gradcheck():
     np.testing.assert_allclose(g, [3, 12], rtol=1e-6)
     assert gradcheck(lambda x: (x**3).sum(), [1.0, 2.0])
     assert not gradcheck(lambda x: hook(lambda Δ: 2 * Δ, x).sum(), [1.0, 2.0])
+    assert not gradcheck(lambda x: hook(lambda Δ: Δ * 1.0001, x).sum(), [1.0, 2.0])
+    assert not gradcheck(lambda x: hook(lambda Δ: np.nan, x).sum(), [1.0, 2.0])
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_gradcheck_of_a_steep_function(n):
+    for seed in range(70):
+        W = np.random.default_rng([n, seed]).random((n, n))
+        assert gradcheck(lambda W: fluxrs.inv(fluxrs.log(W @ W)).sum(), W), seed
 
 
 def test_forward_gives_a_pullback_for_any_sensitivity():

@@ -4,7 +4,7 @@
 #[allow(dead_code, reason = "shared with the tests of structured ops, which use all of it")]
 mod check;
 
-use check::{check_gradients, close, exp, float64, int64, numbers, square, values};
+use check::{check_gradients, close, exp, first_order, float64, int64, numbers, second_order, square, values};
 use fluxrs::dtype::Number;
 use fluxrs::ops::Class;
 use fluxrs::ops::elementwise::select;
@@ -61,6 +61,31 @@ fn every_entry_broadcast_and_through_views() {
             let total = y.sum(None, true).unwrap();
             part * total
         });
+    }
+}
+
+/// A number has the precision of what it meets, in gradient rules too: all comes out as for an array of that one element.
+#[test]
+fn a_number_for_each_operand() {
+    let entries = Elementwise::ALL.iter().filter(|e| e.record().differentiable && e.record().arity > 1);
+    for (&e, k) in entries.flat_map(|e| (0..e.record().arity).map(move |k| (e, k))) {
+        if e.record().class == Class::Select && k == 0 {
+            continue;
+        }
+        let data = operands(e, &[5, 5, 5]);
+        let rest: Vec<Tensor> = data.iter().map(|d| float64(d, &[5])).collect();
+        let with = |number: Tensor| {
+            let call = move |xs: &[Tensor]| {
+                let mut all = xs.to_vec();
+                all[k] = number.clone();
+                call(e, &all)
+            };
+            let (total, first) = first_order(&call, &rest, false);
+            let (slopes, second) = second_order(&call, &rest);
+            [vec![total, slopes], first, second].concat().iter().flat_map(values).collect::<Vec<f64>>()
+        };
+        let (as_number, as_array) = (with(Tensor::number(data[k][0])), with(float64(&data[k][..1], &[])));
+        assert_eq!(as_number, as_array, "{}, operand {k}", e.record().name);
     }
 }
 
@@ -179,5 +204,18 @@ fn products() {
         let turned = |x: &Tensor| x.flip(None).unwrap();
         check_gradients("of views", &[(&data[0], a), (&data[1], b)], &|x| matmul(&turned(&x[0]), &turned(&x[1])).unwrap());
     }
-    close("nothing to sum", &values(&matmul(&float64(&[], &[2, 0]), &float64(&[], &[0, 1])).unwrap()), &[0.0, 0.0], 0.0);
+    let none: [(&[usize], &[usize], usize); 6] = [
+        (&[0], &[0], 1),
+        (&[2, 0], &[0], 2),
+        (&[0], &[0, 3], 3),
+        (&[2, 0], &[0, 1], 2),
+        (&[2, 1, 4, 0], &[3, 0, 5], 120),
+        (&[0, 2], &[2, 3], 0),
+    ];
+    for (a, b, size) in none {
+        let data = [a, b].map(|s| vec![1.5; s.iter().product()]);
+        let of = |x: &[Tensor]| matmul(&x[0], &x[1]).unwrap();
+        close("nothing to sum", &values(&of(&[float64(&data[0], a), float64(&data[1], b)])), &vec![0.0; size], 0.0);
+        check_gradients(&format!("{a:?} @ {b:?}"), &[(&data[0], a), (&data[1], b)], &of);
+    }
 }

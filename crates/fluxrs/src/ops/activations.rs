@@ -1,6 +1,7 @@
 //! Activations made of other ops.
 
 use super::Elementwise;
+use super::compose::clip;
 use crate::error::Result;
 use crate::graph::Tensor;
 
@@ -17,9 +18,12 @@ pub fn logsigmoid(x: &Tensor) -> Result<Tensor> {
 /// x Φ(x) ≈ x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))). Source: arXiv 1606.08415.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
     const TWO_ROOT: f64 = 1.5957691216057308; // 2 √(2/π): ½ (1 + tanh u) is σ(2u), which does not cancel
-    let x = &x.cast(x.dtype().to_float());
-    let cube = times(&Elementwise::multiply.apply(&[&Elementwise::square.apply(&[x])?, x])?, 0.044715)?;
-    let inner = times(&Elementwise::add.apply(&[x, &cube])?, TWO_ROOT)?;
+    // Beyond, the result is −0 or x, and the cube would overflow.
+    const FAR: f64 = 64.0;
+    let x = &clip(&x.cast(x.dtype().to_float()), Some(&Tensor::number(-FAR)), None)?;
+    let near = &clip(x, None, Some(&Tensor::number(FAR)))?;
+    let cube = times(&Elementwise::multiply.apply(&[&Elementwise::square.apply(&[near])?, near])?, 0.044715)?;
+    let inner = times(&Elementwise::add.apply(&[near, &cube])?, TWO_ROOT)?;
     Elementwise::multiply.apply(&[x, &Elementwise::sigmoid.apply(&[&inner])?])
 }
 

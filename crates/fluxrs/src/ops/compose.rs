@@ -5,6 +5,7 @@ use super::matmul::matmul;
 use super::place::concatenate;
 use super::{Elementwise, Op};
 use crate::bail;
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::Tensor;
 use crate::shape;
@@ -19,13 +20,26 @@ pub fn clip(x: &Tensor, low: Option<&Tensor>, high: Option<&Tensor>) -> Result<T
         }
     }
     // At a bound the gradient is x's: `minimum` and `maximum` would halve it.
-    if let Some(low) = low {
-        out = select(&Elementwise::less.apply(&[&out, low])?, low, &out)?;
-    }
-    if let Some(high) = high {
-        out = select(&Elementwise::greater.apply(&[&out, high])?, high, &out)?;
+    for (bound, beyond) in [(low, Elementwise::less), (high, Elementwise::greater)] {
+        let Some(bound) = bound else { continue };
+        let beyond = beyond.apply(&[&out, bound])?;
+        let cut = if may_be_nan(bound) { Elementwise::logical_or.apply(&[&beyond, &is_nan(bound, x)?])? } else { beyond };
+        out = select(&cut, bound, &out)?;
     }
     Ok(out)
+}
+
+/// Whether a bound of `x` is NaN.
+fn is_nan(bound: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let bound = if bound.is_number() { &bound.fill_on(x.device(), DType::F32) } else { bound };
+    Elementwise::isnan.apply(&[bound])
+}
+
+fn may_be_nan(x: &Tensor) -> bool {
+    match x.op() {
+        Op::Number(n) => n.as_f64().is_nan(),
+        _ => x.dtype().is_float(),
+    }
 }
 
 /// x Wᵀ + b, for tensors of one type and device that fit; None for others, which are to be converted, or refused.

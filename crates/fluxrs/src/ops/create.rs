@@ -191,6 +191,11 @@ impl Tensor {
         Tensor::within(Op::Fill, smallvec![self.clone()], shape::Shape::from_slice(shape), dtype)
     }
 
+    /// This number as an array of no axes, on a device.
+    pub(crate) fn fill_on(&self, device: Device, dtype: DType) -> Tensor {
+        Tensor::on(device, Op::Fill, smallvec![self.clone()], shape::Shape::new(), dtype)
+    }
+
     pub fn full(shape: &[usize], value: impl Into<Number>, dtype: DType) -> Result<Tensor> {
         shape::check("full", shape)?;
         Ok(Tensor::number(value).fill(shape, dtype))

@@ -340,7 +340,7 @@ impl Elementwise {
         }
         let dtype = strong_dtype(self.record().class.values(srcs)).expect("one operand is an array");
         let array = |x: &Tensor| match x.is_number() {
-            true => Tensor::on(device, Op::Fill, smallvec![x.clone()], Shape::new(), dtype),
+            true => x.fill_on(device, dtype),
             false => x.clone(),
         };
         Cow::Owned(srcs.iter().map(array).collect())

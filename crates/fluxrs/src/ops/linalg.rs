@@ -34,7 +34,12 @@ struct Inverse {
 
 /// `srcs[0]` (…, n, n) ↦ (…).
 struct Determinant {
-    /// For its gradient, which needs the inverse.
+    /// For its second gradient, which needs the inverse.
+    call_site: CallSite,
+}
+
+/// `srcs[0]` (…, n, n) ↦ its adjugate, det A · A⁻¹, of a singular matrix too. Its own gradient needs the inverse.
+struct Adjugate {
     call_site: CallSite,
 }
 
@@ -98,6 +103,8 @@ struct Factors<T> {
     lu: Vec<T>,
     /// Which rows changed places, one pair a column.
     swaps: Vec<usize>,
+    /// Likewise of columns; none where pivots are looked for in their own column alone.
+    columns: Vec<usize>,
     /// The first column without a pivot.
     singular: Option<usize>,
 }
@@ -111,19 +118,30 @@ fn swap_rows<T>(a: &mut [T], width: usize, i: usize, j: usize, poll: Poll<'_>) -
     long(width, poll, |at| upper[at.clone()].swap_with_slice(&mut lower[at]))
 }
 
-fn factor<T: Real>(a: &[T], n: usize, poll: Poll<'_>) -> Result<Factors<T>> {
+/// With `complete` a pivot is the largest of all elements left, so that only the last ones can be 0.
+fn factor<T: Real>(a: &[T], n: usize, complete: bool, poll: Poll<'_>) -> Result<Factors<T>> {
     let mut lu = room(a.len())?;
     long(a.len(), poll, |at| lu.extend_from_slice(&a[at]))?;
-    let (mut swaps, mut singular) = (room(n)?, None);
+    let (mut swaps, mut columns, mut singular) = (room(n)?, room(n)?, None);
     for c in 0..n {
-        let mut best = c;
-        for r in c + 1..n {
-            if lu[r * n + c].abs() > lu[best * n + c].abs() {
-                best = r;
+        let (mut best, mut column) = (c, c);
+        for r in c..n {
+            let end = if complete { n } else { c + 1 };
+            if complete {
+                poll.before(end - c)?;
+            }
+            for q in c..end {
+                if lu[r * n + q].abs() > lu[best * n + column].abs() {
+                    (best, column) = (r, q);
+                }
             }
         }
         swaps.push(best);
         swap_rows(&mut lu, n, c, best, poll)?;
+        if complete {
+            columns.push(column);
+            lu.chunks_exact_mut(n).for_each(|row| row.swap(c, column));
+        }
         let (upper, rest) = lu.split_at_mut((c + 1) * n);
         let row = &upper[c * n..];
         let pivot = row[c];
@@ -136,30 +154,61 @@ fn factor<T: Real>(a: &[T], n: usize, poll: Poll<'_>) -> Result<Factors<T>> {
             line[c]
         })?;
     }
-    Ok(Factors { lu, swaps, singular })
+    Ok(Factors { lu, swaps, columns, singular })
 }
 
 impl<T: Real> Factors<T> {
     /// `x` holds B (n, k) and becomes the solution.
     fn solve(&self, x: &mut [T], n: usize, k: usize, poll: Poll<'_>) -> Result<()> {
+        self.forwards(x, n, k, poll)?;
+        self.backwards(x, n, k, poll)
+    }
+
+    /// L⁻¹ of B with its rows in the order of the pivots.
+    fn forwards(&self, x: &mut [T], n: usize, k: usize, poll: Poll<'_>) -> Result<()> {
         self.swaps.iter().enumerate().try_for_each(|(i, &j)| swap_rows(x, k, i, j, poll))?;
         for c in 0..n {
             let (upper, rest) = x.split_at_mut((c + 1) * k);
             eliminate(rest, k, &upper[c * k..], poll, |_, r| self.lu[(c + 1 + r) * n + c])?;
         }
+        Ok(())
+    }
+
+    /// U⁻¹ of that, its rows in the order of the unknowns.
+    fn backwards(&self, x: &mut [T], n: usize, k: usize, poll: Poll<'_>) -> Result<()> {
         for c in (0..n).rev() {
             let (upper, rest) = x.split_at_mut(c * k);
             let row = &mut rest[..k];
             long(k, poll, |at| row[at].iter_mut().for_each(|x| *x = *x / self.lu[c * n + c]))?;
             eliminate(upper, k, row, poll, |_, r| self.lu[r * n + c])?;
         }
-        Ok(())
+        self.columns.iter().enumerate().rev().try_for_each(|(i, &j)| swap_rows(x, k, i, j, poll))
     }
 
     fn determinant(&self, n: usize) -> T {
-        let swapped = self.swaps.iter().enumerate().filter(|&(i, &j)| i != j).count();
+        let swapped = |list: &[usize]| list.iter().enumerate().filter(|&(i, &j)| i != j).count();
+        let swapped = swapped(&self.swaps) + swapped(&self.columns);
         let sign = if swapped % 2 == 0 { T::of(1.0) } else { T::of(-1.0) };
         (0..n).fold(sign, |d, i| d * self.lu[i * n + i])
+    }
+
+    /// det A · A⁻¹, from factors with complete pivots. Without the last pivot only the last row of L⁻¹ counts; without two all is 0.
+    fn adjugate(mut self, x: &mut [T], n: usize, poll: Poll<'_>) -> Result<()> {
+        poll.clear(x)?;
+        if self.singular.is_some_and(|c| c + 1 < n) {
+            return Ok(());
+        }
+        if self.singular.is_some() {
+            self.lu[n * n - 1] = T::of(1.0);
+        }
+        (0..n).for_each(|r| x[r * n + r] = T::of(1.0));
+        self.forwards(x, n, n, poll)?;
+        if self.singular.is_some() {
+            poll.clear(&mut x[..(n - 1) * n])?;
+        }
+        self.backwards(x, n, n, poll)?;
+        let determinant = self.determinant(n);
+        long(x.len(), poll, |at| x[at].iter_mut().for_each(|x| *x = *x * determinant))
     }
 }
 
@@ -168,6 +217,7 @@ fn each<T: Real>(
     a: &[T],
     n: usize,
     out: &mut [T],
+    complete: bool,
     poll: Poll<'_>,
     finish: impl Fn(usize, Factors<T>, &mut [T]) -> Result<Option<usize>> + Sync,
 ) -> Result<Vec<Option<usize>>> {
@@ -176,7 +226,7 @@ fn each<T: Real>(
     let found = Mutex::new(vec![None; batch]);
     let some = |first: usize, out: &mut [T]| {
         for (i, out) in (first..).zip(out.chunks_exact_mut(part)) {
-            let column = finish(i, factor(&a[i * n * n..(i + 1) * n * n], n, poll)?, out)?;
+            let column = finish(i, factor(&a[i * n * n..(i + 1) * n * n], n, complete, poll)?, out)?;
             found.lock().unwrap_or_else(|e| e.into_inner())[i] = column;
         }
         Ok(())
@@ -213,6 +263,7 @@ enum Wanted {
     Equations,
     Inverse,
     Determinant,
+    Adjugate,
 }
 
 /// Multiplications of one workgroup at most: a tenth of a second on a slow GPU, far from any watchdog.
@@ -228,7 +279,11 @@ fn eliminated(wanted: Wanted, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader
     let matrices = shape::size(&srcs[0].shape[..srcs[0].shape.len() - 2]);
     let pass = Pass::groups(template!("lu"), matrices).sizes([("n", n), ("k", k), ("wanted", wanted as usize)]);
     let pass = pass.operand("a", 0).operand("b", srcs.len() - 1).result("out").bind("work", Binding::Room(0, "f32"));
-    Ok(Shader { passes: vec![pass], rooms: vec![srcs[0].size() + matrices * n * k], raises: wanted != Wanted::Determinant })
+    Ok(Shader {
+        passes: vec![pass],
+        rooms: vec![srcs[0].size() + matrices * n * k],
+        raises: matches!(wanted, Wanted::Equations | Wanted::Inverse),
+    })
 }
 
 fn solve_kernel<T: Real + Element>(op: &str, a: &[T], b: Option<&[T]>, n: usize, mut result: OperandMut<'_>) -> Result<()> {
@@ -239,7 +294,7 @@ fn solve_kernel<T: Real + Element>(op: &str, a: &[T], b: Option<&[T]>, n: usize,
     }
     let batch = a.len() / (n * n);
     let k = out.len() / batch / n;
-    let found = each(a, n, out, poll, |i, factors, x| {
+    let found = each(a, n, out, false, poll, |i, factors, x| {
         match b {
             Some(b) => poll.copy(x, &b[i * n * k..(i + 1) * n * k])?,
             None => {
@@ -348,10 +403,10 @@ impl Structured for Determinant {
         "det"
     }
 
-    /// dA = g · det A · A⁻ᵀ.
-    fn gradient(&self, _: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
-        let scale = (g * out).expand_dims(&[-2, -1]).expect("two axes of the matrix");
-        Some(scale * transposed(&inverse_node(&srcs[0], self.call_site.gradient_of("det"))))
+    /// dA = g · adj Aᵀ.
+    fn gradient(&self, _: usize, srcs: &[Tensor], _: &Tensor, g: &Tensor) -> Option<Tensor> {
+        let adjugate = adjugate_node(&srcs[0], self.call_site.gradient_of("det"));
+        Some(g.expand_dims(&[-2, -1]).expect("two axes of the matrix") * transposed(&adjugate))
     }
 
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
@@ -366,7 +421,7 @@ impl Structured for Determinant {
                 out[0] = factors.determinant(n);
                 Ok(None)
             };
-            each(a, n, out, poll, finish).map(drop)
+            each(a, n, out, false, poll, finish).map(drop)
         }
         let (a, n) = (srcs[0], order(&srcs[0]));
         match out.dtype {
@@ -384,6 +439,47 @@ impl Structured for Determinant {
     }
 }
 
+impl Structured for Adjugate {
+    fn name(&self) -> &'static str {
+        "adjugate"
+    }
+
+    fn call_site(&self) -> Option<&CallSite> {
+        Some(&self.call_site)
+    }
+
+    /// adj A = det A · X with X = A⁻¹: dA = ⟨g, X⟩ · adj Aᵀ − adj Aᵀ·g·Xᵀ.
+    fn gradient(&self, _: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
+        let (x, ct) = (inverse_node(&srcs[0], self.call_site.clone()), transposed(out));
+        let along = (g * &x).sum(Some(&[-2, -1]), true).expect("two axes of the matrix");
+        Some(along * &ct - product(&product(&ct, g), &transposed(&x)))
+    }
+
+    fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
+        fn run<T: Real + Element>(a: &[T], n: usize, mut result: OperandMut<'_>) -> Result<()> {
+            let poll = result.poll;
+            let out = result.as_mut_slice::<T>();
+            if out.is_empty() {
+                return Ok(());
+            }
+            each(a, n, out, true, poll, |_, factors, x| factors.adjugate(x, n, poll).map(|()| None)).map(drop)
+        }
+        let (a, n) = (srcs[0], order(&srcs[0]));
+        match out.dtype {
+            DType::F32 => run::<f32>(a.as_slice(), n, out),
+            _ => run::<f64>(a.as_slice(), n, out),
+        }
+    }
+
+    fn cost(&self, srcs: &[&[usize]], _: &[usize]) -> usize {
+        2 * effort(srcs)
+    }
+
+    fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
+        eliminated(Wanted::Adjugate, srcs, out)
+    }
+}
+
 fn solve_node(op: &'static str, call_site: CallSite, a: &Tensor, b: &Tensor) -> Tensor {
     Tensor::within(
         Op::Structured(Arc::new(Solve { op, call_site })),
@@ -395,6 +491,10 @@ fn solve_node(op: &'static str, call_site: CallSite, a: &Tensor, b: &Tensor) -> 
 
 fn inverse_node(a: &Tensor, call_site: CallSite) -> Tensor {
     Tensor::within(Op::Structured(Arc::new(Inverse { call_site })), smallvec![a.clone()], a.shape().into(), a.dtype())
+}
+
+fn adjugate_node(a: &Tensor, call_site: CallSite) -> Tensor {
+    Tensor::within(Op::Structured(Arc::new(Adjugate { call_site })), smallvec![a.clone()], a.shape().into(), a.dtype())
 }
 
 /// A square matrix, or a stack of them, in a float type.
@@ -449,7 +549,12 @@ pub fn inverse(a: &Tensor) -> Result<Tensor> {
     Ok(inverse_node(&square("inv", a)?, CallSite::here()))
 }
 
-/// The determinant of a square matrix, or of each of a stack. Its gradient needs the inverse.
+/// The adjugate of a square matrix, det A · A⁻¹, or of each of a stack; of a singular one too.
+pub fn adjugate(a: &Tensor) -> Result<Tensor> {
+    Ok(adjugate_node(&square("adjugate", a)?, CallSite::here()))
+}
+
+/// The determinant of a square matrix, or of each of a stack. Its second gradient needs the inverse.
 pub fn det(a: &Tensor) -> Result<Tensor> {
     let a = square("det", a)?;
     let lead = Shape::from(&a.shape()[..a.ndim() - 2]);

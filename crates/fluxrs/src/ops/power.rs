@@ -28,7 +28,8 @@ pub fn power(x: &Tensor, y: &Tensor) -> Result<Tensor> {
         // Tracked, so that its gradient is there: 0.
         Some(0) if !x.is_tracked() => Ok(Tensor::filled(x, 1.0)),
         Some(n) if n > 0 => whole_power(x, n),
-        Some(n) if n < 0 && x.dtype().is_float() => apply(Elementwise::reciprocal, &whole_power(x, -n)?),
+        // The inverse first: so the slope is infinite at 0.
+        Some(n) if n < 0 && x.dtype().is_float() => whole_power(&apply(Elementwise::reciprocal, x)?, -n),
         None if matches!(y.op(), Op::Number(Number::Float(f)) if *f == 0.5) => apply(Elementwise::sqrt, x),
         _ => Elementwise::power.apply(&[x, y]),
     }

@@ -4,7 +4,7 @@ use super::create::diagonal_matrix;
 use super::matmul::matmul;
 use super::reduce::Kind;
 use super::rules::{apart_from_zero, choose};
-use super::{Elementwise, place::common_dtype};
+use super::{Elementwise, Op, elementwise, place::common_dtype};
 use crate::bail;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -73,21 +73,33 @@ fn tensordot_as(op: &str, a: &Tensor, b: &Tensor, axes_a: &[isize], axes_b: &[is
     Ok(matmul(&rows, &columns).map_err(|e| e.renamed("matmul", op))?.reshape_to(&shape))
 }
 
+/// Two operands as arrays: a number has the type that it has beside the other.
+fn arrays(op: &str, a: &Tensor, b: &Tensor) -> Result<[Tensor; 2]> {
+    let common = elementwise::common_dtype(&[a, b]);
+    let array = |x: &Tensor, other: &Tensor| match x.op() {
+        Op::Number(n) => n.check(op, common).map(|()| x.fill_on(other.device(), common)),
+        _ => Ok(x.clone()),
+    };
+    Ok([array(a, b)?, array(b, a)?])
+}
+
 /// The products of every element of `a` with every element of `b`, both flattened: (m, n).
 pub fn outer(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let product = multiply(&a.as_array().reshape_to(&[a.size(), 1]), &b.as_array().reshape_to(&[1, b.size()]));
+    let [a, b] = arrays("outer", a, b)?;
+    let product = multiply(&a.reshape_to(&[a.size(), 1]), &b.reshape_to(&[1, b.size()]));
     product.map_err(|e| e.renamed("multiply", "outer"))
 }
 
 /// The Kronecker product: every element of `a` replaced by itself times `b`.
 pub fn kron(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let [a, b] = &arrays("kron", a, b)?;
     let ndim = a.ndim().max(b.ndim());
     let padded = |x: &Tensor| -> Shape { std::iter::repeat_n(1, ndim - x.ndim()).chain(x.shape().iter().copied()).collect() };
     let (sa, sb) = (padded(a), padded(b));
     let wide_a: Shape = sa.iter().flat_map(|&n| [n, 1]).collect();
     let wide_b: Shape = sb.iter().flat_map(|&n| [1, n]).collect();
     shape::check("kron", &wide_a)?;
-    let product = multiply(&a.as_array().reshape_to(&wide_a), &b.as_array().reshape_to(&wide_b));
+    let product = multiply(&a.reshape_to(&wide_a), &b.reshape_to(&wide_b));
     let product = product.map_err(|e| e.renamed("multiply", "kron"))?;
     let shape: Shape = sa.iter().zip(&sb).map(|(a, b)| a * b).collect();
     Ok(product.reshape_to(&shape))

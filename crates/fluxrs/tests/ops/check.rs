@@ -46,7 +46,7 @@ pub fn close(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
     }
 }
 
-type Function<'a> = &'a dyn Fn(&[Tensor]) -> Tensor;
+pub type Function<'a> = &'a dyn Fn(&[Tensor]) -> Tensor;
 
 fn dot(x: &Tensor, weights: &[f64]) -> Tensor {
     let w = float64(weights, x.shape());
@@ -54,7 +54,7 @@ fn dot(x: &Tensor, weights: &[f64]) -> Tensor {
 }
 
 /// Σ w·f(x), and its gradients by each input.
-fn first_order(f: Function, xs: &[Tensor], nest: bool) -> (Tensor, Vec<Tensor>) {
+pub fn first_order(f: Function, xs: &[Tensor], nest: bool) -> (Tensor, Vec<Tensor>) {
     let tracked: Vec<Tensor> = xs.iter().map(Tensor::tracked_identity).collect();
     let y = f(&tracked);
     let total = dot(&y, &numbers(y.size(), (0.5, 1.5), 7));
@@ -65,7 +65,7 @@ fn first_order(f: Function, xs: &[Tensor], nest: bool) -> (Tensor, Vec<Tensor>) 
 }
 
 /// Σ v·∂f, and its gradients by each input.
-fn second_order(f: Function, xs: &[Tensor]) -> (Tensor, Vec<Tensor>) {
+pub fn second_order(f: Function, xs: &[Tensor]) -> (Tensor, Vec<Tensor>) {
     let combine = |xs: &[Tensor]| {
         let (_, grads) = first_order(f, xs, true);
         let parts = grads.iter().enumerate().map(|(i, g)| dot(g, &numbers(g.size(), (-1.0, 1.0), 11 + i as u64)));

@@ -77,6 +77,7 @@ fn cases() -> Vec<Case> {
         case("Inverse", linalg::inverse(&matrix), &[&matrix], 300 * 300 * 100),
         case("Inverse", linalg::inverse(&stack), &[&stack], 2000 * 64 * 4),
         case("Solve", linalg::solve(&small, &right), &[&small, &right], 3 * N),
+        case("Adjugate", linalg::adjugate(&matrix), &[&matrix], 300 * 300 * 300),
         case("Determinant", linalg::det(&matrix), &[&matrix], 300 * 300 * 100),
         case("Random", random::rand(&[N], DType::F32), &[&seed, &at], N),
         case("Random", random::rand(&[N], DType::F64), &[&seed, &at], N),

@@ -1,7 +1,7 @@
 use crate::check::{check_gradients, close, float32, float64, int64, numbers, square, values};
 use fluxrs::Tensor;
 use fluxrs::evaluate::evaluate;
-use fluxrs::ops::linalg::{det, inverse, rdivide, solve};
+use fluxrs::ops::linalg::{adjugate, det, inverse, rdivide, solve};
 use fluxrs::ops::matmul::matmul;
 
 /// A matrix far from singular: random with a heavy diagonal, its rows in another order.
@@ -64,11 +64,39 @@ fn determinants() {
     assert_eq!(values(&det(&swapped).unwrap()), [1.0]);
 }
 
+/// A · adj A = det A, and the adjugates of singular matrices in whole numbers.
+#[test]
+fn adjugates() {
+    for n in [1, 2, 5, 40] {
+        let a = float64(&matrix(n, 9).iter().map(|x| x / 3.0).collect::<Vec<_>>(), &[n, n]);
+        let d = values(&det(&a).unwrap())[0];
+        let eye: Vec<f64> = (0..n * n).map(|i| if i % (n + 1) == 0 { d } else { 0.0 }).collect();
+        close("A · adj A", &values(&matmul(&a, &adjugate(&a).unwrap()).unwrap()), &eye, 1e-12);
+    }
+    let table: [(&[f64], &[f64]); 6] = [
+        (&[0.0], &[1.0]),
+        (&[1.0, 2.0, 2.0, 4.0], &[4.0, -2.0, -2.0, 1.0]),
+        (&[0.0, 1.0, 0.0, 0.0], &[0.0, -1.0, 0.0, 0.0]),
+        (&[0.0, 0.0, 0.0, 0.0], &[0.0; 4]),
+        (&[0.0, 1.0, 5.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0], &[0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
+        (&[1.0; 9], &[0.0; 9]),
+    ];
+    for (a, want) in table {
+        let n = a.len().isqrt();
+        assert_eq!(values(&adjugate(&float64(a, &[n, n])).unwrap()), want, "{a:?}");
+    }
+}
+
 #[test]
 fn gradients() {
     let (a, b) = (matrix(3, 4), numbers(6, (-1.0, 1.0), 5));
     check_gradients("inv", &[(&a, &[3, 3])], &|x| inverse(&x[0]).unwrap());
     check_gradients("det", &[(&a, &[3, 3])], &|x| det(&x[0]).unwrap());
+    for n in [1, 2, 7] {
+        check_gradients("det", &[(&matrix(n, 8).iter().map(|x| x / 3.0).collect::<Vec<_>>()[..], &[n, n])], &|x| {
+            det(&x[0]).unwrap()
+        });
+    }
     check_gradients("solve", &[(&a, &[3, 3]), (&b, &[3, 2])], &|x| solve(&x[0], &x[1]).unwrap());
     check_gradients("rdivide", &[(&b, &[2, 3]), (&a, &[3, 3])], &|x| rdivide(&x[0], &x[1]).unwrap());
     check_gradients("solve a vector", &[(&a, &[3, 3]), (&b[..3], &[3])], &|x| square(solve(&x[0], &x[1]).unwrap()));

@@ -1,0 +1,50 @@
+"""Functions at kinks, at zeros, far out and beside NaN: on the CPU and on a GPU."""
+
+import math
+
+import numpy as np
+
+import fluxrs
+
+nan, inf = math.nan, math.inf
+HUGE = [1e300, -1e300, inf, -inf, nan]
+# A function, where, its values, the slopes of their sum.
+EDGES = {
+    "x**-2": (lambda x: x**-2, [0.0, -0.0, 2.0], [inf, inf, 0.25], [-inf, inf, -0.25]),
+    "x**-1": (lambda x: x**-1, [0.0, -0.0], [inf, -inf], [-inf, -inf]),
+    "x**-3.0": (lambda x: x**-3.0, [0.0, -0.0, inf], [inf, -inf, 0.0], [-inf, -inf, 0.0]),
+    "power": (lambda x: fluxrs.power(x, -2), [0.0, -0.0], [inf, inf], [-inf, inf]),
+    "power by 0": (lambda x: fluxrs.power(x, 0.0), [0.0, 1e-320, inf, 2.0], [1] * 4, [0] * 4),
+    "relu": (fluxrs.relu, [nan, -1, 0, 1, inf, -inf], [nan, 0, 0, 1, inf, 0], [nan, 0, 0, 1, 1, 0]),
+    "maximum": (lambda x: fluxrs.maximum(x, 1), [nan, 0, 1, 2, inf], [nan, 1, 1, 2, inf], [nan, 0, 0.5, 1, 1]),
+    "maximum of NaN": (lambda x: fluxrs.maximum(nan, x), [1.0], [nan], [nan]),
+    "minimum": (lambda x: fluxrs.minimum(x, 1), [nan, 0, 1, 2, -inf], [nan, 0, 1, 1, -inf], [nan, 1, 0.5, 0, 1]),
+    "abs": (fluxrs.abs, [-1, 0, 2, nan], [1, 0, 2, nan], [-1, 0, 1, nan]),
+    "swish": (fluxrs.swish, HUGE, [1e300, 0, inf, 0, nan], [1, 0, 1, 0, nan]),
+    "gelu": (fluxrs.gelu, HUGE, [1e300, 0, inf, 0, nan], [1, 0, 1, 0, nan]),
+    "softsign": (fluxrs.softsign, HUGE, [1, -1, 1, -1, nan], [0, 0, 0, 0, nan]),
+    "sigmoid": (fluxrs.sigmoid, HUGE, [1, 0, 1, 0, nan], [0, 0, 0, 0, nan]),
+    "softplus": (fluxrs.softplus, HUGE, [1e300, 0, inf, 0, nan], [1, 0, 1, 0, nan]),
+    "elu": (fluxrs.elu, HUGE, [1e300, -1, inf, -1, nan], [1, 0, 1, 0, nan]),
+    "arctan2": (lambda x: fluxrs.arctan2(x, 1e200), [1e200, -3e200], [math.pi / 4, -math.atan(3)], [5e-201, 1e-201]),
+    "arctan2 of little": (lambda x: fluxrs.arctan2(x, 1e-200), [1e-200], [math.pi / 4], [5e199]),
+    "arcsinh": (fluxrs.arcsinh, [1e200, -1e200], [461.2101657793691, -461.2101657793691], [1e-200, 1e-200]),
+    "arccosh": (fluxrs.arccosh, [1e200], [461.2101657793691], [1e-200]),
+    "arcsin": (fluxrs.arcsin, [1 - 2.0**-40, 1], [math.asin(1 - 2.0**-40), math.pi / 2], [1 / math.sqrt(2.0**-40 * (2 - 2.0**-40)), inf]),
+    "logaddexp": (lambda x: fluxrs.logaddexp(x, -inf), [-inf, 0.0], [-inf, 0.0], [0.5, 1.0]),
+    "hypot": (lambda x: fluxrs.hypot(x, 0.0), [0.0, -2.0], [0.0, 2.0], [0.0, -1.0]),
+    "clip": (lambda x: fluxrs.clip(x, -1, 1), [nan, -2, -1, 1, 2], [nan, -1, -1, 1, 1], [1, 0, 1, 1, 0]),
+    "clip by NaN": (lambda x: fluxrs.clip(x, nan, 1), [0.0, 2.0], [nan, nan], [0, 0]),
+    "clip by NaNs": (lambda x: fluxrs.clip(x, None, np.array([nan, 1])), [0.0, 2.0], [nan, 1], [0, 0]),
+    "std": (lambda x: x.std(keepdims=True), [3.0, 3.0], [0.0], [0, 0]),
+    "norm": (lambda x: fluxrs.norm(x, 3, keepdims=True), [0.0, 0.0], [0], [0, 0]),
+    "norm, the count": (lambda x: fluxrs.norm(x, 0, keepdims=True), [0.0, 3.0, nan], [2], [0, 0, 0]),
+    "max": (lambda x: x.max(keepdims=True), [1.0, 2.0, 2.0], [2], [0, 0.5, 0.5]),
+    "max of NaN": (lambda x: x.max(keepdims=True), [1.0, nan], [nan], [nan, nan]),
+    "the root of max": (lambda x: fluxrs.sqrt(x.max(keepdims=True)), [0.0, -1.0], [0], [inf, 0]),
+    "logsumexp": (lambda x: x.logsumexp(keepdims=True), [-inf, -inf], [-inf], [0, 0]),
+    "det": (lambda x: fluxrs.det(x.reshape(1, 2, 2)), [1.0, 2, 2, 4], [0], [4, -2, -2, 1]),
+    "det of zeros": (lambda x: fluxrs.det(x.reshape(1, 3, 3)), [0.0] * 9, [0], [0] * 9),
+    "det of a number": (lambda x: fluxrs.det(x.reshape(1, 1, 1)), [0.0], [0], [1]),
+    "det of a step": (lambda x: fluxrs.det(x.reshape(1, 3, 3)), [0.0, 1, 0, 0, 0, 1, 0, 0, 0], [0], [0] * 6 + [1, 0, 0]),
+}  # fmt: skip
