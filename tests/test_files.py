@@ -160,7 +160,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(file, tmp_path, linked):
             return call
         for name in ("open", "fsync", "replace", "remove", "chmod"):
             setattr(os, name, counted(getattr(os, name)))
-        files.shutil.copyfileobj = counted(files.shutil.copyfileobj)
+        files.open = counted(open)
         save(sys.argv[1], new=np.ones(10))
     """
     for n in range(1, 20):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import sys
 import zlib
@@ -94,7 +93,8 @@ def _publish(temporary: str, target: str, old: os.stat_result | None) -> None:
         # Other names lead to the file, which a rename would cut off. It is written through; until
         # that is done the temporary file, whole and synced, is the one to take after a kill.
         with open(temporary, "rb") as source, open(target, "r+b") as file:
-            shutil.copyfileobj(source, file, CHUNK)
+            while part := source.read(CHUNK):
+                file.write(part)
             file.truncate()
             file.flush()
             os.fsync(file.fileno())
