@@ -28,6 +28,7 @@ pub struct HostBuffer {
 // SAFETY: the memory is only written by the plan that owns the buffer exclusively, before anyone
 // else can see it (see `evaluate`); afterwards it is only read.
 unsafe impl Send for HostBuffer {}
+// SAFETY: likewise.
 unsafe impl Sync for HostBuffer {}
 
 fn layout(bytes: usize) -> Option<Layout> {

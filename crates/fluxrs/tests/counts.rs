@@ -26,11 +26,13 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = LIVE.try_with(|n| n.set(n.get() + layout.size() as isize));
         let _ = CALLS.try_with(|n| n.set(n.get() + 1));
+        // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         let _ = LIVE.try_with(|n| n.set(n.get() - layout.size() as isize));
+        // SAFETY: the caller's promise.
         unsafe { System.dealloc(ptr, layout) }
     }
 }

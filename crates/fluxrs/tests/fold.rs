@@ -37,6 +37,7 @@ fn row<T: Lane>(fold: &Fold, x: &[T]) -> T {
 
 fn rows<T: Lane>(fold: &Fold, x: &[T], rows: usize, cols: usize) -> Vec<T> {
     let mut out = vec![T::default(); rows];
+    // SAFETY: there are so many rows, and room for their results.
     unsafe { (fold.rows)(x.as_ptr().cast(), rows, cols, out.as_mut_ptr().cast()) };
     out
 }
@@ -61,6 +62,7 @@ fn check<T: Lane + PartialEq + std::fmt::Debug>(kind: Kind, dtype: DType, x: &[T
         assert_eq!(row(&fold, &x[..n]), want, "{kind:?} of {n}");
 
         let mut parts: Vec<T> = x[..n].chunks(CHUNK).map(|part| row(&fold, part)).collect();
+        // SAFETY: they are all there.
         unsafe { fold.combine_all(parts.as_mut_ptr().cast(), parts.len(), 1, 1) };
         assert_eq!(parts[0], want, "combined {kind:?} of {n}");
 
@@ -70,6 +72,7 @@ fn check<T: Lane + PartialEq + std::fmt::Debug>(kind: Kind, dtype: DType, x: &[T
     }
     let (a, b) = x[..200].split_at(100);
     let mut acc = a.to_vec();
+    // SAFETY: both have 100 elements.
     unsafe { (fold.combine)(acc.as_mut_ptr().cast(), b.as_ptr().cast(), 100) };
     assert!((0..100).all(|i| acc[i] == join(a[i], b[i])));
 }

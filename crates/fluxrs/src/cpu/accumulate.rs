@@ -13,6 +13,8 @@ pub type ProductLoop = unsafe fn(*mut u8, [*const u8; 3], usize, u8);
 /// The mask's bit for a third factor.
 pub const THREE: u8 = 8;
 
+/// # Safety
+/// The machine has the instruction set.
 #[expect(clippy::extra_unused_type_parameters, reason = "the set is that of the function it becomes a part of")]
 #[inline(always)]
 unsafe fn add_body<T: Num, I: Isa>(dst: &mut [T], x: &[T]) {
@@ -23,6 +25,8 @@ unsafe fn add_body<T: Num, I: Isa>(dst: &mut [T], x: &[T]) {
 
 per_isa! { fn add_each[T: Num](dst: &mut [T], x: &[T]) = add_body }
 
+/// # Safety
+/// As [`Loop`] says.
 unsafe fn add<T: Num>(dst: *mut u8, src: [*const u8; 3], n: usize) {
     // SAFETY: the promise of `Loop`: n elements each, apart from each other; the instruction set was found on this machine.
     unsafe {
@@ -31,6 +35,8 @@ unsafe fn add<T: Num>(dst: *mut u8, src: [*const u8; 3], n: usize) {
     }
 }
 
+/// # Safety
+/// The machine has the instruction set; an operand has one element where the mask has its bit, else as many as `dst`.
 #[expect(clippy::extra_unused_type_parameters, reason = "the set is that of the function it becomes a part of")]
 #[inline(always)]
 unsafe fn product_body<T: Num, const MASK: u8, I: Isa>(dst: &mut [T], x: &[T], y: &[T], z: &[T]) {
@@ -47,6 +53,8 @@ unsafe fn product_body<T: Num, const MASK: u8, I: Isa>(dst: &mut [T], x: &[T], y
 
 per_isa! { fn product_each[T: Num; const MASK: u8](dst: &mut [T], x: &[T], y: &[T], z: &[T]) = product_body }
 
+/// # Safety
+/// As [`Loop`] says, but an operand has one element where the mask has its bit.
 unsafe fn product<T: Num>(dst: *mut u8, src: [*const u8; 3], n: usize, mask: u8) {
     use std::slice::{from_raw_parts, from_raw_parts_mut};
     // SAFETY: as above, and the mask says which operands are one element.

@@ -16,6 +16,7 @@ pub struct Address(pub *mut u8);
 
 // SAFETY: whoever follows the address answers for what it touches; see `Worker::run`.
 unsafe impl Sync for Address {}
+// SAFETY: likewise.
 unsafe impl Send for Address {}
 
 impl Address {
@@ -219,6 +220,9 @@ impl Worker<'_> {
 
     /// The address of a load's elements for this block: in memory if they lie side by side, else in its register. And whether it is
     /// one element that stands for all.
+    ///
+    /// # Safety
+    /// As for `run`.
     unsafe fn bring(&self, load: &LoadStep, block: &Block) -> (*mut u8, bool) {
         let (start, n) = block.range(load.rank);
         let size = load.dtype.bytes();
@@ -251,6 +255,8 @@ impl Worker<'_> {
         (register, false)
     }
 
+    /// # Safety
+    /// As for `run`.
     unsafe fn store(&self, store: &StoreStep, block: &Block) {
         let (start, n) = block.range(store.rank);
         let size = store.dtype.bytes();
@@ -267,6 +273,8 @@ impl Worker<'_> {
     }
 }
 
+/// # Safety
+/// The machine has the instruction set.
 #[expect(clippy::extra_unused_type_parameters, reason = "the set is that of the function it becomes a part of")]
 #[inline(always)]
 unsafe fn fill_body<T: Lane, I: Isa>(dst: &mut [T], value: T) {
@@ -276,6 +284,9 @@ unsafe fn fill_body<T: Lane, I: Isa>(dst: &mut [T], value: T) {
 per_isa! { fn fill[T: Lane](dst: &mut [T], value: T) = fill_body }
 
 /// One element many times.
+///
+/// # Safety
+/// `dst` has room for `n` elements of `size` bytes and is aligned to them; `value` has one.
 unsafe fn splat(dst: *mut u8, value: *const u8, size: usize, n: usize) {
     // SAFETY: room for n elements at dst, one at value; the instruction set was found on this machine.
     unsafe {
@@ -350,6 +361,9 @@ fn runs(map: &Map, space: &[usize], start: usize, n: usize, mut f: impl FnMut(us
 }
 
 /// Brings a block of a strided source together.
+///
+/// # Safety
+/// `dst` has room for `n` elements; the map lies within the source for the `n` indices from `start` on.
 unsafe fn gather(dst: *mut u8, src: *const u8, map: &Map, space: &[usize], start: usize, n: usize, size: usize) {
     let stride = map.strides.last().copied().unwrap_or(0);
     runs(map, space, start, n, |done, at, len| {
@@ -368,6 +382,9 @@ unsafe fn gather(dst: *mut u8, src: *const u8, map: &Map, space: &[usize], start
 }
 
 /// The reverse of `gather`.
+///
+/// # Safety
+/// `src` has `n` elements; the map lies within the destination for the `n` indices from `start` on.
 unsafe fn scatter(dst: *mut u8, src: *const u8, map: &Map, space: &[usize], start: usize, n: usize, size: usize) {
     let stride = map.strides.last().copied().unwrap_or(0);
     runs(map, space, start, n, |done, at, len| {
@@ -384,6 +401,8 @@ unsafe fn scatter(dst: *mut u8, src: *const u8, map: &Map, space: &[usize], star
     });
 }
 
+/// # Safety
+/// Both have `n` elements, so many steps apart.
 unsafe fn strided<T: Copy>(mut to: *mut T, to_step: isize, mut from: *const T, from_step: isize, n: usize) {
     for _ in 0..n {
         // SAFETY: the caller counts only elements that exist; the pointers are not followed past them.

@@ -24,7 +24,8 @@ pub const ROWS: usize = 64;
 /// The loops of one kind of reduction over one type.
 #[derive(Clone, Copy)]
 pub struct Fold {
-    /// Up to CHUNK contiguous elements to one; none give the neutral element.
+    /// Up to CHUNK contiguous elements to one; none give the neutral element. Here as below, pointers are aligned and have as many
+    /// elements as said; results are nobody else's.
     pub block: unsafe fn(src: *const u8, n: usize, out: *mut u8),
     /// Contiguous rows of any length, to one element each: the bits of `block` and `combine_all`.
     pub rows: unsafe fn(src: *const u8, rows: usize, cols: usize, out: *mut u8),
@@ -126,6 +127,9 @@ fn join_lanes<T: Lane, M: Monoid<T>, const L: usize>(mut lanes: [T; L], pause: b
 }
 
 /// Rows of L to CHUNK elements.
+///
+/// # Safety
+/// The machine has the instruction set.
 #[inline(always)]
 unsafe fn chunk_body<T: Lane, M: Monoid<T>, const L: usize, I: Isa>(src: &[T], cols: usize, out: &mut [T]) {
     for (row, out) in src.chunks_exact(cols).zip(out) {
@@ -146,6 +150,9 @@ unsafe fn chunk_body<T: Lane, M: Monoid<T>, const L: usize, I: Isa>(src: &[T], c
 }
 
 /// Rows of at most `P` elements.
+///
+/// # Safety
+/// The machine has the instruction set.
 #[inline(always)]
 unsafe fn short_body<T: Lane, M: Monoid<T>, const P: usize, I: Isa>(src: &[T], cols: usize, out: &mut [T]) {
     let fold = |x: &[T; P]| join_lanes::<T, M, P>(std::array::from_fn(|i| if i < cols { x[i] } else { M::neutral() }), P == 64);
@@ -162,6 +169,8 @@ unsafe fn short_body<T: Lane, M: Monoid<T>, const P: usize, I: Isa>(src: &[T], c
     }
 }
 
+/// # Safety
+/// The machine has the instruction set.
 #[inline(always)]
 unsafe fn combine_body<T: Lane, M: Monoid<T>, I: Isa>(acc: &mut [T], src: &[T]) {
     for (a, &x) in acc.iter_mut().zip(src) {
@@ -173,11 +182,15 @@ per_isa! { fn chunk_loop[T: Lane, M: Monoid<T>; const L: usize](src: &[T], cols:
 per_isa! { fn short_loop[T: Lane, M: Monoid<T>; const P: usize](src: &[T], cols: usize, out: &mut [T]) = short_body }
 per_isa! { fn combine_loop[T: Lane, M: Monoid<T>](acc: &mut [T], src: &[T]) = combine_body }
 
+/// # Safety
+/// As [`Fold::block`] says.
 unsafe fn block<T: Lane, M: Monoid<T>>(src: *const u8, n: usize, out: *mut u8) {
     // SAFETY: the contract of `Fold::block`.
     unsafe { rows::<T, M>(src, 1, n, out) }
 }
 
+/// # Safety
+/// As [`Fold::rows`] says.
 unsafe fn rows<T: Lane, M: Monoid<T>>(src: *const u8, rows: usize, cols: usize, out: *mut u8) {
     // SAFETY: the contract of `Fold::rows`.
     let (src, out) = unsafe {
@@ -224,12 +237,16 @@ fn pairwise<T: Lane, M: Monoid<T>>(parts: impl Iterator<Item = T>) -> T {
     whole[..depth].iter().copied().rev().reduce(|sum, part| M::join(part, sum)).unwrap_or_else(M::neutral)
 }
 
+/// # Safety
+/// As [`Fold::combine`] says.
 unsafe fn combine<T: Lane, M: Monoid<T>>(acc: *mut u8, src: *const u8, n: usize) {
     use std::slice::{from_raw_parts, from_raw_parts_mut};
     // SAFETY: the contract of `Fold::combine`.
     unsafe { combine_loop::<T, M>(level())(from_raw_parts_mut(acc.cast(), n), from_raw_parts(src.cast(), n)) }
 }
 
+/// # Safety
+/// As [`Fold::clear`] says.
 unsafe fn clear<T: Lane, M: Monoid<T>>(dst: *mut u8, n: usize) {
     // SAFETY: the contract of `Fold::clear`.
     unsafe { std::slice::from_raw_parts_mut(dst.cast::<T>(), n).fill(M::neutral()) }

@@ -383,8 +383,8 @@ impl Tensor {
     }
 }
 
-/// How deep drops may nest on the stack before they are queued.
-const NESTED_DROPS: u32 = 64;
+/// How deep drops may nest before they are queued: each takes about 400 bytes of a stack that may be small.
+const NESTED_DROPS: u32 = 16;
 
 thread_local! {
     static DROP_DEPTH: Cell<u32> = const { Cell::new(0) };

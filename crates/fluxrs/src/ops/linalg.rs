@@ -46,6 +46,8 @@ struct Adjugate {
 /// Multiplications of one elimination step that are worth other threads.
 const PARALLEL: usize = 1 << 17;
 
+/// # Safety
+/// The machine has the instruction set.
 #[inline(always)]
 #[expect(clippy::extra_unused_type_parameters, reason = "compiled for every instruction set, though none is asked about")]
 unsafe fn take_away_body<T: Real, I: Isa>(y: &mut [T], x: &[T], factor: T) {

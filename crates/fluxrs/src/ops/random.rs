@@ -129,6 +129,9 @@ struct Random {
 const TASK: usize = 1 << 12;
 
 /// Normals from pairs of uniforms; u is in (0, 1], v in [0, 1). In arithmetic without FMA, which is the same on every machine.
+///
+/// # Safety
+/// The machine has the instruction set.
 #[inline(always)]
 #[expect(clippy::extra_unused_type_parameters, reason = "compiled for every instruction set, in one arithmetic")]
 unsafe fn box_muller_body<T: Real, I: Isa>(u: &mut [T], v: &mut [T]) {
@@ -160,6 +163,9 @@ fn pair(block: [u32; 4]) -> [u64; 2] {
 const LANES: usize = 16;
 
 /// The words of the blocks from `first` on; all of `words` is whole groups of lanes.
+///
+/// # Safety
+/// The machine has the instruction set.
 #[inline(always)]
 #[expect(clippy::extra_unused_type_parameters, reason = "compiled for every instruction set")]
 unsafe fn words_body<I: Isa>(words: &mut [u32], first: u64, seed: u64) {
@@ -189,10 +195,13 @@ per_isa! {
     fn words_of[](words: &mut [u32], first: u64, seed: u64) = words_body
 }
 
+/// Blocks made at a time: whole groups of lanes.
+const AT_ONCE: usize = 16 * LANES;
+
 /// Calls `take` with the words of the blocks that `n` elements take, `N` elements a block, a few at a time: the first element's number
 /// and the blocks.
 fn blocks<const N: usize>(n: usize, from: Stream, mut take: impl FnMut(usize, &[[u32; 4]])) {
-    let mut words = [0u32; 64 * LANES];
+    let mut words = [0u32; 4 * AT_ONCE];
     let kernel = words_of(level());
     let at_once = words.len() / 4 * N;
     for first in (0..n).step_by(at_once) {
@@ -248,24 +257,23 @@ fn draw_normal<T: Real + Element, const N: usize, const M: usize>(
 ) -> Result<()> {
     in_pieces::<T, N>(out.poll, out.as_mut_slice(), from, |out, from| {
         let n = out.len();
-        let (mut u, mut v) = ([T::default(); TASK / 2], [T::default(); TASK / 2]);
         blocks::<N>(n, from, |first, words| {
+            // A few kilobytes: the stack of a thread may be small.
+            let (mut u, mut v) = ([[T::default(); M]; AT_ONCE], [[T::default(); M]; AT_ONCE]);
             for (k, &block) in words.iter().enumerate() {
-                let at = first / 2 + k * M;
-                let [us, vs] = make(block);
-                u[at..at + M].copy_from_slice(&us);
-                v[at..at + M].copy_from_slice(&vs);
+                [u[k], v[k]] = make(block);
+            }
+            let some = (n - first).min(words.len() * N);
+            let (u, v) = (&mut u.as_flattened_mut()[..some.div_ceil(2)], &mut v.as_flattened_mut()[..some.div_ceil(2)]);
+            // SAFETY: the level is the machine's.
+            unsafe { box_muller::<T>(level())(u, v) };
+            for (pair, (&mut u, &mut v)) in out[first..first + some].chunks_mut(2).zip(u.iter_mut().zip(v)) {
+                pair[0] = u;
+                if let Some(second) = pair.get_mut(1) {
+                    *second = v;
+                }
             }
         });
-        let pairs = n.div_ceil(2);
-        // SAFETY: the level is the machine's.
-        unsafe { box_muller::<T>(level())(&mut u[..pairs], &mut v[..pairs]) };
-        for (pair, (&u, &v)) in out.chunks_mut(2).zip(u.iter().zip(&v)) {
-            pair[0] = u;
-            if let Some(second) = pair.get_mut(1) {
-                *second = v;
-            }
-        }
     })
 }
 

@@ -121,24 +121,36 @@ macro_rules! per_isa {
         $vis fn $name<$($g: $bound,)* $(const $c: $number)?>(level: $crate::simd::isa::Level) -> unsafe fn($($ty),*) {
             use $crate::simd::isa;
 
+            /// # Safety
+            /// That of the body; the machine has the instruction set. The same holds for the others.
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,bmi1,bmi2")]
             unsafe fn avx512<$($g: $bound,)* $(const $c: $number)?>($($arg: $ty),*) {
+                // SAFETY: the caller's promise, of which the instruction set is a part.
                 unsafe { $body::<$($g,)* $($c,)? isa::Avx512>($($arg),*) }
             }
 
+            /// # Safety
+            /// As above.
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,bmi1,bmi2")]
             unsafe fn avx2<$($g: $bound,)* $(const $c: $number)?>($($arg: $ty),*) {
+                // SAFETY: the caller's promise, of which the instruction set is a part.
                 unsafe { $body::<$($g,)* $($c,)? isa::Avx2>($($arg),*) }
             }
 
+            /// # Safety
+            /// As above.
             #[cfg(target_arch = "aarch64")]
             unsafe fn neon<$($g: $bound,)* $(const $c: $number)?>($($arg: $ty),*) {
+                // SAFETY: the caller's promise, of which the instruction set is a part.
                 unsafe { $body::<$($g,)* $($c,)? isa::Neon>($($arg),*) }
             }
 
+            /// # Safety
+            /// As above.
             unsafe fn plain<$($g: $bound,)* $(const $c: $number)?>($($arg: $ty),*) {
+                // SAFETY: the caller's promise, of which the instruction set is a part.
                 unsafe { $body::<$($g,)* $($c,)? isa::Plain>($($arg),*) }
             }
 

@@ -64,6 +64,8 @@ pub trait TernaryBody<X, Y, Z, U> {
 /// Defines the loop of one arity: the body over whole blocks, its copies for each instruction set, and the outer function.
 macro_rules! arity {
     ($(#[$doc:meta])* $name:ident, $at:ident, $each:ident, $each_body:ident, $run:ident, $Body:ident, [$($x:ident: $X:ident = $k:literal),*]) => {
+        /// # Safety
+        /// The machine has the instruction set; all slices have one length, a multiple of the block.
         #[inline(always)]
         unsafe fn $each_body<B: $Body<$($X,)* U>, $($X: Lane,)* U: Lane, I: Isa>(dst: &mut [U], $($x: &[$X]),*) {
             let n = dst.len();
@@ -79,6 +81,8 @@ macro_rules! arity {
 
         per_isa! { fn $each[B: $Body<$($X,)* U>, $($X: Lane,)* U: Lane](dst: &mut [U], $($x: &[$X]),*) = $each_body }
 
+        /// # Safety
+        /// As [`Loop`] says.
         unsafe fn $run<B: $Body<$($X,)* U>, $($X: Lane,)* U: Lane, I: Isa>(dst: *mut u8, src: [*const u8; 3], n: usize) {
             use std::slice::{from_raw_parts, from_raw_parts_mut};
             let (whole, rest) = (n - n % BLOCK, n % BLOCK);
@@ -172,6 +176,7 @@ mod tests {
 
     fn run<U: Lane>(kernel: Loop, src: [*const u8; 3], n: usize) -> Vec<U> {
         let mut out = vec![U::default(); n];
+        // SAFETY: `src` has n elements each.
         unsafe { kernel(out.as_mut_ptr().cast(), src, n) };
         out
     }

@@ -47,6 +47,7 @@ functions! {
 pub fn apply<T: Real + Lane>(name: &str, level: Level, x: &[T], y: &[T]) -> Vec<T> {
     let mut out = vec![T::of(0.0); x.len()];
     assert!(y.len() == x.len() || y.is_empty());
+    // SAFETY: all have one length, and `y` is looked at only where it is there.
     unsafe { kernel::<T>(name, level)(out.as_mut_ptr().cast(), [x.as_ptr().cast(), y.as_ptr().cast(), null()], x.len()) };
     out
 }

@@ -52,6 +52,9 @@ pub(super) unsafe fn block<S: Simd, const R: usize, const W: usize>(block: &Bloc
 }
 
 /// The sums of a block; `PART` if the last vector of a row of B is read no further than its lanes.
+///
+/// # Safety
+/// As for `block`.
 #[inline(always)]
 unsafe fn sums<S: Simd, const R: usize, const W: usize, const PART: bool>(block: &Block<S::T>) -> [[S::V; W]; R] {
     let Block { depth, mut a, a_strides, mut b, b_stride, lanes, .. } = *block;

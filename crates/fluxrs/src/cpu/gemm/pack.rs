@@ -21,6 +21,9 @@ pub(super) unsafe fn pack<S: Simd>(panels: &Panels<S::T>) {
 }
 
 /// Rows are contiguous: copies them, whole rows at a time, for each of many short pieces would wait for memory.
+///
+/// # Safety
+/// The machine has the instruction set; the matrices are as large as the panels say.
 #[inline(always)]
 unsafe fn rows<S: Simd>(panels: &Panels<S::T>) {
     let Panels { depth, width, wide, from, strides, to } = *panels;
@@ -51,6 +54,9 @@ unsafe fn rows<S: Simd>(panels: &Panels<S::T>) {
 }
 
 /// One panel whose columns are contiguous: transposes squares of them.
+///
+/// # Safety
+/// The machine has the instruction set; the matrices are as large as the panels say.
 #[inline(always)]
 unsafe fn columns<S: Simd>(panel: &Panels<S::T>) {
     let Panels { depth, width, from, strides, to, .. } = *panel;
@@ -85,6 +91,9 @@ unsafe fn columns<S: Simd>(panel: &Panels<S::T>) {
 }
 
 /// One panel of any other strides, element by element, with zeros where vectors go beyond it.
+///
+/// # Safety
+/// The machine has the instruction set; the matrices are as large as the panels say.
 #[inline(always)]
 unsafe fn scattered<S: Simd>(panel: &Panels<S::T>) {
     let Panels { depth, width, from, strides, to, .. } = *panel;

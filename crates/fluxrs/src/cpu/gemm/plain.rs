@@ -7,7 +7,6 @@ pub(super) struct Plain<T>(std::marker::PhantomData<T>);
 
 macro_rules! plain {
     ($($t:ty, $add:expr, $multiply_add:expr;)*) => { $(
-        // SAFETY, of every block: in bounds of a slice or by the caller's promise.
         impl Simd for Plain<$t> {
             type T = $t;
             type V = [$t; LANES];
@@ -24,10 +23,12 @@ macro_rules! plain {
             }
             #[inline(always)]
             unsafe fn load(from: *const $t) -> Self::V {
+                // SAFETY: the caller's promise.
                 unsafe { from.cast::<Self::V>().read_unaligned() }
             }
             #[inline(always)]
             unsafe fn store(to: *mut $t, v: Self::V) {
+                // SAFETY: the caller's promise.
                 unsafe { to.cast::<Self::V>().write_unaligned(v) }
             }
             #[inline(always)]
@@ -37,10 +38,12 @@ macro_rules! plain {
             #[inline(always)]
             unsafe fn load_part(from: *const $t, mask: usize) -> Self::V {
                 if mask == LANES {
+                    // SAFETY: the caller's promise.
                     return unsafe { Self::load(from) };
                 }
                 let mut v = [<$t>::default(); LANES];
                 for (i, x) in v.iter_mut().enumerate().take(mask) {
+                    // SAFETY: the caller's promise.
                     *x = unsafe { *from.add(i) };
                 }
                 v
@@ -48,9 +51,11 @@ macro_rules! plain {
             #[inline(always)]
             unsafe fn store_part(to: *mut $t, v: Self::V, mask: usize) {
                 if mask == LANES {
+                    // SAFETY: the caller's promise.
                     return unsafe { Self::store(to, v) };
                 }
                 for (i, x) in v.iter().enumerate().take(mask) {
+                    // SAFETY: the caller's promise.
                     unsafe { *to.add(i) = *x };
                 }
             }

@@ -9,7 +9,9 @@ pub(super) const MOST_LANES: usize = 16;
 
 /// The vectors of one type on one instruction set.
 ///
-/// Every function is unsafe: the machine must have the instruction set, and pointers must be good.
+/// # Safety
+/// Of every function: the machine has the instruction set, and pointers are good for what is read and written there.
+#[expect(clippy::missing_safety_doc, reason = "one promise for all, above")]
 pub(super) trait Simd: Sized + 'static {
     type T: Copy + Default + 'static;
     type V: Copy;
@@ -63,26 +65,29 @@ macro_rules! entries {
             &[$(Self::block::<$h, 4>),*],
         ];
 
-        // SAFETY, of all of them: the caller's promise.
         $(#[$feature])?
         unsafe fn block<const R: usize, const W: usize>(
             block: &$crate::cpu::gemm::block::Block<Self::T>,
         ) {
+            // SAFETY: the caller's promise.
             unsafe { $crate::cpu::gemm::block::block::<Self, R, W>(block) }
         }
 
         $(#[$feature])?
         unsafe fn pack(panels: &$crate::cpu::gemm::block::Panels<Self::T>) {
+            // SAFETY: the caller's promise.
             unsafe { $crate::cpu::gemm::pack::pack::<Self>(panels) }
         }
 
         $(#[$feature])?
         unsafe fn dots(task: &$crate::cpu::gemm::skinny::Task<Self::T>) {
+            // SAFETY: the caller's promise.
             unsafe { $crate::cpu::gemm::skinny::dots::<Self>(task) }
         }
 
         $(#[$feature])?
         unsafe fn strips(task: &$crate::cpu::gemm::skinny::Task<Self::T>, sums: *mut Self::T) {
+            // SAFETY: the caller's promise.
             unsafe { $crate::cpu::gemm::strips::strips::<Self>(task, sums) }
         }
     };

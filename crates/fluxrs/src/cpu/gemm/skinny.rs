@@ -70,6 +70,9 @@ pub(super) unsafe fn product<S: Simd>(p: &Product, rows: bool, a: *const S::T, b
 }
 
 /// Adds the first `LANES` vectors as a tree.
+///
+/// # Safety
+/// The machine has the instruction set; the pointers are good for what the task says.
 #[inline(always)]
 pub(super) unsafe fn fold<S: Simd>(of: &[S::V]) -> S::V {
     // SAFETY: the caller has the instruction set.
@@ -87,6 +90,9 @@ pub(super) unsafe fn fold<S: Simd>(of: &[S::V]) -> S::V {
 }
 
 /// Stores the first `count` lanes at y[i, j..].
+///
+/// # Safety
+/// The machine has the instruction set; the pointers are good for what the task says.
 #[inline(always)]
 pub(super) unsafe fn put<S: Simd>(task: &Task<S::T>, i: usize, j: usize, v: S::V, count: usize) {
     // SAFETY: the caller's promise.
@@ -105,6 +111,9 @@ pub(super) unsafe fn put<S: Simd>(task: &Task<S::T>, i: usize, j: usize, v: S::V
 }
 
 /// The matrix is contiguous along the inner axis, or not at all.
+///
+/// # Safety
+/// The machine has the instruction set; the pointers are good for what the task says.
 #[inline(always)]
 pub(super) unsafe fn dots<S: Simd>(task: &Task<S::T>) {
     // SAFETY: the caller's promise.
@@ -124,6 +133,9 @@ pub(super) unsafe fn dots<S: Simd>(task: &Task<S::T>) {
 }
 
 /// Rows `i..i + R` of y.
+///
+/// # Safety
+/// The machine has the instruction set; the pointers are good for what the task says.
 #[inline(always)]
 unsafe fn dots_of<S: Simd, const R: usize, const UNIT: bool>(task: &Task<S::T>, i: usize) {
     // SAFETY: the caller's promise.
@@ -157,6 +169,9 @@ unsafe fn dots_of<S: Simd, const R: usize, const UNIT: bool>(task: &Task<S::T>, 
 }
 
 /// The lanes' sums for `R` rows of x and the columns `j + l..` of the matrix, `N` of them, which it says.
+///
+/// # Safety
+/// The machine has the instruction set; the pointers are good for what the task says.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)]
 unsafe fn columns<S: Simd, const R: usize, const N: usize, const UNIT: bool>(
@@ -208,6 +223,8 @@ unsafe fn columns<S: Simd, const R: usize, const N: usize, const UNIT: bool>(
     }
 }
 
+/// # Safety
+/// The machine has the instruction set; the pointers are good for what the task says.
 #[inline(always)]
 unsafe fn gather<S: Simd>(from: *const S::T, stride: isize, count: usize) -> S::V {
     let mut lanes = [S::T::default(); MOST_LANES];

@@ -23,6 +23,9 @@ pub(super) fn sums<S: Simd>(task: &Task<S::T>) -> usize {
 }
 
 /// `sums` is scratch memory of the size that [`sums`] says, aligned to vectors.
+///
+/// # Safety
+/// The machine has the instruction set; the pointers are good for what the task says.
 #[inline(always)]
 pub(super) unsafe fn strips<S: Simd>(task: &Task<S::T>, sums: *mut S::T) {
     // SAFETY: the caller's promise.
@@ -53,6 +56,8 @@ const fn vectors<S: Simd>() -> usize {
     if sums > S::LANES { sums / S::LANES } else { 1 }
 }
 
+/// # Safety
+/// The machine has the instruction set; the pointers are good for what the task says.
 #[inline(always)]
 unsafe fn strip<S: Simd, const WHOLE: bool>(task: &Task<S::T>, j: usize, width: usize) {
     // SAFETY: the caller's promise; a part is not read beyond its lanes.
@@ -100,6 +105,9 @@ fn lanes<S: Simd>(width: usize, v: usize) -> usize {
 }
 
 /// Adds the products with row p of a strip to the sums of a lane.
+///
+/// # Safety
+/// The machine has the instruction set; the pointers are good for what the task says.
 #[inline(always)]
 unsafe fn row<S: Simd, const WHOLE: bool>(
     task: &Task<S::T>,
@@ -123,12 +131,17 @@ unsafe fn row<S: Simd, const WHOLE: bool>(
 }
 
 /// A dot product multiplies zeros in the lanes beyond k, which can change the sign of a zero.
+///
+/// # Safety
+/// The machine has the instruction set; the pointers are good for what the task says.
 #[inline(always)]
 unsafe fn nothing<S: Simd>(sum: S::V) -> S::V {
     // SAFETY: the caller has the instruction set.
     unsafe { S::multiply_add(S::zero(), S::zero(), sum) }
 }
 
+/// # Safety
+/// The machine has the instruction set; the pointers are good for what the task says.
 #[inline(always)]
 unsafe fn stretches<S: Simd, const R: usize>(task: &Task<S::T>, sums: *mut S::T) {
     let width = stretch_of(R);
@@ -145,6 +158,9 @@ unsafe fn stretches<S: Simd, const R: usize>(task: &Task<S::T>, sums: *mut S::T)
 }
 
 /// All `R` rows of y, with `N` rows of the matrix added to a sum while it is in a register.
+///
+/// # Safety
+/// The machine has the instruction set; the pointers are good for what the task says.
 #[inline(always)]
 unsafe fn stretch<S: Simd, const R: usize, const N: usize>(task: &Task<S::T>, j: usize, width: usize, sums: *mut S::T) {
     let stride = width.next_multiple_of(S::LANES);
@@ -183,6 +199,9 @@ unsafe fn stretch<S: Simd, const R: usize, const N: usize>(task: &Task<S::T>, j:
 }
 
 /// Adds to the sums of a lane the products with the rows p, p + LANES, … of the matrix, `N` of them.
+///
+/// # Safety
+/// The machine has the instruction set; the pointers are good for what the task says.
 #[inline(always)]
 unsafe fn accumulate<S: Simd, const R: usize, const N: usize>(
     task: &Task<S::T>,

@@ -16,26 +16,32 @@ macro_rules! instructions {
 
         #[inline(always)]
         unsafe fn zero() -> $v {
+            // SAFETY: the caller's promise.
             unsafe { $zero() }
         }
         #[inline(always)]
         unsafe fn splat(x: $t) -> $v {
+            // SAFETY: the caller's promise.
             unsafe { $splat(x) }
         }
         #[inline(always)]
         unsafe fn load(from: *const $t) -> $v {
+            // SAFETY: the caller's promise.
             unsafe { $load(from) }
         }
         #[inline(always)]
         unsafe fn store(to: *mut $t, v: $v) {
+            // SAFETY: the caller's promise.
             unsafe { $store(to, v) }
         }
         #[inline(always)]
         unsafe fn add(x: $v, y: $v) -> $v {
+            // SAFETY: the caller's promise.
             unsafe { $add(x, y) }
         }
         #[inline(always)]
         unsafe fn multiply_add(x: $v, y: $v, z: $v) -> $v {
+            // SAFETY: the caller's promise.
             unsafe { $fma(x, y, z) }
         }
     };
@@ -52,10 +58,12 @@ macro_rules! mask_register {
         }
         #[inline(always)]
         unsafe fn load_part(from: *const Self::T, mask: $mask) -> Self::V {
+            // SAFETY: the caller's promise.
             unsafe { $load(mask, from) }
         }
         #[inline(always)]
         unsafe fn store_part(to: *mut Self::T, v: Self::V, mask: $mask) {
+            // SAFETY: the caller's promise.
             unsafe { $store(to, mask, v) }
         }
     };
@@ -80,20 +88,22 @@ macro_rules! mask_vector {
                 signs
             };
             debug_assert!(lanes <= LANES);
+            // SAFETY: the caller has the instruction set; `LANES` signs are there from any of the first `LANES` on.
             (unsafe { _mm256_loadu_si256(SIGNS.as_ptr().add(LANES - lanes).cast()) }, lanes)
         }
         #[inline(always)]
         unsafe fn load_part(from: *const Self::T, mask: Self::Mask) -> Self::V {
+            // SAFETY: the caller's promise.
             unsafe { $load(from, mask.0) }
         }
         #[inline(always)]
         unsafe fn store_part(to: *mut Self::T, v: Self::V, mask: Self::Mask) {
-            if mask.1 == Self::LANES { unsafe { Self::store(to, v) } } else { unsafe { $store(to, mask.0, v) } }
+            // SAFETY: the caller's promise.
+            unsafe { if mask.1 == Self::LANES { Self::store(to, v) } else { $store(to, mask.0, v) } }
         }
     };
 }
 
-// SAFETY, of every block in this file: the caller has the instruction set and good pointers.
 impl Simd for Avx512F32 {
     instructions!(
         f32,
@@ -110,6 +120,7 @@ impl Simd for Avx512F32 {
     #[inline(always)]
     unsafe fn transpose(square: &mut [__m512; MOST_LANES]) {
         // Four rounds that interleave the vectors of the first half with those of the second.
+        // SAFETY: the caller's promise.
         unsafe {
             let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
             let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
@@ -127,6 +138,7 @@ impl Simd for Avx512F32 {
     unsafe fn load_columns(from: *const f32, stride: isize, square: &mut [__m512; MOST_LANES]) {
         // Every fourth column, four of each, comes into the quarters of a vector while it is loaded: that leaves half
         // of the shuffles.
+        // SAFETY: the caller's promise.
         unsafe {
             for q in 0..4 {
                 let mut x = [_mm512_setzero_ps(); 4];
@@ -164,6 +176,7 @@ impl Simd for Avx512F64 {
 
     #[inline(always)]
     unsafe fn transpose(square: &mut [__m512d; MOST_LANES]) {
+        // SAFETY: the caller's promise.
         unsafe {
             let low = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
             let high = _mm512_add_epi64(low, _mm512_set1_epi64(4));
@@ -179,6 +192,7 @@ impl Simd for Avx512F64 {
 
     #[inline(always)]
     unsafe fn load_columns(from: *const f64, stride: isize, square: &mut [__m512d; MOST_LANES]) {
+        // SAFETY: the caller's promise.
         unsafe {
             for q in 0..4 {
                 let mut x = [_mm512_setzero_ps(); 2];
@@ -213,6 +227,7 @@ impl Simd for Avx2F32 {
 
     #[inline(always)]
     unsafe fn transpose(square: &mut [__m256; MOST_LANES]) {
+        // SAFETY: the caller's promise.
         unsafe {
             let x = *square;
             let mut y = x;
@@ -237,6 +252,7 @@ impl Simd for Avx2F32 {
 
     #[inline(always)]
     unsafe fn load_columns(from: *const f32, stride: isize, square: &mut [__m256; MOST_LANES]) {
+        // SAFETY: the caller's promise.
         unsafe {
             for q in 0..2 {
                 let mut x = [_mm256_setzero_ps(); 4];
@@ -273,6 +289,7 @@ impl Simd for Avx2F64 {
 
     #[inline(always)]
     unsafe fn transpose(square: &mut [__m256d; MOST_LANES]) {
+        // SAFETY: the caller's promise.
         unsafe {
             let x = *square;
             let (a, b) = (_mm256_unpacklo_pd(x[0], x[1]), _mm256_unpackhi_pd(x[0], x[1]));
