@@ -14,18 +14,22 @@ macro_rules! neon {
 
         #[inline(always)]
         unsafe fn zero() -> $v {
+            // SAFETY: the caller's promise.
             unsafe { $splat(0.0) }
         }
         #[inline(always)]
         unsafe fn splat(x: $t) -> $v {
+            // SAFETY: the caller's promise.
             unsafe { $splat(x) }
         }
         #[inline(always)]
         unsafe fn load(from: *const $t) -> $v {
+            // SAFETY: the caller's promise.
             unsafe { $load(from) }
         }
         #[inline(always)]
         unsafe fn store(to: *mut $t, v: $v) {
+            // SAFETY: the caller's promise.
             unsafe { $store(to, v) }
         }
         #[inline(always)]
@@ -35,42 +39,50 @@ macro_rules! neon {
         #[inline(always)]
         unsafe fn load_part(from: *const $t, mask: usize) -> $v {
             if mask == Self::LANES {
+                // SAFETY: the caller's promise.
                 return unsafe { $load(from) };
             }
             let mut part = [0.0; Self::LANES];
             for (i, x) in part.iter_mut().enumerate().take(mask) {
+                // SAFETY: the caller's promise.
                 *x = unsafe { *from.add(i) };
             }
+            // SAFETY: the caller's promise.
             unsafe { $load(part.as_ptr()) }
         }
         #[inline(always)]
         unsafe fn store_part(to: *mut $t, v: $v, mask: usize) {
             if mask == Self::LANES {
+                // SAFETY: the caller's promise.
                 return unsafe { $store(to, v) };
             }
             let mut part = [0.0; Self::LANES];
+            // SAFETY: the caller's promise.
             unsafe { $store(part.as_mut_ptr(), v) };
             for (i, x) in part.iter().enumerate().take(mask) {
+                // SAFETY: the caller's promise.
                 unsafe { *to.add(i) = *x };
             }
         }
         #[inline(always)]
         unsafe fn add(x: $v, y: $v) -> $v {
+            // SAFETY: the caller's promise.
             unsafe { $add(x, y) }
         }
         #[inline(always)]
         unsafe fn multiply_add(x: $v, y: $v, z: $v) -> $v {
+            // SAFETY: the caller's promise.
             unsafe { $fma(z, x, y) }
         }
     };
 }
 
-// SAFETY, of every block in this file: the caller has good pointers.
 impl Simd for NeonF32 {
     neon!(f32, float32x4_t, vdupq_n_f32, vld1q_f32, vst1q_f32, vaddq_f32, vfmaq_f32);
 
     #[inline(always)]
     unsafe fn transpose(square: &mut [float32x4_t; MOST_LANES]) {
+        // SAFETY: the caller's promise.
         unsafe {
             let x = *square;
             // Interleaves rows 0 with 2 and 1 with 3, then the two results.
@@ -91,6 +103,7 @@ impl Simd for NeonF64 {
 
     #[inline(always)]
     unsafe fn transpose(square: &mut [float64x2_t; MOST_LANES]) {
+        // SAFETY: the caller's promise.
         unsafe {
             let x = *square;
             square[0] = vzip1q_f64(x[0], x[1]);
