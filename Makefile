@@ -21,7 +21,7 @@ BUILT := $(VENV)/built.stamp
 RUST := $(shell find crates shaders .cargo -name '*.rs' -o -name '*.wgsl' -o -name '*.toml' 2>/dev/null) Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-rust test-python lint format docs bench demo wheel fuzz clean
+.PHONY: help build test test-rust test-python lint format docs bench demo wheel fuzz sanitize clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ bench: $(TOOLS) ## speed beside PyTorch and JAX, in an environment of its own (s
 	cargo build --locked --release -q -p fluxrs --example page_step
 	.venv-bench/bin/python benchmarks/run.py
 	.venv-bench/bin/python benchmarks/split.py target/release/examples/page_step
+
+sanitize: $(TOOLS) ## Miri, address and thread sanitizers, where the toolchain has them
+	PYTHON=$(BIN)/python tools/sanitize.sh
 
 clean: ## remove everything that was built or installed here
 	rm -rf target dist $(VENV) .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis

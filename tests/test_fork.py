@@ -83,7 +83,7 @@ check()
 """,
     "another thread evaluates": """
 with Beside(check):
-    for _ in range(60):
+    for _ in range(25):
         assert ends_well(forked(check))
 """,
     "several threads, children at once": """
@@ -92,7 +92,7 @@ with Beside(check), Beside(check):
         assert all([ends_well(child) for child in [forked(check) for _ in range(4)]])
 """,
     "another thread trains: its steps are whole": """
-p, q = param(np.zeros(300_000, "float32")), param(np.zeros(300_000, "float32"))
+p, q = param(np.zeros(100_000, "float32")), param(np.zeros(100_000, "float32"))
 def step():
     back((p + q).sum())
     update(p, p.grad)
@@ -104,7 +104,7 @@ def whole():
     step()
     assert float(q[7]) == a[0] + 1
 with Beside(step):
-    for _ in range(60):
+    for _ in range(25):
         assert ends_well(forked(whole))
 """,
     "the main thread evaluates at length": """

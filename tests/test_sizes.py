@@ -48,7 +48,24 @@ for line in sys.stdin:
 """
 
 #: Of every kind: more than memory, than 32 bits, than 2^60 elements, than 2^63 bytes, than an int64, and less than nothing.
-NUMBERS = "2**31 2**32+1 2**40 2**59 2**60-1 2**60 2**61+1 2**62 2**63-1 2**63 2**64+1 10**30 -1 -2**31 -2**63 -10**30".split()
+NUMBERS = [
+    "2**31",
+    "2**32+1",
+    "2**40",
+    "2**59",
+    "2**60-1",
+    "2**60",
+    "2**61+1",
+    "2**62",
+    "2**63-1",
+    "2**63",
+    "2**64+1",
+    "10**30",
+    "-1",
+    "-2**31",
+    "-2**63",
+    "-10**30",
+]
 
 #: Calls that get one of those numbers.
 ANY_NUMBER = """
@@ -159,12 +176,21 @@ def run(lines):
     """What came of each line, by the line."""
     child = [sys.executable, "-c", CHILD]
     try:
-        done = subprocess.run(child, input="\n".join(lines), capture_output=True, text=True, timeout=300, env=os.environ | {"RUST_BACKTRACE": "0"})
+        done = subprocess.run(
+            child,
+            input="\n".join(lines),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env=os.environ | {"RUST_BACKTRACE": "0"},
+        )
     except subprocess.TimeoutExpired as late:
         out = late.stdout if isinstance(late.stdout, str) else (late.stdout or b"").decode()
         pytest.fail(f"no end of: {out.splitlines()[-1]}")
     came = [line.partition("\t") for line in done.stdout.splitlines()]
-    assert done.returncode == 0, f"exit {done.returncode} after {came[-1] if came else None}: {done.stderr[-2000:]}"
+    assert done.returncode == 0, (
+        f"exit {done.returncode} after {came[-1] if came else None}: {done.stderr[-2000:]}"
+    )
     return {line: what for line, _, what in came}
 
 
@@ -181,5 +207,11 @@ def test_every_call_with_this_number(number):
 
 def test_calls_that_multiply_sizes():
     came = run(CALLS)
-    wrong = {call: (came.get(call), want) for call, want in CALLS.items() if not came.get(call, "").startswith(want)}
-    assert not wrong, "\n".join(f"{call}\n    got  {got}\n    want {want}" for call, (got, want) in wrong.items())
+    wrong = {
+        call: (came.get(call), want)
+        for call, want in CALLS.items()
+        if not came.get(call, "").startswith(want)
+    }
+    assert not wrong, "\n".join(
+        f"{call}\n    got  {got}\n    want {want}" for call, (got, want) in wrong.items()
+    )

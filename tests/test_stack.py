@@ -60,5 +60,7 @@ thread.start()
 thread.join()
 assert np.isfinite(done[0]).all()
 """
-    child = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, text=True)
+    child = subprocess.run(
+        [sys.executable, "-c", program], timeout=60, capture_output=True, text=True
+    )
     assert child.returncode == 0, child.stdout + child.stderr

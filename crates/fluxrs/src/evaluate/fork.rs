@@ -72,6 +72,9 @@ pub(super) fn register() {
     unsafe extern "C" {
         fn pthread_atfork(prepare: Option<Handler>, in_parent: Option<Handler>, in_child: Option<Handler>) -> c_int;
     }
-    // SAFETY: the handlers are there as long as the process. Without room for them a child is on its own.
-    unsafe { pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
+    // Miri has no processes.
+    if !cfg!(miri) {
+        // SAFETY: the handlers are there as long as the process. Without room for them a child is on its own.
+        unsafe { pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
+    }
 }
