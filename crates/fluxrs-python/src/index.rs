@@ -4,14 +4,16 @@ use crate::convert::indices;
 use crate::error::detached;
 use crate::export::to_numpy;
 use crate::tensor::{PyTensor, made};
+use fluxrs::evaluate::Handle;
 use fluxrs::ops::index::nonzero;
 use fluxrs::ops::subscript::{Index, subscript};
 use fluxrs::{DType, Tensor};
 use pyo3::exceptions::{PyIndexError, PyTypeError};
 use pyo3::ffi::PySlice_Unpack;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyEllipsis, PyInt, PyIterator, PyList, PySlice, PyTuple};
+use pyo3::types::{PyBool, PyEllipsis, PyInt, PyList, PySlice, PyTuple};
 use std::fmt::Display;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The least and the largest of some integers.
 fn bounds(py: Python<'_>, at: &Tensor) -> PyResult<Option<(i64, i64)>> {
@@ -89,6 +91,25 @@ fn entries(key: &Bound<'_, PyAny>) -> PyResult<Vec<Index>> {
     }
 }
 
+/// The rows of a tensor as it was when the loop began, each made when it is its turn: there may be very many.
+#[pyclass(frozen, module = "fluxrs")]
+struct Rows {
+    of: Handle,
+    next: AtomicUsize,
+}
+
+#[pymethods]
+impl Rows {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self) -> PyResult<Option<PyTensor>> {
+        let (x, i) = (self.of.tensor(), self.next.fetch_add(1, Ordering::Relaxed));
+        if i < x.shape()[0] { made(|| Ok(x.row(i))).map(Some) } else { Ok(None) }
+    }
+}
+
 #[pymethods]
 impl PyTensor {
     fn __getitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
@@ -105,13 +126,12 @@ impl PyTensor {
     }
 
     /// Over the first axis.
-    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
-        let x = self.value(py)?;
-        let Some(&n) = x.shape().first() else {
+    fn __iter__(&self, py: Python<'_>) -> PyResult<Rows> {
+        let x = self.value(py)?.into_owned();
+        if x.ndim() == 0 {
             return Err(PyTypeError::new_err("a 0-d tensor cannot be iterated over"));
-        };
-        let rows = (0..n).map(|i| made(|| Ok(x.row(i)))).collect::<PyResult<Vec<_>>>()?;
-        PyList::new(py, rows.into_iter().map(|r| Py::new(py, r)).collect::<PyResult<Vec<_>>>()?)?.try_iter()
+        }
+        Ok(Rows { of: Handle::new(x), next: AtomicUsize::new(0) })
     }
 
     /// Whether an element equals `x`.

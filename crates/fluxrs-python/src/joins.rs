@@ -21,7 +21,14 @@ fn tensors(xs: &Bound<'_, PyAny>, op: &str) -> PyResult<Values> {
         if x.ndim() == 0 {
             return Err(PyTypeError::new_err(format!("{op} takes a list of tensors")));
         }
-        return (0..x.shape()[0]).map(|i| core(|| Ok(Value::Owned(x.row(i))))).collect();
+        let n = x.shape()[0];
+        if n > place::MOST_PARTS {
+            return Err(PyValueError::new_err(format!(
+                "{op}: the rows of a tensor, {n} of them; at most {} are possible",
+                place::MOST_PARTS
+            )));
+        }
+        return (0..n).map(|i| core(|| Ok(Value::Owned(x.row(i))))).collect();
     }
     let list = xs.try_iter().map_err(|_| PyTypeError::new_err(format!("{op} takes a list of tensors, got {}", shown(xs))))?;
     let items = list.collect::<PyResult<Vec<_>>>()?;

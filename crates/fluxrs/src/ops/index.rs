@@ -1,8 +1,9 @@
 //! Rows by number: gather and its adjoint, scatter-add.
 
-use super::poll::rows;
+use super::poll::{heard, rows};
 use super::rules::choose;
 use super::shader::{Binding, Pass, Shader, Spec, template};
+use super::structured::room;
 use super::structured::{offset, offsets};
 use super::{Op, Operand, OperandMut, Structured};
 use crate::bail;
@@ -300,11 +301,26 @@ pub fn nonzero(mask: &Tensor) -> Result<Vec<Tensor>> {
     let n = mask.size();
     let host = crate::ENGINE.to_host(&mask)?;
     let truth = &host.as_slice::<u8>()[..n];
-    let found: Vec<usize> = (0..n).filter(|&i| truth[i] != 0).collect();
     let layout = shape::contiguous(mask.shape());
-    let along = |(&n, &step): (&usize, &i64)| -> Result<Tensor> {
-        let index: Vec<i64> = found.iter().map(|&i| i as i64 / step % n as i64).collect();
-        Tensor::from_slice(&index, &[found.len()])
-    };
-    mask.shape().iter().zip(&layout).map(along).collect()
+    heard(|poll| {
+        let mut count = 0;
+        poll.pieces(n, 1, |piece| {
+            count += truth[piece].iter().filter(|&&t| t != 0).count();
+            Ok(())
+        })?;
+        let mut found = room(count)?;
+        poll.pieces(n, 1, |piece| {
+            found.extend(piece.filter(|&i| truth[i] != 0).map(|i| i as i64));
+            Ok(())
+        })?;
+        let along = |(&n, &step): (&usize, &i64)| -> Result<Tensor> {
+            let mut index = room(count)?;
+            poll.pieces(count, 1, |piece| {
+                index.extend(found[piece].iter().map(|i| i / step % n as i64));
+                Ok(())
+            })?;
+            Tensor::from_slice(&index, &[count])
+        };
+        mask.shape().iter().zip(&layout).map(along).collect()
+    })
 }

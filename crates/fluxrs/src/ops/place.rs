@@ -11,7 +11,7 @@ use crate::shape::{self, Map, Shape, show};
 use smallvec::{SmallVec, smallvec};
 
 /// Parts that a tensor is split into at most: each is a node.
-const MOST_PARTS: usize = 1 << 20;
+pub const MOST_PARTS: usize = 1 << 20;
 
 pub struct Place {
     /// Where in the output the elements of each source lie. No two elements lie at one position.

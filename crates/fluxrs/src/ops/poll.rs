@@ -2,7 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::pool;
+use crate::stop::{stopped, watch};
 use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 
 /// Elements of a piece at most.
 pub const PIECE: usize = 1 << 14;
@@ -61,6 +63,12 @@ impl Poll<'_> {
             Ok(())
         })
     }
+}
+
+/// Work of the calling thread outside a plan, which signals end as they end a kernel.
+pub fn heard<R>(work: impl FnOnce(Poll<'_>) -> Result<R>) -> Result<R> {
+    let stop = AtomicBool::new(false);
+    watch(&stop, || work(Poll(&|_| stopped(&stop))))
 }
 
 /// The rows of `width` that a piece covers, each with the part of it: (row, columns).

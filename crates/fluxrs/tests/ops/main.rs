@@ -12,6 +12,7 @@ mod power;
 mod products;
 mod random;
 mod scan;
+mod sizes;
 mod sort;
 mod subscript;
 mod threads;
