@@ -129,7 +129,7 @@ RESULTS = {
     "gradient": "Any", "withgradient": "Any", "grad": "Any", "data": "Any", "update": "Any",
     "evaluate": "Any", "gpu": "Any", "cpu": "Any", "to": "Any", "asarray": "Tensor",
     "no_grad": "AbstractContextManager[None]", "replay": "AbstractContextManager[None]",
-    "random_state": "Any", "leaves": "list[Tensor]", "vjp": "list[Tensor | None]",
+    "random_state": "Any", "passing": "AbstractContextManager[int]",
     "take_gradients": "Deltas | None", "rules": "dict[str, tuple[str, ...]]",
     "devices": "list[Any]", "op_table": "list[dict[str, Any]]", "split": "list[Tensor]",
     "stack": "Tensor", "affine": "Tensor | None", "squared_error": "Tensor | None", "counters": "dict[str, int]", "__iter__": "Iterator[Tensor]",

@@ -125,8 +125,8 @@ __all__ = [
 ]  # fmt: skip
 # The ops, from their table; what else the core has is for the modules here.
 _PLUMBING = {
-    "Deltas", "affine", "commit", "custom", "discard", "drop_gradients", "queued", "has_gpu", "leaves", "op_table", "random_state", "replace_gradients", "replay",
-    "rules", "squared_error", "state", "step", "take_gradients", "vjp",
+    "Deltas", "affine", "commit", "custom", "discard", "drop_gradients", "queued", "has_gpu", "op_table", "random_state", "replace_gradients", "replay",
+    "rules", "squared_error", "state", "step", "take_gradients",
 }  # fmt: skip
 _TAKEN = {*__all__, *_PLUMBING, *dir(builtins)}
 __all__ += [n for n in dir(_core) if n[0] != "_" and n not in _TAKEN]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, overload
 
 from . import _core
-from ._core import Tensor, istracked
+from ._core import istracked
 
 __all__ = ["checkpoint"]
 
@@ -55,7 +55,7 @@ def checkpoint(f: Callable[..., Any], /, *args: Any) -> Any:
     """
     random = _core.random_state()
     log: list[bool] = []
-    with _scoped(log=log), _core.passing():
+    with _scoped(log=log), _core.passing() as since:
         y = f(*args)
     if not istracked(y):
         parts = y.values() if isinstance(y, dict) else y if isinstance(y, (list, tuple)) else ()
@@ -66,15 +66,12 @@ def checkpoint(f: Callable[..., Any], /, *args: Any) -> Any:
         return y
     if _scope.log is not None:
         _scope.log.extend(log)
-    inputs = [a for a in args if istracked(a)]
-    inputs += [l for l in _core.leaves(y) if not any(l is a for a in inputs)]
 
-    def pullback(Δ: Tensor) -> list[Any]:
+    def again() -> Any:
         with _scoped(again=deque(log)), _core.replay(random):
-            again = f(*args)
-        return list(_core.vjp(again, Δ, inputs))
+            return f(*args)
 
-    return _core.checkpointed(y, inputs, pullback)
+    return _core.checkpointed(y, since, again)
 
 
 @contextlib.contextmanager

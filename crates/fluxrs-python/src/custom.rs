@@ -1,14 +1,14 @@
 //! Gradients that Python defines.
 
 use crate::call_site::with_gil;
-use crate::convert::{beside, strong};
+use crate::convert::{argument, beside, strong};
 use crate::error::{raised, shown};
 use crate::tensor::{PyTensor, Values};
 use fluxrs::error::{Error, Result};
-use fluxrs::graph::{Checkpoint, Tracking};
+use fluxrs::graph::{Checkpoint, Tracking, next_id};
 use fluxrs::ops::Pullback;
 use fluxrs::shape::show;
-use fluxrs::{Tensor, ops};
+use fluxrs::{Tensor, ops, tape};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -29,13 +29,20 @@ impl Pullback for PyPullback {
     fn pull(&self, out: &Tensor, g: &Tensor) -> Result<Vec<Option<Tensor>>> {
         if self.again {
             fluxrs::leaf::inputs_are_current(out)?;
+            let again = with_gil(|py| self.call_again(py).map_err(raised))?;
+            return tape::gradient_again(out, &again, g);
         }
-        with_gil(|py| self.call(py, out, g).map_err(raised)).and_then(|grads| check(out, grads))
+        with_gil(|py| self.call(py, g).map_err(raised)).and_then(|grads| check(out, grads))
     }
 }
 
 impl PyPullback {
-    fn call(&self, py: Python<'_>, _: &Tensor, g: &Tensor) -> PyResult<Vec<Option<Tensor>>> {
+    fn call_again(&self, py: Python<'_>) -> PyResult<Tensor> {
+        let again = self.f.bind(py).call0()?;
+        Ok(argument(&again)?.into_owned())
+    }
+
+    fn call(&self, py: Python<'_>, g: &Tensor) -> PyResult<Vec<Option<Tensor>>> {
         let grads = self.f.bind(py).call1((PyTensor::new(g.clone()),))?;
         grads
             .try_iter()?
@@ -85,12 +92,12 @@ fn custom(value: &Bound<'_, PyAny>, inputs: &Bound<'_, PyAny>, pullback: Py<PyAn
     crate::tensor::made(|| Ok(ops::custom::custom(&value, &srcs, Arc::new(pullback))))
 }
 
-/// As `custom`, of a value that was made in `passing()` and that `pullback` makes again: nothing of its graph is kept.
+/// A value that was made in `passing()`, which gave `since`, and that `again()` makes once more: nothing of its graph is kept.
 #[pyfunction]
-fn checkpointed(value: &Bound<'_, PyAny>, inputs: &Bound<'_, PyAny>, pullback: Py<PyAny>) -> PyResult<PyTensor> {
+fn checkpointed(value: &Bound<'_, PyAny>, since: u64, again: Py<PyAny>) -> PyResult<PyTensor> {
     let value = strong(value)?;
-    let srcs = self::inputs(inputs)?;
-    let pullback = PyPullback { f: pullback, again: true };
+    let srcs = tape::inputs(&value, since);
+    let pullback = PyPullback { f: again, again: true };
     crate::tensor::made(|| Ok(ops::custom::checkpointed(&value, &srcs, Arc::new(pullback))))
 }
 
@@ -135,7 +142,8 @@ impl PyReplay {
     }
 }
 
-/// `with passing(): …`: no intermediate result made inside is kept for the backward pass.
+/// `with passing() as since: …`: no intermediate result made inside is kept for the backward pass. Tensors made before it
+/// have numbers below `since`.
 #[pyclass(frozen, module = "fluxrs", name = "passing")]
 struct PyPassing;
 
@@ -146,8 +154,9 @@ impl PyPassing {
         PyPassing
     }
 
-    fn __enter__(&self) {
+    fn __enter__(&self) -> u64 {
         PASSING.with_borrow_mut(|s| s.push(Checkpoint::enter()));
+        next_id()
     }
 
     #[pyo3(signature = (*_error))]

@@ -65,6 +65,7 @@ fn counters<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
     out.set_item("runs", COUNTERS.runs.load(Ordering::Relaxed))?;
     out.set_item("plans", COUNTERS.plans_made.load(Ordering::Relaxed))?;
     out.set_item("kernels", COUNTERS.kernels.load(Ordering::Relaxed))?;
+    out.set_item("steps", fluxrs::work::steps())?;
     #[cfg(feature = "gpu")]
     for (name, count) in fluxrs_wgpu::counts() {
         out.set_item(name, count)?;

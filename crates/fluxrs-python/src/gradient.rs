@@ -3,7 +3,7 @@
 use crate::convert::{argument, beside, strong};
 use crate::error::{DimensionMismatch, core, detached, shown};
 use crate::params::{Found, Leaves, PyGrads, PyParams};
-use crate::tensor::{PyTensor, leaf_object, zeros_of};
+use crate::tensor::{PyTensor, zeros_of};
 use fluxrs::Tensor;
 use fluxrs::graph::{Handle, NoGrad, tracking};
 use fluxrs::leaf;
@@ -308,36 +308,6 @@ fn drop_gradients(x: &Bound<'_, PyAny>) -> PyResult<()> {
     })
 }
 
-/// The gradients of `y`, weighted by `Δ`, by each of `inputs`, each seen as independent of the others; zeros where there is none.
-#[pyfunction]
-fn vjp(y: &Bound<'_, PyAny>, delta: &Bound<'_, PyAny>, inputs: &Bound<'_, PyAny>) -> PyResult<Vec<PyTensor>> {
-    let py = y.py();
-    let y = argument(y)?.into_owned();
-    let seed = sensitivity("vjp", &y, delta)?;
-    let mut targets = Vec::new();
-    let mut zeros = Vec::new();
-    for x in inputs.try_iter()? {
-        let x = x?;
-        let tensor = x.cast::<PyTensor>()?;
-        zeros.push(tensor.get().like().into_owned());
-        targets.push(match tensor.get().leaf() {
-            Some(leaf) => Target::Leaf(leaf.number()),
-            None => Target::Node(tensor.get().value(py)?.into_owned()),
-        });
-    }
-    let grads = detached(py, || tape::pullback(&y, Some(&seed), &targets))?;
-    let whole = |(g, x): (Option<Tensor>, Tensor)| PyTensor::new(g.unwrap_or_else(|| zeros_of(&x)));
-    Ok(grads.into_iter().zip(zeros).map(whole).collect())
-}
-
-/// The parameters that `y` depends on.
-#[pyfunction]
-fn leaves(py: Python<'_>, y: &PyTensor) -> PyResult<Vec<Py<PyTensor>>> {
-    let y = y.value(py)?;
-    let numbers = core(|| Ok(tape::leaves(&y)))?;
-    numbers.into_iter().filter_map(leaf::by_number).map(|l| leaf_object(py, &l)).collect()
-}
-
 thread_local! {
     static SCOPES: RefCell<Vec<NoGrad>> = const { RefCell::new(Vec::new()) };
 }
@@ -392,8 +362,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(forward, m)?)?;
     m.add_function(wrap_pyfunction!(back, m)?)?;
     m.add_function(wrap_pyfunction!(drop_gradients, m)?)?;
-    m.add_function(wrap_pyfunction!(vjp, m)?)?;
-    m.add_function(wrap_pyfunction!(leaves, m)?)?;
     m.add_function(wrap_pyfunction!(evaluate, m)?)?;
 
     Ok(())

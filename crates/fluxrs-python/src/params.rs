@@ -131,17 +131,24 @@ struct Entry {
     used: bool,
 }
 
-/// Those that are alive, the latest last.
-static LIVING: Mutex<Vec<Weak<Found>>> = Mutex::new(Vec::new());
+/// What no step has used up, the latest last, and how many there may be before the list is looked through.
+static LIVING: Mutex<(Vec<Weak<Found>>, usize)> = Mutex::new((Vec::new(), 16));
+
+fn living() -> MutexGuard<'static, (Vec<Weak<Found>>, usize)> {
+    LIVING.lock().unwrap_or_else(|e| e.into_inner())
+}
 
 impl Found {
     pub fn new(loss: &Tensor, leaves: Leaves, grads: impl Iterator<Item = Option<Tensor>>) -> Arc<Found> {
         let entry = |grad: Option<Tensor>| Entry { grad: grad.map(Handle::new), object: None, used: false };
         let entries = Mutex::new(grads.map(entry).collect());
         let found = Arc::new(Found { leaves, entries, _loss: Handle::new(loss.clone()) });
-        let mut living = LIVING.lock().unwrap_or_else(|e| e.into_inner());
-        living.retain(|w| w.strong_count() > 0);
-        living.push(Arc::downgrade(&found));
+        let (list, limit) = &mut *living();
+        list.push(Arc::downgrade(&found));
+        if list.len() > *limit {
+            list.retain(|w| w.strong_count() > 0);
+            *limit = (2 * list.len()).max(16);
+        }
         found
     }
 
@@ -151,8 +158,14 @@ impl Found {
 
     /// The gradients of leaves that are all in it and that no step has used yet; then one has.
     fn take(&self, leaves: &[Arc<Leaf>]) -> Option<Vec<Option<Tensor>>> {
-        let place = |leaf: &Arc<Leaf>| self.leaves.iter().position(|l| l.number() == leaf.number());
-        let places: Vec<usize> = leaves.iter().map(place).collect::<Option<_>>()?;
+        let places: Vec<usize> =
+            match leaves.len() == self.leaves.len() && leaves.iter().zip(&*self.leaves).all(|(a, b)| Arc::ptr_eq(a, b)) {
+                true => (0..leaves.len()).collect(),
+                false => {
+                    let own: HashMap<u64, usize> = self.leaves.iter().enumerate().map(|(i, l)| (l.number(), i)).collect();
+                    leaves.iter().map(|l| own.get(&l.number()).copied()).collect::<Option<_>>()?
+                }
+            };
         let mut entries = self.entries();
         if places.iter().any(|&i| entries[i].used) {
             return None;
@@ -161,7 +174,15 @@ impl Found {
             entries[i].used = true;
             entries[i].grad.as_ref().map(|h| h.tensor().clone())
         };
-        Some(places.iter().map(&mut take).collect())
+        let grads = places.iter().map(&mut take).collect();
+        let used_up = entries.iter().all(|e| e.used);
+        drop(entries);
+        if used_up {
+            let list = &mut living().0;
+            let place = list.iter().rposition(|w| std::ptr::eq(w.as_ptr(), self));
+            place.map(|i| list.remove(i));
+        }
+        Some(grads)
     }
 }
 
@@ -171,8 +192,15 @@ fn latest(leaves: &[Arc<Leaf>]) -> Option<Vec<Option<Tensor>>> {
     if accumulated.iter().any(Option::is_some) {
         return Some(accumulated);
     }
-    let living: Vec<Arc<Found>> = LIVING.lock().unwrap_or_else(|e| e.into_inner()).iter().filter_map(Weak::upgrade).collect();
-    let grads = living.iter().rev().find_map(|found| found.take(leaves))?;
+    // One at a time, and dropped without the lock: with it may go a graph.
+    let mut at = living().0.len();
+    let grads = loop {
+        at = at.checked_sub(1)?;
+        let found = living().0.get(at).and_then(Weak::upgrade);
+        if let Some(grads) = found.and_then(|found| found.take(leaves)) {
+            break grads;
+        }
+    };
     grads.iter().any(Option::is_some).then_some(grads)
 }
 

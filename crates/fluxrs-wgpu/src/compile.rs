@@ -5,6 +5,7 @@ use crate::device::{Gpu, Limits};
 use crate::fault::{Fault, Result};
 use crate::pipeline;
 use crate::steps::Calls;
+use fluxrs::cache::bytes_of;
 use fluxrs::plan::{Body, Buf, Kernel, Loop, Place, Plan};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -76,15 +77,15 @@ impl Temporaries {
 
 /// What each buffer of the plan is on the device. A result that takes over a slot's memory is that slot.
 fn fixed_targets(plan: &Plan) -> Vec<Option<Target>> {
-    let place = |(i, info): (usize, &fluxrs::plan::BufferInfo)| match info.place {
+    let place = |info: &fluxrs::plan::BufferInfo| match info.place {
         Place::Slot(slot) => Some(Target::Slot(slot)),
         Place::Output(output) => {
-            let donor = plan.outputs.iter().find(|out| out.buffer as usize == i).and_then(|out| out.donor);
+            let donor = plan.outputs[output as usize].donor;
             Some(donor.map_or(Target::Output(output), Target::Slot))
         }
         Place::Workspace(_) => None,
     };
-    plan.buffers.iter().enumerate().map(place).collect()
+    plan.buffers.iter().map(place).collect()
 }
 
 /// Kernels count with 32 bits: what is stored fits them, as buffers do, but not every space that is reduced.
@@ -214,6 +215,17 @@ fn name_kernel(fault: Fault, label: &str) -> Fault {
 fn guards(plan: &Plan, targets: &[Target]) -> Vec<Launch> {
     let look = |(i, &buffer): (usize, &Buf)| codegen::guard(targets[buffer as usize], plan.buffers[buffer as usize].len, i);
     plan.guards.iter().enumerate().map(look).collect()
+}
+
+impl Compiled {
+    /// Memory of the host that it takes.
+    pub fn bytes(&self) -> usize {
+        bytes_of(&self.dispatches)
+            + self.dispatches.iter().map(|d| bytes_of(&d.targets)).sum::<usize>()
+            + bytes_of(&self.temporaries)
+            + bytes_of(&self.words)
+            + bytes_of(&self.patches)
+    }
 }
 
 pub(crate) fn compile(gpu: &'static Gpu, plan: &Plan) -> Result<Compiled> {

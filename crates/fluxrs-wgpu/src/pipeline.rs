@@ -2,7 +2,7 @@
 
 use crate::device::{Gpu, lock};
 use crate::fault::{Fault, Result};
-use rustc_hash::FxHashMap;
+use fluxrs::cache::Cache;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,6 +12,10 @@ pub(crate) enum Access {
     Read,
     Write,
 }
+
+/// Bytes of the kernels that are kept, and roughly what a driver takes for one beside its source, or for a layout.
+const MAX_BYTES: usize = 64 << 20;
+const DRIVER_BYTES: usize = 16 << 10;
 
 /// A compiled kernel.
 pub(crate) struct Kernel {
@@ -23,14 +27,15 @@ pub(crate) struct Kernel {
 
 pub(crate) struct Pipelines {
     /// Binding 0 of every kernel is the argument uniform; the storage buffers follow. Layouts by their accesses.
-    layouts: Mutex<FxHashMap<Vec<Access>, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>>,
-    kernels: Mutex<FxHashMap<Arc<str>, Arc<Kernel>>>,
+    layouts: Mutex<Cache<Vec<Access>, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>>,
+    kernels: Mutex<Cache<Arc<str>, Arc<Kernel>>>,
     compiled: AtomicU64,
 }
 
 impl Pipelines {
     pub(crate) fn new(_: &wgpu::Device) -> Pipelines {
-        Pipelines { layouts: Mutex::default(), kernels: Mutex::default(), compiled: AtomicU64::new(0) }
+        let (layouts, kernels) = (Mutex::new(Cache::new(MAX_BYTES)), Mutex::new(Cache::new(MAX_BYTES)));
+        Pipelines { layouts, kernels, compiled: AtomicU64::new(0) }
     }
 }
 
@@ -61,7 +66,7 @@ impl Gpu {
             bind_group_layouts: &[Some(&group)],
             immediate_size: 0,
         });
-        layouts.insert(access.to_vec(), (group.clone(), pipeline.clone()));
+        layouts.insert(access.to_vec(), (group.clone(), pipeline.clone()), DRIVER_BYTES);
         (group, pipeline)
     }
 
@@ -98,7 +103,7 @@ impl Gpu {
         self.check()?;
         let id = self.pipelines.compiled.fetch_add(1, Ordering::Relaxed);
         let kernel = Arc::new(Kernel { pipeline, layout, id });
-        lock(&self.pipelines.kernels).insert(source.into(), kernel.clone());
+        lock(&self.pipelines.kernels).insert(source.into(), kernel.clone(), source.len() + DRIVER_BYTES);
         Ok(kernel)
     }
 

@@ -15,6 +15,8 @@ use std::sync::atomic::Ordering;
 
 /// Bind groups kept for each dispatch: buffers of a training loop alternate between few sets.
 const GROUPS: usize = 4;
+/// Roughly what a driver takes for one.
+const GROUP_BYTES: usize = 512;
 /// Work handed over in one submit while it may still be stopped, in nanoseconds of a CPU core.
 const SOFTWARE_SUBMIT: usize = 200_000_000;
 const HARDWARE_SUBMIT: usize = 20_000_000_000;
@@ -170,6 +172,11 @@ impl GpuPlan {
 impl Executable for GpuPlan {
     fn run(&self, bindings: &mut Bindings<'_>) -> fluxrs::error::Result<()> {
         Ok(self.run_steps(bindings)?)
+    }
+
+    fn bytes(&self) -> usize {
+        let groups = self.compiled.dispatches.len() * GROUPS * GROUP_BYTES;
+        size_of::<GpuPlan>() + self.compiled.bytes() + 4 * self.compiled.words.len() + groups
     }
 }
 

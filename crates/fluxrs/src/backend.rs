@@ -11,6 +11,8 @@ use std::sync::{Arc, RwLock};
 pub trait Executable: Send + Sync {
     /// Runs the whole plan. Nothing in `bindings.outputs` that is overwritten in place may have changed when this returns an error.
     fn run(&self, bindings: &mut Bindings<'_>) -> Result<()>;
+    /// Memory of the host that it takes beside the plan.
+    fn bytes(&self) -> usize;
 }
 
 pub trait Backend: Send + Sync {

@@ -1,49 +1,55 @@
-//! A bounded map that forgets what was used longest ago.
+//! A map of bounded size that forgets what was used longest ago.
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
+use std::borrow::Borrow;
 use std::hash::Hash;
 
 pub struct Cache<K, V> {
-    /// With each value when it was used last, and its weight.
-    map: FxHashMap<K, (V, u64, usize)>,
+    map: FxHashMap<K, Entry<V>>,
     clock: u64,
+    bytes: usize,
     limit: usize,
-    weight: usize,
-    heaviest: usize,
 }
 
-impl<K: Hash + Eq + Copy, V> Cache<K, V> {
-    /// At most `limit` entries, which together weigh `heaviest` at most.
-    pub const fn new(limit: usize, heaviest: usize) -> Self {
-        Cache { map: FxHashMap::with_hasher(FxBuildHasher), clock: 0, limit, weight: 0, heaviest }
+struct Entry<V> {
+    value: V,
+    used: u64,
+    bytes: usize,
+}
+
+impl<K: Hash + Eq, V> Cache<K, V> {
+    /// Entries of at most `limit` bytes together; the latest is kept whatever its size.
+    pub const fn new(limit: usize) -> Self {
+        Cache { map: FxHashMap::with_hasher(FxBuildHasher), clock: 0, bytes: 0, limit }
     }
 
-    pub fn get(&mut self, key: &K) -> Option<&V> {
+    pub fn get<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
         self.clock += 1;
         let clock = self.clock;
         self.map.get_mut(key).map(|entry| {
-            entry.1 = clock;
-            &entry.0
+            entry.used = clock;
+            &entry.value
         })
     }
 
-    /// Adds an entry; when there are too many, the older half goes, so that the cost is spread thin. One that is too heavy
-    /// by itself is not kept.
-    pub fn insert(&mut self, key: K, value: V, weight: usize) {
-        if weight > self.heaviest {
-            return;
-        }
-        while !self.map.is_empty() && (self.map.len() >= self.limit || self.weight + weight > self.heaviest) {
-            let mut ages: Vec<u64> = self.map.values().map(|e| e.1).collect();
+    /// Adds an entry of so many bytes. Where they become too many the older half goes, so that the cost is spread thin.
+    pub fn insert(&mut self, key: K, value: V, bytes: usize) {
+        let bytes = bytes + size_of::<(K, Entry<V>)>();
+        while !self.map.is_empty() && self.bytes.saturating_add(bytes) > self.limit {
+            crate::work::count(self.map.len());
+            let mut ages: Vec<u64> = self.map.values().map(|e| e.used).collect();
             let middle = ages.len() / 2;
             let (_, &mut median, _) = ages.select_nth_unstable(middle);
-            self.map.retain(|_, e| e.1 > median);
-            self.weight = self.map.values().map(|e| e.2).sum();
+            self.map.retain(|_, e| e.used > median);
+            self.bytes = self.map.values().map(|e| e.bytes).sum();
         }
         self.clock += 1;
-        self.weight += weight;
-        if let Some((_, _, old)) = self.map.insert(key, (value, self.clock, weight)) {
-            self.weight -= old;
+        self.bytes += bytes;
+        if let Some(old) = self.map.insert(key, Entry { value, used: self.clock, bytes }) {
+            self.bytes -= old.bytes;
         }
     }
 
@@ -55,8 +61,33 @@ impl<K: Hash + Eq + Copy, V> Cache<K, V> {
         self.map.is_empty()
     }
 
-    pub fn clear(&mut self) {
-        self.weight = 0;
-        self.map.clear();
+    /// The bytes of all entries.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Memory that a list takes beside itself.
+pub fn bytes_of<T>(list: &Vec<T>) -> usize {
+    list.capacity() * size_of::<T>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cache;
+
+    #[test]
+    fn the_limit_is_of_bytes_and_the_latest_stays() {
+        let mut cache = Cache::new(10_000);
+        for i in 0..1000 {
+            cache.insert(i, i, 100 + i % 7);
+            assert!(cache.get(&0).is_some(), "what is used stays");
+            assert!(cache.bytes() <= 10_000);
+        }
+        assert!(cache.len() > 20);
+        cache.insert(1000, 1, 50_000);
+        assert_eq!((cache.len(), cache.get(&1000)), (1, Some(&1)));
+        cache.insert(1001, 2, 100);
+        assert_eq!((cache.len(), cache.get(&1001)), (1, Some(&2)));
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::graph::{Node, Piece, Tensor, let_go};
 use crate::small_map::SmallMap;
+use crate::work;
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
@@ -77,25 +78,40 @@ impl Drop for Guards {
     }
 }
 
-/// The losses of many guards, each once and in the order in which it is met.
+/// The losses of many guards, each once, in the order in which they are met.
 #[derive(Default)]
 pub(crate) struct Losses {
     seen: SmallMap<*const Guards>,
     losses: SmallMap<*const Node>,
+    looks: usize,
+}
+
+impl Drop for Losses {
+    fn drop(&mut self) {
+        work::count(self.looks);
+    }
 }
 
 impl Losses {
     /// Gives `each` the losses of these guards that it has not had yet.
     pub fn add(&mut self, guards: &Guards, mut each: impl FnMut(&Tensor)) {
+        self.add_references(guards, |loss, is_new| {
+            if is_new {
+                each(loss);
+            }
+        });
+    }
+
+    /// The same of each reference that the guards hold to a loss, with whether the loss is new.
+    pub fn add_references(&mut self, guards: &Guards, mut each: impl FnMut(&Tensor, bool)) {
         let mut stack: SmallVec<[&Guards; LOOK]> = smallvec![guards];
         while let Some(g) = stack.pop() {
+            self.looks += 1;
             if !self.seen.insert(g, ()) {
                 continue;
             }
-            if let Some(loss) = &g.loss
-                && self.losses.insert(Arc::as_ptr(&loss.0), ())
-            {
-                each(loss);
+            if let Some(loss) = &g.loss {
+                each(loss, self.losses.insert(Arc::as_ptr(&loss.0), ()));
             }
             stack.extend(g.parts.iter().rev().map(|p| &**p));
         }

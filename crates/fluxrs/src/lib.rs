@@ -14,6 +14,7 @@ pub mod shape;
 pub mod simd;
 mod small_map;
 pub mod stop;
+pub mod work;
 
 pub mod ops;
 

@@ -1,10 +1,11 @@
 //! A plan: what a computation runs, in order, without sizes of its own memory and without a device.
 
 use crate::buffer::Buffer;
+use crate::cache::bytes_of;
 use crate::dtype::{DType, Number};
 use crate::ops::reduce::Kind;
 use crate::ops::{Elementwise, Structured};
-use crate::shape::{Map, Shape};
+use crate::shape::{Map, Shape, spilled};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -89,7 +90,41 @@ impl Body {
     }
 }
 
+impl Plan {
+    /// The memory that the plan itself takes.
+    pub fn bytes(&self) -> usize {
+        let kernels = self.kernels.iter().map(|k| k.label.capacity() + k.body.bytes()).sum::<usize>();
+        size_of::<Plan>()
+            + bytes_of(&self.buffers)
+            + bytes_of(&self.outputs)
+            + bytes_of(&self.kernels)
+            + bytes_of(&self.guards)
+            + kernels
+    }
+}
+
+impl Body {
+    fn bytes(&self) -> usize {
+        match self {
+            Body::Loop(l) => l.bytes(),
+            Body::Matmul(m) => {
+                let maps = [&m.a_map, &m.b_map].map(|map| spilled(&map.strides));
+                maps.into_iter().sum::<usize>() + spilled(&m.batch) + m.epilogue.as_ref().map_or(0, Loop::bytes)
+            }
+            Body::Structured(c) => {
+                bytes_of(&c.srcs) + spilled(&c.shape) + c.srcs.iter().map(|s| spilled(&s.shape)).sum::<usize>()
+            }
+        }
+    }
+}
+
 impl Loop {
+    fn bytes(&self) -> usize {
+        let maps = self.loads.iter().map(|l| &l.map).chain(self.stores.iter().map(|s| &s.map));
+        let lists = bytes_of(&self.loads) + bytes_of(&self.code) + bytes_of(&self.stores);
+        lists + spilled(&self.dims) + maps.map(|map| spilled(&map.strides)).sum::<usize>()
+    }
+
     fn add_buffers(&self, out: &mut Vec<Buf>) {
         out.extend(self.loads.iter().filter_map(|l| l.source.buffer()));
         out.extend(self.stores.iter().map(|s| s.buffer));

@@ -32,6 +32,11 @@ fn impossible(op: &str, shape: &[usize]) -> Error {
     Error::Value(format!("{op}: the result would have the shape {}; at most 2^60 - 1 elements are possible", show(shape)))
 }
 
+/// Memory that a list of sizes or strides takes beside itself.
+pub(crate) fn spilled<A: smallvec::Array>(list: &SmallVec<A>) -> usize {
+    if list.spilled() { list.capacity() * size_of::<A::Item>() } else { 0 }
+}
+
 /// The number of elements of a possible shape.
 pub fn size(shape: &[usize]) -> usize {
     shape.iter().product()

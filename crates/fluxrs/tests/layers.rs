@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
         "cache",
         "pool",
         "stop",
+        "work",
         "debug::profile",
         "device",
         "buffer",

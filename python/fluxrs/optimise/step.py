@@ -62,6 +62,7 @@ class Optimiser:
         before = _core.queued()
         try:
             self.queue(δs)
+            del δs  # what nobody holds need not be kept
             _core.commit(self)
         except BaseException:
             _core.discard(before)

@@ -2,11 +2,12 @@
 
 use super::accumulate::{self, ProductLoop};
 use super::fold::{self, Fold};
+use crate::cache::bytes_of;
 use crate::dtype::DType;
 use crate::ops::Elementwise;
 use crate::ops::reduce::Kind;
 use crate::plan::{Code, Inst, Load, Loop, Mode, Place, Plan, Rank, Reg, Source, Store};
-use crate::shape::{self, Map, Shape};
+use crate::shape::{self, Map, Shape, spilled};
 use crate::simd::lanes::{self, Loop as LaneLoop, UnaryBody};
 use crate::simd::math::Cast;
 use smallvec::{SmallVec, smallvec};
@@ -103,6 +104,13 @@ impl Lowered {
             (Rank::Row, Mode::Columns) => &self.dims[self.fence..],
             (Rank::Row, _) => &self.dims[..self.fence],
         }
+    }
+
+    /// Memory that its lists take.
+    pub fn bytes(&self) -> usize {
+        let maps = self.loads.iter().map(|l| &l.map).chain(self.stores.iter().map(|s| &s.map));
+        let lists = bytes_of(&self.loads) + bytes_of(&self.code) + bytes_of(&self.stores);
+        lists + spilled(&self.dims) + maps.map(|map| spilled(&map.strides)).sum::<usize>()
     }
 
     pub fn rows(&self) -> usize {
@@ -207,7 +215,7 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         let made = body.code.iter().position(|i| i.dst == store.reg && !matches!(i.code, Code::Fold(_)));
         if let (Walk::Straight, Some(at), None) = (how, made, direct[store.reg as usize]) {
             // In place, once the old value is read no more.
-            let old = donor(plan, store.buffer).into_iter().flat_map(|b| loads_of(body, b));
+            let old = donor(plan, store.buffer).into_iter().flat_map(|slot| loads_of(body, plan, slot));
             let last = old.map(|l| last_use[l.reg as usize]).max();
             if last.is_none_or(|last| last < at) {
                 direct[store.reg as usize] = Some(k as u16);
@@ -291,20 +299,23 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
     out
 }
 
-/// The buffer whose memory this output takes over.
+/// The slot whose memory this buffer takes over.
 fn donor(plan: &Plan, buffer: u32) -> Option<u32> {
-    let slot = plan.outputs.iter().find(|o| o.buffer == buffer)?.donor?;
-    plan.buffers.iter().position(|b| b.place == Place::Slot(slot)).map(|b| b as u32)
+    match plan.buffers[buffer as usize].place {
+        Place::Output(output) => plan.outputs[output as usize].donor,
+        _ => None,
+    }
 }
 
-fn loads_of(body: &Loop, buffer: u32) -> impl Iterator<Item = &Load> {
-    body.loads.iter().filter(move |l| l.source == Source::Buffer(buffer))
+fn loads_of<'a>(body: &'a Loop, plan: &'a Plan, slot: u32) -> impl Iterator<Item = &'a Load> {
+    let is_slot = move |b: u32| plan.buffers[b as usize].place == Place::Slot(slot);
+    body.loads.iter().filter(move |l| l.source.buffer().is_some_and(is_slot))
 }
 
 /// The other operand, if instruction `at` only adds something to the old value of the store, which is read for the last time.
 fn accumulates(body: &Loop, plan: &Plan, at: usize, store: &Store, last: Option<usize>) -> Option<Reg> {
     let inst = &body.code[at];
-    let mut old = loads_of(body, donor(plan, store.buffer)?);
+    let mut old = loads_of(body, plan, donor(plan, store.buffer)?);
     let (load, None) = (old.next()?, old.next()) else { return None };
     let add = inst.code == Code::Map(Elementwise::add) && accumulate::of(inst.dtype).is_some();
     let other = match inst.src[..] {

@@ -6,6 +6,9 @@ pub mod fold;
 pub mod gemm;
 pub(crate) mod lower;
 mod run;
+mod workspace;
+
+pub use workspace::kept_workspace;
 
 use crate::backend::{Backend, Executable};
 use crate::bail;

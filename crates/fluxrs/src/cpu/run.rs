@@ -4,8 +4,10 @@ use super::block::{Address, Block, Part, Worker};
 use super::fold::{self, Fold};
 use super::gemm::{self, Product};
 use super::lower::{Action, BLOCK, Lowered, lower};
+use super::workspace;
 use crate::backend::Executable;
-use crate::buffer::{HostBuffer, faults};
+use crate::buffer::faults;
+use crate::cache::bytes_of;
 use crate::debug::profile::span;
 use crate::dtype::{DType, Number};
 use crate::error::{Error, Result};
@@ -15,9 +17,8 @@ use crate::pool;
 use crate::shape;
 use crate::stop::{NEVER, stopped};
 use smallvec::SmallVec;
-use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Kernels cheaper than this (in nanoseconds of one core) are not worth waking other threads for.
 const PARALLEL: usize = 30_000;
@@ -31,6 +32,8 @@ pub struct CpuPlan {
     scratch: usize,
     /// Whether any kernel is worth more threads than the caller's.
     parallel: bool,
+    /// Whether it has run before.
+    ran: AtomicBool,
 }
 
 enum Step {
@@ -66,11 +69,6 @@ impl Context<'_> {
     }
 }
 
-thread_local! {
-    /// Workspaces for reuse: a replayed plan allocates nothing.
-    static WORKSPACE: RefCell<Option<HostBuffer>> = const { RefCell::new(None) };
-}
-
 impl CpuPlan {
     pub fn new(plan: &Arc<Plan>) -> CpuPlan {
         let steps = plan
@@ -84,7 +82,7 @@ impl CpuPlan {
             .collect::<Vec<Step>>();
         let scratch = steps.iter().map(|s| if let Step::Loop(l) = s { scratch_bytes(l) } else { 0 }).max().unwrap_or(0);
         let parallel = plan.kernels.iter().any(|k| k.cost > PARALLEL);
-        CpuPlan { plan: plan.clone(), steps, scratch, parallel }
+        CpuPlan { plan: plan.clone(), steps, scratch, parallel, ran: AtomicBool::new(false) }
     }
 
     /// Runs some kernels; `failed` becomes the call that fails, if one does.
@@ -111,10 +109,7 @@ impl Executable for CpuPlan {
     fn run(&self, bindings: &mut Bindings<'_>) -> Result<()> {
         let plan = &*self.plan;
         let bytes = plan.workspace.saturating_add(self.scratch);
-        let workspace = match WORKSPACE.take() {
-            Some(w) if w.bytes() >= bytes => w,
-            _ => HostBuffer::new(bytes)?,
-        };
+        let workspace = workspace::lease(bytes)?;
         let buffers: SmallVec<[Address; 32]> = plan
             .buffers
             .iter()
@@ -138,8 +133,16 @@ impl Executable for CpuPlan {
                     self.kernels(plan.commit..plan.kernels.len(), &Context { stop: &NEVER, ..context }, &mut bindings.failed);
             }
         }
-        WORKSPACE.replace(Some(workspace));
+        workspace::give_back(workspace, bytes, self.ran.swap(true, Ordering::Relaxed));
         result
+    }
+
+    fn bytes(&self) -> usize {
+        let lists = |step: &Step| match step {
+            Step::Loop(l) | Step::Matmul(Some(l)) => l.bytes(),
+            _ => 0,
+        };
+        size_of::<CpuPlan>() + bytes_of(&self.steps) + self.steps.iter().map(lists).sum::<usize>()
     }
 }
 

@@ -1,10 +1,11 @@
 //! Gathers what an evaluation takes part in, and the key of its plan on the way.
 
+use super::closed::is_closed;
 use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::dtype::Number;
 use crate::error::Result;
-use crate::graph::{Borrowed, Graph, Node, Srcs, Tensor, Value, base_node, held_and_pending, overwritten};
+use crate::graph::{Borrowed, Graph, Node, Srcs, Tensor, Value, base_node, held_and_pending, held_count, overwritten};
 use crate::guards::Losses;
 use crate::hash::Hasher128;
 use crate::leaf::Update;
@@ -13,6 +14,7 @@ use crate::plan::Plan;
 use crate::schedule::{Local, LocalKind, Request, schedule};
 use crate::small_map::SmallMap;
 use crate::tape::deferred::Written;
+use crate::work;
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, LazyLock};
 
@@ -40,6 +42,8 @@ pub(super) struct Gathered {
     pub foreign: bool,
     /// How many gradients that are written out beside their nodes the walk is inside of.
     inside: u32,
+    /// Steps of the walk.
+    looks: usize,
     /// Gathered because somebody holds them, or something derived from them, who may let go meanwhile.
     pub held: Vec<Tensor>,
     /// What else was looked at and may have been let go meanwhile: it goes after the lock.
@@ -61,6 +65,9 @@ pub(super) enum Publish {
     /// The new value of the leaf of this update.
     Leaf(usize),
 }
+
+/// As many held nodes are looked through faster than it is found out that none of them matters.
+const FEW_HELD: usize = 64;
 
 /// Nodes for which the lists keep their memory.
 const MAX_LISTED: usize = 1 << 17;
@@ -86,6 +93,7 @@ impl Gathered {
         self.constants.clear();
         self.foreign = false;
         self.inside = 0;
+        self.looks = 0;
         self.stack.clear();
         self.held.clear();
         self.passed.clear();
@@ -169,6 +177,7 @@ impl Gatherer<'_> {
                 continue;
             };
             *next += 1;
+            self.out.looks += 1;
             self.out.inside += enters as u32;
             let base = base_node(src);
             if base.mark.get(self.g).0 != self.epoch {
@@ -310,10 +319,15 @@ pub(super) fn collect(g: &mut Graph, wanted: &Wanted<'_>, writing: Writing<'_>, 
         gatherer.out.losses[i].1 = gatherer.local(&base);
     }
     if !alone {
-        add_dependents(&mut gatherer, updates)?;
+        // Many are only looked through where one of them may depend on what is computed.
+        if held_count(gatherer.g) <= FEW_HELD || !is_closed(gatherer.g, gatherer.out, wanted) {
+            add_dependents(&mut gatherer, updates)?;
+        }
         add_losses(&mut gatherer)?;
     }
     request_results(&mut gatherer, roots, updates, alone);
+    let Gathered { looks, locals, held, passed, .. } = out;
+    work::count(*looks + locals.len() + held.len() + passed.len() + updates.len());
     Ok(())
 }
 
@@ -445,7 +459,9 @@ impl Search {
         if !self.verdict.contains_key(&root.id) {
             stack.push(enter(root));
         }
+        let mut looks = 0;
         while let Some((_, srcs, next, (found, within))) = stack.last_mut() {
+            looks += 1;
             let Some(src) = srcs.get(*next) else {
                 let (node, _, _, mut verdict) = stack.pop().expect("the loop looked at it");
                 verdict.1 |= matches!(node.value.get(gatherer.g), Value::Kept(_));
@@ -467,6 +483,7 @@ impl Search {
                 _ => {}
             }
         }
+        work::count(1 + looks);
         self.verdict[&root.id]
     }
 }

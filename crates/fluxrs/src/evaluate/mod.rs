@@ -1,5 +1,6 @@
 //! Evaluation: gathers what is pending, finds or makes its plan, binds memory, runs, and publishes the results.
 
+mod closed;
 mod deferred;
 mod engine;
 #[cfg(unix)]
@@ -20,12 +21,10 @@ pub(crate) use engine::Evaluator;
 #[cfg(unix)]
 pub use fork::{after_fork, before_fork};
 use run::run;
-pub use run::{Bystander, cached_plans, explain, explain_last, prepare, set_bystander};
+pub use run::{Bystander, cached_bytes, explain, explain_last, prepare, set_bystander};
 
-/// Plans kept for graphs that come again.
-const MAX_PLANS: usize = 512;
-/// Nodes of all plans that are kept: about half a kilobyte each.
-const MAX_PLANNED_NODES: usize = 1 << 19;
+/// Bytes of the plans kept for graphs that come again.
+const MAX_PLANNED_BYTES: usize = 128 << 20;
 
 /// What evaluation has done since the process began: independent of the machine, so tests assert it.
 #[derive(Default)]

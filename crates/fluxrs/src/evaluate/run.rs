@@ -4,11 +4,11 @@ use super::deferred::{gather_instead, plan_beside};
 use super::gather::{Gathered, Publish, Wanted, Writing, collect, make_plan};
 use super::rollback::Commit;
 use super::seen::Seen;
-use super::{COUNTERS, MAX_PLANNED_NODES, MAX_PLANS};
+use super::{COUNTERS, MAX_PLANNED_BYTES};
 use crate::backend::{Executable, backend};
 use crate::bail;
 use crate::buffer::Buffer;
-use crate::cache::Cache;
+use crate::cache::{Cache, bytes_of};
 use crate::debug::profile::span;
 use crate::device::Device;
 use crate::dtype::Number;
@@ -35,6 +35,12 @@ struct Prepared {
     constants: Vec<Number>,
 }
 
+impl Prepared {
+    fn bytes(&self) -> usize {
+        size_of::<Prepared>() + self.plan.bytes() + self.executable.bytes() + bytes_of(&self.constants)
+    }
+}
+
 /// Nodes of a plan that is remembered to be shown.
 const MAX_SHOWN: usize = 1 << 14;
 
@@ -59,7 +65,7 @@ static RUNNER: LazyLock<Mutex<Runner>> = LazyLock::new(|| {
     #[cfg(unix)]
     super::fork::register();
     Mutex::new(Runner {
-        plans: Cache::new(MAX_PLANS, MAX_PLANNED_NODES),
+        plans: Cache::new(MAX_PLANNED_BYTES),
         seen: Seen::default(),
         last: None,
         gathered: Gathered::default(),
@@ -140,9 +146,10 @@ pub(super) fn wait() -> Result<()> {
     Ok(())
 }
 
-/// How many plans are kept.
-pub fn cached_plans() -> usize {
-    runner().plans.len()
+/// Bytes of all that is kept for graphs that come again.
+pub fn cached_bytes() -> usize {
+    let runner = runner();
+    runner.plans.bytes() + runner.seen.bytes()
 }
 
 /// Computes `roots`, or commits what is queued. Whatever happens, the queue is empty afterwards.
@@ -293,9 +300,8 @@ impl Runner {
         let plan = Arc::new(plan);
         let prepared = Arc::new(Prepared { executable: backend(plan.device).compile(&plan)?, plan, constants });
         COUNTERS.plans_made.fetch_add(1, Ordering::Relaxed);
-        let weight = self.gathered.locals.len().max(self.long.locals.len());
         self.long.clear();
-        self.plans.insert(self.gathered.key.finish(), prepared.clone(), weight);
+        self.plans.insert(self.gathered.key.finish(), prepared.clone(), prepared.bytes());
         Ok(prepared)
     }
 

@@ -1,17 +1,16 @@
 //! What graphs have been planned, to tell why one is planned again.
 
 use super::gather::Gathered;
+use crate::cache::{Cache, bytes_of};
 use crate::dtype::DType;
 use crate::graph::{Graph, base_node};
 use crate::hash::Hasher128;
 use crate::schedule::LocalKind;
-use crate::shape::{Shape, show};
+use crate::shape::{Shape, show, spilled};
 use crate::tape::deferred::Written;
-use rustc_hash::FxHashMap;
 
 /// Graphs by their ops and wiring alone, each with what it was last given and how much was asked for.
-#[derive(Default)]
-pub(super) struct Seen(FxHashMap<u128, (Vec<Input>, usize)>);
+pub(super) struct Seen(Cache<u128, (Vec<Input>, usize)>);
 
 #[derive(Clone, PartialEq)]
 struct Input {
@@ -19,19 +18,28 @@ struct Input {
     dtype: DType,
 }
 
-/// Graphs that are remembered.
-const MOST: usize = 4096;
+/// Bytes of what is remembered.
+const MAX_BYTES: usize = 4 << 20;
+
+impl Default for Seen {
+    fn default() -> Self {
+        Seen(Cache::new(MAX_BYTES))
+    }
+}
 
 impl Seen {
     pub fn remember(&mut self, g: &Graph, gathered: &Gathered, written: &Written) {
-        if self.0.len() >= MOST {
-            self.0.clear();
-        }
-        self.0.insert(kind(g, gathered, written), (inputs(gathered), gathered.requests.len()));
+        let inputs = inputs(gathered);
+        let bytes = bytes_of(&inputs) + inputs.iter().map(|i| spilled(&i.shape)).sum::<usize>();
+        self.0.insert(kind(g, gathered, written), (inputs, gathered.requests.len()), bytes);
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.0.bytes()
     }
 
     /// Why there is no plan for a graph.
-    pub fn why(&self, g: &Graph, gathered: &Gathered, written: &Written) -> String {
+    pub fn why(&mut self, g: &Graph, gathered: &Gathered, written: &Written) -> String {
         let Some((old, results)) = self.0.get(&kind(g, gathered, written)) else { return "a graph not seen before".into() };
         let new = inputs(gathered);
         let say = |i: &Input| format!("{}{}", i.dtype, show(&i.shape));

@@ -29,6 +29,10 @@ impl Held {
     pub const fn new() -> Held {
         Held(Vec::new())
     }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// This thread's number, from 1.
@@ -70,7 +74,7 @@ impl Handle {
         if is_given(base) {
             base.handles.fetch_add(1, Ordering::Relaxed);
         } else {
-            enter(g, base, &base.handles);
+            enter(g, &tensor, &base.handles);
         }
         Handle(tensor)
     }
@@ -94,7 +98,7 @@ impl Drop for Handle {
             base.handles.fetch_sub(1, Ordering::Release);
             return;
         }
-        leave(&mut lock(), base, &base.handles);
+        leave(&mut lock(), &self.0, &base.handles);
     }
 }
 
@@ -103,7 +107,7 @@ impl Claim {
     pub fn new(g: &mut Graph, tensor: Tensor) -> Claim {
         let base = base_node(&tensor);
         if !is_given(base) {
-            enter(g, base, &base.claims);
+            enter(g, &tensor, &base.claims);
         }
         Claim(tensor)
     }
@@ -117,7 +121,7 @@ impl Claim {
         let claim = ManuallyDrop::new(self);
         let base = base_node(&claim.0);
         if !is_given(base) {
-            leave(g, base, &base.claims);
+            leave(g, &claim.0, &base.claims);
         }
         // SAFETY: the claim is neither used nor dropped after this.
         unsafe { std::ptr::read(&claim.0) }
@@ -128,14 +132,19 @@ impl Drop for Claim {
     fn drop(&mut self) {
         let base = base_node(&self.0);
         if !is_given(base) {
-            leave(&mut lock(), base, &base.claims);
+            leave(&mut lock(), &self.0, &base.claims);
         }
     }
 }
 
 /// Counts one more reference, under the lock as in `leave`, and lists a node that has no value.
-fn enter(g: &mut Graph, node: &Arc<Node>, count: &AtomicU32) {
+fn enter(g: &mut Graph, tensor: &Tensor, count: &AtomicU32) {
+    let node = base_node(tensor);
     count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    if matches!(tensor.op(), Op::View(_)) {
+        node.shown.fetch_add(1, Ordering::Relaxed);
+        tensor.0.shown.fetch_add(1, Ordering::Relaxed);
+    }
     if *node.place.get(g) == NOWHERE && !is_settled(node.value.get(g)) {
         let place = g.held.0.len() as u32;
         let pointer = NonNull::new(Arc::as_ptr(node).cast_mut()).expect("an Arc points somewhere");
@@ -144,8 +153,13 @@ fn enter(g: &mut Graph, node: &Arc<Node>, count: &AtomicU32) {
     }
 }
 
-fn leave(g: &mut Graph, node: &Node, count: &AtomicU32) {
+fn leave(g: &mut Graph, tensor: &Tensor, count: &AtomicU32) {
+    let node = base_node(tensor);
     count.store(count.load(Ordering::Relaxed) - 1, Ordering::Release);
+    if matches!(tensor.op(), Op::View(_)) {
+        node.shown.fetch_sub(1, Ordering::Relaxed);
+        tensor.0.shown.fetch_sub(1, Ordering::Relaxed);
+    }
     let left = node.handles.load(Ordering::Relaxed) + node.claims.load(Ordering::Relaxed);
     if left == 0 && *node.place.get(g) != NOWHERE {
         let place = node.place.set(g, NOWHERE);
@@ -170,14 +184,30 @@ fn is_settled(value: &Value) -> bool {
 
 impl Node {
     /// Whether an evaluation that computes this node keeps the value; with `claims`, also for those who may need it later.
+    /// Handles and claims to this very node, not to a view of it. Not of a value that was given, whose handles are not counted
+    /// under the lock.
+    pub(crate) fn own_holders(&self, _: &Graph) -> u32 {
+        let [handles, claims, shown] = [&self.handles, &self.claims, &self.shown].map(|n| n.load(Ordering::Relaxed));
+        match self.op {
+            Op::View(_) => shown,
+            _ => handles + claims - shown,
+        }
+    }
+
     pub(crate) fn is_held(&self, claims: bool) -> bool {
         self.handles.load(Ordering::Acquire) > 0 || claims && self.claims.load(Ordering::Relaxed) > 0
     }
 }
 
+/// How many nodes without a value there are handles and claims to, about.
+pub(crate) fn held_count(g: &Graph) -> usize {
+    g.held.len()
+}
+
 /// The nodes without a value that callers on this thread hold; with `everywhere`, those that anybody holds or claims.
 pub(crate) fn held_and_pending(g: &mut Graph, everywhere: bool) -> Vec<Tensor> {
     let (mut held, mut i, own) = (Vec::new(), 0, thread());
+    crate::work::count(g.held.len());
     while let Some(entry) = g.held.0.get(i) {
         let (node, own) = (entry.node, entry.thread == own);
         // SAFETY: listed, hence alive.

@@ -8,7 +8,7 @@ mod scopes;
 pub(crate) use bound::{restart_count, unbounded};
 pub use engine::Engine;
 pub use handles::Handle;
-pub(crate) use handles::{Claim, held_and_pending, thread};
+pub(crate) use handles::{Claim, held_and_pending, held_count, thread};
 pub use scopes::{Checkpoint, NoGrad, Tracking, no_grad, tracking};
 
 use crate::buffer::Buffer;
@@ -115,9 +115,10 @@ pub struct Node {
     pub(crate) value: Guarded<Value>,
     /// (epoch, local index) of the pass that saw this node last.
     pub(crate) mark: Guarded<(u32, u32)>,
-    /// How many handles there are.
+    /// Handles and claims, of a base also those to its views; and how many of both are to views.
     pub(crate) handles: AtomicU32,
     claims: AtomicU32,
+    shown: AtomicU32,
     /// Where it stands in the list of what is held.
     place: Guarded<u32>,
 }
@@ -205,7 +206,7 @@ pub(crate) fn out_of_reach<'a>(g: &mut Graph, tensors: impl Iterator<Item = &'a 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// A fresh number, larger than all before: nodes are topologically ordered by theirs.
-pub(crate) fn next_id() -> u64 {
+pub fn next_id() -> u64 {
     NEXT_ID.fetch_add(1, Ordering::Relaxed)
 }
 
@@ -264,6 +265,7 @@ impl Tensor {
             mark: Guarded::new((0, 0)),
             handles: AtomicU32::new(0),
             claims: AtomicU32::new(0),
+            shown: AtomicU32::new(0),
             place: Guarded::new(handles::NOWHERE),
         }))
     }

@@ -37,6 +37,14 @@ pub(super) struct Spent<T> {
     journal: Journal<T>,
 }
 
+impl Spent<Tensor> {
+    /// Every tensor it refers to.
+    pub(super) fn references(&self) -> impl Iterator<Item = &Tensor> {
+        let journal = self.journal.iter().flat_map(|(loss, total)| std::iter::once(loss).chain(total));
+        self.total.iter().chain(journal)
+    }
+}
+
 impl Grad {
     fn new(g: &mut Graph, total: Option<Tensor>, journal: Journal<Tensor>, calls: usize) -> Grad {
         let claim = |(loss, before): (Tensor, Option<Tensor>)| (Claim::new(g, loss), before.map(|t| Claim::new(g, t)));
@@ -168,6 +176,7 @@ impl Leaf {
             (grad.total(), grad.journal(), grad.calls)
         };
         let known = journal.len();
+        crate::work::count(known);
         journal.retain(|(loss, _)| known_finite(loss) != Some(true));
         // Everything goes back to before the first loss that is bad; what came after is no matter.
         if let Some(bad) = journal.iter().position(|(loss, _)| known_finite(loss) == Some(false)) {

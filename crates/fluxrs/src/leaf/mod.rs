@@ -56,7 +56,8 @@ pub fn by_number(number: u64) -> Option<Arc<Leaf>> {
 pub fn inputs_are_current(out: &Tensor) -> Result<()> {
     let srcs = out.0.srcs.get(&graph::lock()).clone();
     for s in srcs.iter().skip(1).filter(|s| s.0.leaf != 0) {
-        let stale = by_number(s.0.leaf).is_none_or(|leaf| leaf.is_queued() || !leaf.peek().ptr_eq(s));
+        // One that is gone cannot have been updated since.
+        let stale = by_number(s.0.leaf).is_some_and(|leaf| leaf.is_queued() || !leaf.peek().ptr_eq(s));
         if stale {
             return Err(graph::overwritten(&s.0));
         }

@@ -33,6 +33,13 @@ pub struct Update {
     pub(super) spent: Option<Spent<Tensor>>,
 }
 
+impl Update {
+    /// Every tensor it refers to.
+    pub(crate) fn references(&self) -> impl Iterator<Item = &Tensor> {
+        std::iter::once(&self.value).chain(self.spent.iter().flat_map(Spent::references))
+    }
+}
+
 thread_local! {
     static QUEUE: Arc<Queue> = Arc::default();
 }

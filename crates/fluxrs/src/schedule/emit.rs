@@ -11,6 +11,7 @@ use crate::plan::{
 };
 use crate::schedule::LocalKind;
 use crate::shape::{self, Map, Shape, Strides, collapse};
+use crate::work;
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
 
@@ -229,6 +230,7 @@ impl Program {
             let fits = self.buffers[new].dtype == self.buffers[old].dtype && self.buffers[new].len == self.buffers[old].len;
             let Some(first) = uses.stores[new].first().map(|&(k, _)| k) else { continue };
             // What is read before it is written over is read as it was.
+            work::count(1 + uses.loads[old].len() * uses.stores[new].len());
             let safe = uses.loads[old].iter().filter(|&&(k, _)| k >= first).all(|&(k, map)| {
                 let store = uses.stores[new].iter().find(|s| s.0 == k);
                 store.is_some_and(|s| s.1 == map)
@@ -405,6 +407,7 @@ impl<'a> Emitter<'a> {
 
     /// A value from outside, read through `map` over `shape`: loaded, or computed again.
     fn value(&mut self, i: usize, map: &Map, shape: &[usize], dtype: DType, rank: Rank) -> Reg {
+        work::count(1);
         let pending = self.pending;
         let key = (i, map.clone(), rank, dtype);
         if let Some(&reg) = self.known.get(&key) {
@@ -446,6 +449,7 @@ impl<'a> Emitter<'a> {
     }
 
     fn load(&mut self, source: Source, map: &Map, dtype: DType, rank: Rank) -> Reg {
+        work::count(1 + self.loads.len());
         let same = |l: &&Load| l.source == source && l.dtype == dtype && l.rank == rank && l.map == *map;
         if let Some(l) = self.loads.iter().find(same) {
             return l.reg;

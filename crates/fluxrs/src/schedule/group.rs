@@ -7,6 +7,7 @@ use super::{Edge, Pending};
 use crate::ops::Op;
 use crate::plan::{Mode, Rank};
 use crate::shape::{self, Map, Shape};
+use crate::work;
 use rustc_hash::FxHashMap;
 
 /// Nodes in one kernel at most: programs stay short enough for registers and compilers.
@@ -191,6 +192,7 @@ impl Assigner<'_> {
             Rank::Row if group.axes == 0 => return false,
             Rank::Row => group.kept(),
         };
+        work::count(1 + self.pending.edges[i].len());
         let shape = self.pending.shape(i);
         if shape::size(shape) != shape::size(&space) {
             return false;

@@ -16,6 +16,7 @@ pub(crate) fn lay_out(program: &mut Program) -> usize {
         buffers.iter().for_each(|&b| last_use[b as usize] = k);
         touched.push(buffers);
     }
+    crate::work::count(touched.iter().map(Vec::len).sum());
     // Free pieces by (size, offset).
     let mut free: BTreeSet<(usize, usize)> = BTreeSet::new();
     let mut placed = vec![false; program.buffers.len()];

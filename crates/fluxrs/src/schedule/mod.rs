@@ -17,6 +17,7 @@ use crate::ops::Op;
 use crate::plan::{Plan, Source};
 use crate::shape::Map;
 use crate::tape::deferred::Written;
+use crate::work;
 use smallvec::SmallVec;
 
 /// A node that takes part in an evaluation.
@@ -63,7 +64,7 @@ pub(crate) struct Pending<'a> {
 
 impl<'a> Pending<'a> {
     fn new(g: &Graph, locals: &'a [Local], requests: &'a [Request], written: &Written) -> Pending<'a> {
-        let edges = locals
+        let edges: Vec<SmallVec<[Edge; 3]>> = locals
             .iter()
             .map(|local| match local.kind {
                 LocalKind::Compute => {
@@ -75,6 +76,7 @@ impl<'a> Pending<'a> {
                 _ => SmallVec::new(),
             })
             .collect();
+        work::count(edges.iter().map(|e| 1 + e.len()).sum());
         let mut requested = vec![None; locals.len()];
         requests.iter().enumerate().for_each(|(i, r)| requested[r.local as usize] = Some(i));
         Pending { locals, edges, requests, requested }

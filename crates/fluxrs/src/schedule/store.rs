@@ -5,6 +5,7 @@ use super::{Edge, Pending};
 use crate::ops::Op;
 use crate::plan::Rank;
 use crate::shape::{Map, Shape};
+use crate::work;
 
 /// Instructions that are cheaper to run again than to store and load.
 const RECOMPUTE: usize = 16;
@@ -76,6 +77,7 @@ pub(crate) fn is_fused(pending: &Pending, groups: &Groups, i: usize, e: &Edge) -
 
 /// Instructions and loads of computing value `i` again, read through `map`; None if it cannot be.
 fn cost(pending: &Pending, stored: &[bool], i: usize, map: &Map, space: &[usize], depth: usize) -> Option<(usize, usize)> {
+    work::count(1);
     if pending.as_number(i).is_some() {
         return Some((0, 0));
     }
@@ -104,6 +106,7 @@ fn cost(pending: &Pending, stored: &[bool], i: usize, map: &Map, space: &[usize]
 
 /// What an expression that is computed again loads must be in memory.
 fn store_inputs(pending: &Pending, stored: &mut [bool], i: usize) {
+    work::count(1);
     if pending.as_number(i).is_some() || !pending.is_compute(i) || stored[i] {
         return;
     }

@@ -39,7 +39,9 @@ pub(super) fn defer(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Op
     let seen = (g.epoch, 0);
     let mut stack: SmallVec<[&Tensor; 32]> = smallvec![y];
     y.0.mark.set(&mut g, seen);
+    let mut looks = 0;
     while let Some(node) = stack.pop() {
+        looks += 1;
         if matches!(node.op(), Op::Data) {
             if matches!(node.0.value.get(&g), Value::Overwritten) {
                 return None;
@@ -61,6 +63,7 @@ pub(super) fn defer(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Op
         }
     }
     drop(g);
+    crate::work::count(looks);
     let guards = Guards::of(y);
     let call = graph::next_id();
     let gradient = |(leaf, mut hits): (u64, Srcs)| {

@@ -2,10 +2,13 @@
 
 pub(crate) mod deferred;
 
+use crate::bail;
 use crate::error::Result;
 use crate::graph::{self, Graph, Srcs, Tensor, Value, no_grad};
 use crate::guards::Guards;
 use crate::ops::{self, Op};
+use crate::shape::show;
+use crate::work;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::{SmallVec, smallvec};
 
@@ -29,32 +32,39 @@ impl Target {
 /// One tracked node on the way from the result back.
 struct Step<'a> {
     node: &'a Tensor,
-    srcs: &'a Srcs,
+    srcs: &'a [Tensor],
     /// The local index of each src, or NONE for one that is not tracked.
     links: SmallVec<[u32; 3]>,
 }
 
 const NONE: u32 = u32::MAX;
 
-/// The tracked history of `y`, every node after its srcs; and whether a parameter in it has been overwritten.
-fn history<'a>(g: &mut Graph, y: &'a Tensor) -> (Vec<Step<'a>>, bool) {
+/// The tracked history of `y`, every node after its srcs, and whether a parameter in it has been overwritten: back to nodes that
+/// `ends` says are as far as one need go, and to none numbered below `floor`.
+fn history<'a>(g: &mut Graph, y: &'a Tensor, floor: u64, ends: impl Fn(&Tensor) -> bool) -> (Vec<Step<'a>>, bool) {
     g.epoch += 1;
     let epoch = g.epoch;
     let mut stale = false;
     let mut steps: Vec<Step<'a>> = Vec::new();
-    let mut stack: Vec<(&'a Tensor, &'a Srcs, usize)> = Vec::new();
+    let mut stack: Vec<(&'a Tensor, &'a [Tensor], usize)> = Vec::new();
     let enter = |g: &mut Graph, t: &'a Tensor| {
         t.0.mark.set(g, (epoch, NONE));
+        if ends(t) {
+            return (t, &[][..], 0);
+        }
         // SAFETY: the srcs of a tracked node never change while it lives, and every node here lives as long as `y`.
-        (t, unsafe { t.0.srcs.lasting() }, 0)
+        (t, unsafe { &t.0.srcs.lasting()[..] }, 0)
     };
-    if y.is_tracked() {
+    let is_part = |t: &Tensor| t.is_tracked() && t.id() >= floor;
+    if is_part(y) {
         stack.push(enter(g, y));
     }
+    let mut looks = 0;
     while let Some((node, srcs, next)) = stack.last_mut() {
+        looks += 1;
         if let Some(src) = srcs.get(*next) {
             *next += 1;
-            if src.is_tracked() && src.0.mark.get(g).0 != epoch {
+            if is_part(src) && src.0.mark.get(g).0 != epoch {
                 let entry = enter(g, src);
                 stack.push(entry);
             }
@@ -64,9 +74,10 @@ fn history<'a>(g: &mut Graph, y: &'a Tensor) -> (Vec<Step<'a>>, bool) {
         stack.pop();
         stale |= matches!(node.op(), Op::Data) && matches!(node.0.value.get(g), Value::Overwritten);
         node.0.mark.set(g, (epoch, steps.len() as u32));
-        let links = srcs.iter().map(|s| if s.is_tracked() { s.0.mark.get(g).1 } else { NONE }).collect();
+        let links = srcs.iter().map(|s| if is_part(s) { s.0.mark.get(g).1 } else { NONE }).collect();
         steps.push(Step { node, srcs, links });
     }
+    work::count(looks);
     (steps, stale)
 }
 
@@ -102,24 +113,35 @@ pub fn pullback(y: &Tensor, seed: Option<&Tensor>, inputs: &[Target]) -> Result<
     Ok(out)
 }
 
+/// The gradients towards the inputs of the checkpoint `out`, whose function made `again` of them when it ran once more.
+pub fn gradient_again(out: &Tensor, again: &Tensor, g: &Tensor) -> Result<Vec<Option<Tensor>>> {
+    if again.shape() != g.shape() {
+        let (first, second) = (show(g.shape()), show(again.shape()));
+        bail!(Shape, "checkpoint: the function returned shape {first}, and {second} when it ran again");
+    }
+    let srcs = out.0.srcs.get(&graph::lock()).clone();
+    let target = |s: &Tensor| if s.0.leaf == 0 { Target::Node(s.clone()) } else { Target::Leaf(s.0.leaf) };
+    let targets: Vec<Target> = srcs.iter().skip(1).map(target).collect();
+    pullback(again, Some(g), &targets)
+}
+
 fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) -> Result<Vec<Option<Tensor>>> {
-    let (mut steps, stale) = history(&mut graph::lock(), y);
     let mut wanted: FxHashMap<u64, SmallVec<[usize; 1]>> = FxHashMap::default();
-    let mut nodes = false;
+    let (mut nodes, mut floor) = (false, u64::MAX);
     for (i, t) in targets.iter().enumerate() {
         nodes |= matches!(t, Target::Node(_));
+        // What is older than a node does not depend on it.
+        floor = floor.min(if matches!(t, Target::Node(_)) { t.number() } else { 0 });
         wanted.entry(t.number()).or_default().push(i);
     }
     let hits = |node: &Tensor| {
         let by_leaf = if node.0.leaf == 0 { None } else { wanted.get(&node.0.leaf) };
         if nodes { by_leaf.or_else(|| wanted.get(&node.id())) } else { by_leaf }
     };
+    let (steps, stale) = history(&mut graph::lock(), y, floor, |t| cut && hits(t).is_some());
     // Only nodes between a target and the result take part.
     let mut needed: Vec<bool> = Vec::with_capacity(steps.len());
-    for step in &mut steps {
-        if cut && hits(step.node).is_some() {
-            step.links.fill(NONE);
-        }
+    for step in &steps {
         let below = step.links.iter().any(|&l| l != NONE && needed[l as usize]);
         needed.push(below || hits(step.node).is_some());
     }
@@ -199,22 +221,38 @@ fn start(y: &Tensor, seed: Option<&Tensor>) -> Tensor {
 
 /// The leaves that `y` depends on, by number, in order of first use.
 pub fn leaves(y: &Tensor) -> Vec<u64> {
+    inputs(y, 0).iter().map(|x| x.0.leaf).collect()
+}
+
+/// What a function that began when nodes were numbered from `since` made `y` of: leaves, each once, and tracked results that were
+/// there before. How those were made is not looked at.
+pub fn inputs(y: &Tensor, since: u64) -> Vec<Tensor> {
     let mut g = graph::lock();
     g.epoch += 1;
     let seen = (g.epoch, NONE);
     let (mut out, mut known) = (Vec::new(), FxHashSet::default());
     let mut stack: SmallVec<[&Tensor; 32]> = SmallVec::new();
     stack.extend(y.is_tracked().then_some(y));
+    let mut looks = 0;
     while let Some(node) = stack.pop() {
+        looks += 1;
         if node.0.mark.set(&mut g, seen).0 == seen.0 {
             continue;
         }
-        if node.0.leaf != 0 && known.insert(node.0.leaf) {
-            out.push(node.0.leaf);
+        if node.0.leaf != 0 {
+            if known.insert(node.0.leaf) {
+                out.push(node.clone());
+            }
+            continue;
+        }
+        if node.id() < since {
+            out.push(node.clone());
+            continue;
         }
         // SAFETY: the srcs of a tracked node never change while it lives, and every node here lives as long as `y`.
         let srcs = unsafe { node.0.srcs.lasting() };
         stack.extend(srcs.iter().rev().filter(|s| s.is_tracked() && s.0.mark.get(&g).0 != seen.0));
     }
+    work::count(looks);
     out
 }
