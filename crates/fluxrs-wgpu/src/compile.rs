@@ -83,7 +83,7 @@ fn fixed_targets(plan: &Plan) -> Vec<Option<Target>> {
             let donor = plan.outputs[output as usize].donor;
             Some(donor.map_or(Target::Output(output), Target::Slot))
         }
-        Place::Workspace(_) => None,
+        Place::Temporary => None,
     };
     plan.buffers.iter().map(place).collect()
 }
@@ -104,12 +104,6 @@ fn check_indices(kernel: &Kernel) -> Result<()> {
 
 pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
     let fixed = fixed_targets(plan);
-    let mut last_use: FxHashMap<Buf, usize> = FxHashMap::default();
-    for (k, kernel) in plan.kernels.iter().enumerate() {
-        for buffer in kernel.body.buffers() {
-            last_use.insert(buffer, k);
-        }
-    }
     let mut temporaries = Temporaries::default();
     let mut targets: Vec<Target> = fixed.iter().map(|target| target.unwrap_or(Target::Status)).collect();
     let mut placed: Vec<bool> = fixed.iter().map(Option::is_some).collect();
@@ -118,7 +112,7 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
     let mut fresh_commit = false;
     let raises = plan.kernels.iter().any(codegen::raises);
     let guarded = raises || !plan.guards.is_empty();
-    for (k, kernel) in plan.kernels.iter().enumerate() {
+    for (k, (kernel, life)) in plan.kernels.iter().zip(plan.lives()).enumerate() {
         if k == plan.commit {
             for (number, kernel) in plan.kernels.iter().enumerate().skip(k) {
                 let known = |buffer: &Buf| placed[*buffer as usize] || written(&kernel.body).any(|own| own == *buffer);
@@ -129,11 +123,9 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
             commit = Some(launches.len());
             launches.extend(guards(plan, &targets));
         }
-        let used = kernel.body.buffers();
-        for &buffer in &used {
-            if !std::mem::replace(&mut placed[buffer as usize], true) {
-                targets[buffer as usize] = Target::Temp(temporaries.take(plan.buffers[buffer as usize].len));
-            }
+        for buffer in life.begins {
+            placed[buffer as usize] = true;
+            targets[buffer as usize] = Target::Temp(temporaries.take(plan.buffers[buffer as usize].len));
         }
         let late = k >= plan.commit;
         let mut scratch = Vec::new();
@@ -146,13 +138,9 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
         launches.extend(made.map_err(|fault| name_kernel(fault, &kernel.label))?);
         scratch.into_iter().for_each(|temp| temporaries.give(temp));
         fresh_commit |= late && written(&kernel.body).any(|buffer| matches!(targets[buffer as usize], Target::Output(_)));
-        for buffer in used {
-            let target = targets[buffer as usize];
-            if let (Target::Temp(temp), Some(&last)) = (target, last_use.get(&buffer))
-                && last == k
-            {
+        for buffer in life.ends {
+            if let Target::Temp(temp) = targets[buffer as usize] {
                 temporaries.give(temp);
-                last_use.remove(&buffer);
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::dtype::{DType, Number};
 use crate::ops::reduce::Kind;
 use crate::ops::{Elementwise, Structured};
 use crate::shape::{Map, Shape, spilled};
+use crate::work;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -21,8 +22,8 @@ pub enum Place {
     Slot(u32),
     /// A result: `bindings.outputs[i]`. In the last segment it may be a slot's own memory.
     Output(u32),
-    /// A piece of the workspace, in bytes from its start.
-    Workspace(usize),
+    /// Memory between two kernels of a run; each device lays it out by [`Plan::lives`].
+    Temporary,
 }
 
 #[derive(Clone, Debug)]
@@ -49,7 +50,6 @@ pub struct Plan {
     pub commit: usize,
     /// Outputs that must be finite before the last segment may run.
     pub guards: Vec<Buf>,
-    pub workspace: usize,
     /// Roughly how many nanoseconds of one core a run takes.
     pub cost: usize,
 }
@@ -90,7 +90,57 @@ impl Body {
     }
 }
 
+/// The temporaries that a kernel is the first and the last to touch.
+#[derive(Clone, Default)]
+pub struct Life {
+    pub begins: SmallVec<[Buf; 2]>,
+    pub ends: SmallVec<[Buf; 2]>,
+}
+
+impl BufferInfo {
+    pub fn bytes(&self) -> usize {
+        self.len * self.dtype.bytes()
+    }
+}
+
 impl Plan {
+    /// For every kernel the temporaries whose lives begin and end with it.
+    pub fn lives(&self) -> Vec<Life> {
+        let mut lives = vec![Life::default(); self.kernels.len()];
+        let mut last: Vec<Option<usize>> = vec![None; self.buffers.len()];
+        let touched: Vec<Vec<Buf>> = self.kernels.iter().map(|k| k.body.buffers()).collect();
+        work::count(touched.iter().map(Vec::len).sum());
+        let is_temporary = |b: &&Buf| self.buffers[**b as usize].place == Place::Temporary;
+        for (k, buffers) in touched.iter().enumerate() {
+            for &b in buffers.iter().filter(is_temporary) {
+                if last[b as usize].replace(k).is_none() {
+                    lives[k].begins.push(b);
+                }
+            }
+        }
+        for (k, buffers) in touched.iter().enumerate() {
+            for &b in buffers.iter().filter(is_temporary) {
+                // Taken, so that a buffer touched twice ends once.
+                if last[b as usize].take_if(|last| *last == k).is_some() {
+                    lives[k].ends.push(b);
+                }
+            }
+        }
+        lives
+    }
+
+    /// The most bytes of temporaries that live at one time.
+    pub fn peak(&self) -> usize {
+        let bytes = |list: &[Buf]| list.iter().map(|&b| self.buffers[b as usize].bytes() as u128).sum::<u128>();
+        let (mut now, mut most) = (0, 0);
+        for life in self.lives() {
+            now += bytes(&life.begins);
+            most = most.max(now);
+            now -= bytes(&life.ends);
+        }
+        most.try_into().unwrap_or(usize::MAX)
+    }
+
     /// The memory that the plan itself takes.
     pub fn bytes(&self) -> usize {
         let kernels = self.kernels.iter().map(|k| k.label.capacity() + k.body.bytes()).sum::<usize>();

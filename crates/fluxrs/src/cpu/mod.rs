@@ -5,6 +5,7 @@ mod block;
 pub mod fold;
 pub mod gemm;
 pub(crate) mod lower;
+mod memory;
 mod run;
 mod workspace;
 

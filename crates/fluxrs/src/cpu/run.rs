@@ -4,6 +4,7 @@ use super::block::{Address, Block, Part, Worker};
 use super::fold::{self, Fold};
 use super::gemm::{self, Product};
 use super::lower::{Action, BLOCK, Lowered, lower};
+use super::memory::lay_out;
 use super::workspace;
 use crate::backend::Executable;
 use crate::buffer::faults;
@@ -28,7 +29,10 @@ const TASK: usize = 16 * BLOCK;
 pub struct CpuPlan {
     plan: Arc<Plan>,
     steps: Vec<Step>,
-    /// Bytes behind the plan's workspace for partial results, of whichever kernel needs most.
+    /// Where each temporary lies in the workspace, and the size of that.
+    offsets: Vec<usize>,
+    workspace: usize,
+    /// Bytes behind the workspace for partial results, of whichever kernel needs most.
     scratch: usize,
     /// Whether any kernel is worth more threads than the caller's.
     parallel: bool,
@@ -82,7 +86,8 @@ impl CpuPlan {
             .collect::<Vec<Step>>();
         let scratch = steps.iter().map(|s| if let Step::Loop(l) = s { scratch_bytes(l) } else { 0 }).max().unwrap_or(0);
         let parallel = plan.kernels.iter().any(|k| k.cost > PARALLEL);
-        CpuPlan { plan: plan.clone(), steps, scratch, parallel, ran: AtomicBool::new(false) }
+        let (offsets, workspace) = lay_out(plan);
+        CpuPlan { plan: plan.clone(), steps, offsets, workspace, scratch, parallel, ran: AtomicBool::new(false) }
     }
 
     /// Runs some kernels; `failed` becomes the call that fails, if one does.
@@ -108,18 +113,19 @@ impl CpuPlan {
 impl Executable for CpuPlan {
     fn run(&self, bindings: &mut Bindings<'_>) -> Result<()> {
         let plan = &*self.plan;
-        let bytes = plan.workspace.saturating_add(self.scratch);
+        let bytes = self.workspace.saturating_add(self.scratch);
         let workspace = workspace::lease(bytes)?;
         let buffers: SmallVec<[Address; 32]> = plan
             .buffers
             .iter()
-            .map(|b| match b.place {
+            .zip(&self.offsets)
+            .map(|(b, &offset)| match b.place {
                 Place::Slot(i) => Address(bindings.slots[i as usize].host_ptr()),
                 Place::Output(i) => Address(bindings.outputs[i as usize].host_ptr()),
-                Place::Workspace(offset) => Address(workspace.as_ptr().wrapping_add(offset)),
+                Place::Temporary => Address(workspace.as_ptr().wrapping_add(offset)),
             })
             .collect();
-        let scratch = Address(workspace.as_ptr().wrapping_add(plan.workspace));
+        let scratch = Address(workspace.as_ptr().wrapping_add(self.workspace));
         let context = Context { buffers: &buffers, numbers: bindings.numbers, stop: bindings.stop, scratch, parallel: false };
         let _stay = self.parallel.then(pool::enter);
         let mut result = self.kernels(0..plan.commit, &context, &mut bindings.failed);
@@ -142,7 +148,7 @@ impl Executable for CpuPlan {
             Step::Loop(l) | Step::Matmul(Some(l)) => l.bytes(),
             _ => 0,
         };
-        size_of::<CpuPlan>() + bytes_of(&self.steps) + self.steps.iter().map(lists).sum::<usize>()
+        size_of::<CpuPlan>() + bytes_of(&self.steps) + bytes_of(&self.offsets) + self.steps.iter().map(lists).sum::<usize>()
     }
 }
 

@@ -11,13 +11,13 @@ pub fn describe(plan: &Plan, state: &str) -> String {
     let in_place = plan.outputs.iter().filter(|o| o.donor.is_some()).count();
     let _ = writeln!(
         out,
-        "plan on {}, {state}: {}, {}, {} ({in_place} in place), {} buffers, workspace {}",
+        "plan on {}, {state}: {}, {}, {} ({in_place} in place), {} buffers, at most {} of temporaries",
         plan.device,
         count(plan.kernels.len(), "kernel"),
         count(slots, "input"),
         count(plan.outputs.len(), "result"),
         plan.buffers.len(),
-        bytes(plan.workspace),
+        bytes(plan.peak()),
     );
     for (i, kernel) in plan.kernels.iter().enumerate() {
         if i == plan.commit {

@@ -34,7 +34,7 @@ pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Progr
         } else if let Some(r) = pending.requested[i] {
             program.add_buffer(pending, i, Place::Output(r as u32));
         } else if stored[i] && pending.as_number(i).is_none() {
-            program.add_buffer(pending, i, Place::Workspace(0));
+            program.add_buffer(pending, i, Place::Temporary);
         }
     }
     program.outputs = pending
@@ -81,7 +81,7 @@ impl Program {
     }
 
     fn temporary(&mut self, dtype: DType, len: usize) -> Buf {
-        self.buffers.push(BufferInfo { place: Place::Workspace(0), dtype, len });
+        self.buffers.push(BufferInfo { place: Place::Temporary, dtype, len });
         self.buffers.len() as Buf - 1
     }
 

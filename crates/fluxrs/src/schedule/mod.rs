@@ -1,11 +1,10 @@
 //! From the pending graph to a plan: which nodes run in one kernel, which values are stored, and where.
 //!
 //! `group` puts nodes into kernels, `store` decides which values reach memory and which are computed again where
-//! they are read, `emit` writes the kernels' programs, and `memory` lays out the workspace.
+//! they are read, and `emit` writes the kernels' programs. Where temporaries lie is the device's matter.
 
 mod emit;
 mod group;
-mod memory;
 mod store;
 
 pub(crate) use group::reduction_mode;
@@ -129,8 +128,7 @@ pub(crate) fn schedule(
     let pending = Pending::new(g, locals, requests, written);
     let groups = group::assign(&pending);
     let stored = store::decide(&pending, &groups);
-    let mut program = emit::emit(&pending, &groups, &stored);
-    let workspace = memory::lay_out(&mut program);
+    let program = emit::emit(&pending, &groups, &stored);
     let cost = program.kernels.iter().fold(0usize, |sum, k| sum.saturating_add(k.cost));
     Plan {
         device,
@@ -139,7 +137,6 @@ pub(crate) fn schedule(
         outputs: program.outputs,
         kernels: program.kernels,
         commit: program.commit,
-        workspace,
         cost,
     }
 }
