@@ -65,7 +65,7 @@ EXCEPTIONS = {
     "einsum.*xs": "ArrayLike", "istracked.x": "object", "isleaf.x": "object", "data.x": "Any",
     "gpu.x": "Any", "cpu.x": "Any", "__eq__.value": "Any", "__ne__.value": "Any",
     "__setitem__.value": "Any", "Grads.__getitem__.key": "Tensor", "Grads.get.p": "Tensor", "drop_gradients.x": "Any", "squared_error.x": "Any",
-    "squared_error.y": "Any", "affine.x": "Any", "vjp.y": "Any", "leaves.y": "Any", "state.x": "Any",
+    "squared_error.y": "Any", "affine.x": "Any", "state.x": "Any",
     "custom.value": "Any", "checkpointed.value": "Any", "grad.x": "Any", "asarray.x": "Any",
     "from_dlpack.x": "Any", "param.x": "Terms", "tensor.x": "Terms", "_set_fault.n": "Any",
     "clip.x": "ArrayLike",

@@ -43,8 +43,12 @@ static ALLOCATOR: Counting = Counting;
 /// The counters belong to the process: one test at a time.
 static ONE: Mutex<()> = Mutex::new(());
 
+fn full(shape: &[usize], value: f64) -> Tensor {
+    Tensor::full(shape, value, DType::F32).unwrap()
+}
+
 fn param(n: usize) -> Arc<Leaf> {
-    Leaf::of(&Tensor::full(&[n], 0.5, DType::F32), true).unwrap()
+    Leaf::of(&full(&[n], 0.5), true).unwrap()
 }
 
 fn value(p: &Arc<Leaf>) -> Tensor {
@@ -105,7 +109,7 @@ impl Pullback for Again {
 
 fn checkpoints(n: usize) {
     let params: Vec<_> = (0..n).map(|_| param(2)).collect();
-    let mut y = Tensor::full(&[2], 1.0, DType::F32);
+    let mut y = full(&[2], 1.0);
     for p in &params {
         let since = graph::next_id();
         let again = Again { x: y, p: p.clone() };
@@ -207,7 +211,7 @@ fn read_one_by_one(n: usize) {
 
 fn batches_read_by_steps(n: usize) {
     let params = [param(2)];
-    let x = Tensor::full(&[2], 0.5, DType::F32);
+    let x = full(&[2], 0.5);
     let batches: Vec<_> = (0..n).map(|i| Handle::new(tanh(&(&x * i as f64)))).collect();
     for batch in &batches {
         let loss = Handle::new(sum(&(value(&params[0]) * batch.tensor())));
@@ -225,7 +229,7 @@ fn rows_of_a_jacobian(n: usize) {
 
 fn shapes(n: usize) {
     for i in 0..n {
-        read(&Handle::new(tanh(&Tensor::full(&[1 + i % (n + 1)], 0.5, DType::F32))));
+        read(&Handle::new(tanh(&full(&[1 + i % (n + 1)], 0.5))));
     }
 }
 
@@ -280,7 +284,7 @@ fn what_is_kept_for_graphs_that_come_again_is_bounded_by_bytes() {
     let (mut largest, mut i) = (0, 0);
     while i < 600 {
         i += 1;
-        let x = Tensor::full(&[1, 1 + i % 40], 0.5, DType::F32);
+        let x = full(&[1, 1 + i % 40], 0.5);
         let y = (0..100 + i).fold(x, |y, k| if k % 9 == 0 { y.sum(Some(&[1]), true).unwrap() + 1.0 } else { tanh(&y) });
         read(&Handle::new(y));
         largest = largest.max(evaluate::cached_bytes());
@@ -295,7 +299,7 @@ fn what_is_kept_for_graphs_that_come_again_is_bounded_by_bytes() {
 fn a_large_workspace_is_given_back() {
     let _alone = ONE.lock().unwrap_or_else(|e| e.into_inner());
     let run = |n: usize| {
-        let sorted = tanh(&Tensor::full(&[n], 0.5, DType::F32)).sort(Some(0)).unwrap();
+        let sorted = tanh(&full(&[n], 0.5)).sort(Some(0)).unwrap();
         read(&Handle::new(sum(&sorted)));
         kept_workspace()
     };

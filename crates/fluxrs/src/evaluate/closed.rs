@@ -26,6 +26,8 @@ pub(super) fn is_closed(g: &Graph, gathered: &Gathered, wanted: &Wanted<'_>) -> 
         // The leaf refers to it.
         references.open -= references.overwritten.insert(u.leaf.current(g).id(), ()) as i64;
     }
+    // A loss that is not asked for here may have to be kept for what else it guards.
+    let asked: SmallMap<u64> = gathered.losses.iter().map(|(loss, _)| loss.id()).collect();
     let mut losses = Losses::default();
     for local in &gathered.locals {
         let node = &local.node.0;
@@ -37,7 +39,11 @@ pub(super) fn is_closed(g: &Graph, gathered: &Gathered, wanted: &Wanted<'_>) -> 
         }
         node.srcs.get(g).iter().for_each(|s| references.know(s));
         if let Some(guards) = &node.guards {
-            losses.add_references(guards, |loss, _| references.know(loss));
+            losses.add_references(guards, |loss, _| {
+                if asked.contains(&loss.id()) {
+                    references.know(loss);
+                }
+            });
         }
     }
     wanted.roots.iter().for_each(|t| references.know(t));
