@@ -4,7 +4,7 @@ pub(crate) mod deferred;
 
 use crate::bail;
 use crate::error::Result;
-use crate::graph::{self, Graph, Srcs, Tensor, Value, no_grad};
+use crate::graph::{self, Graph, Tensor, Value, no_grad};
 use crate::guards::Guards;
 use crate::ops::{self, Op};
 use crate::shape::show;
