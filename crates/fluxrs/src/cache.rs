@@ -18,7 +18,7 @@ struct Entry<V> {
 }
 
 impl<K: Hash + Eq, V> Cache<K, V> {
-    /// Entries of at most `limit` bytes together; the latest is kept whatever its size.
+    /// Entries of at most `limit` bytes together.
     pub const fn new(limit: usize) -> Self {
         Cache { map: FxHashMap::with_hasher(FxBuildHasher), clock: 0, bytes: 0, limit }
     }
@@ -35,9 +35,13 @@ impl<K: Hash + Eq, V> Cache<K, V> {
         })
     }
 
-    /// Adds an entry of so many bytes. Where they become too many the older half goes, so that the cost is spread thin.
+    /// Adds an entry of so many bytes, unless that alone is too much. Where they become too many together the older half goes,
+    /// so that the cost is spread thin.
     pub fn insert(&mut self, key: K, value: V, bytes: usize) {
         let bytes = bytes + size_of::<(K, Entry<V>)>();
+        if bytes > self.limit {
+            return;
+        }
         while !self.map.is_empty() && self.bytes.saturating_add(bytes) > self.limit {
             crate::work::count(self.map.len());
             let mut ages: Vec<u64> = self.map.values().map(|e| e.used).collect();
@@ -77,7 +81,7 @@ mod tests {
     use super::Cache;
 
     #[test]
-    fn the_limit_is_of_bytes_and_the_latest_stays() {
+    fn the_limit_is_of_bytes() {
         let mut cache = Cache::new(10_000);
         for i in 0..1000 {
             cache.insert(i, i, 100 + i % 7);
@@ -85,9 +89,10 @@ mod tests {
             assert!(cache.bytes() <= 10_000);
         }
         assert!(cache.len() > 20);
+        let before = cache.len();
         cache.insert(1000, 1, 50_000);
-        assert_eq!((cache.len(), cache.get(&1000)), (1, Some(&1)));
-        cache.insert(1001, 2, 100);
+        assert_eq!((cache.len(), cache.get(&1000)), (before, None));
+        cache.insert(1001, 2, 9_000);
         assert_eq!((cache.len(), cache.get(&1001)), (1, Some(&2)));
     }
 }

@@ -214,7 +214,7 @@ fn batch_sizes_without_end() {
         evaluate::evaluate(&[y.tensor().clone()]).unwrap();
     }
     // The plans, and what is remembered of their graphs.
-    assert!(evaluate::cached_bytes() <= (128 + 4) << 20);
+    assert!(evaluate::cached_bytes() <= (256 + 4) << 20);
 }
 
 /// Live bytes and calls of the allocator on this thread during `f`.

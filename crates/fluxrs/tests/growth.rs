@@ -290,7 +290,7 @@ fn what_is_kept_for_graphs_that_come_again_is_bounded_by_bytes() {
         largest = largest.max(evaluate::cached_bytes());
     }
     let (kept, live) = (evaluate::cached_bytes() as isize - kept, LIVE.get() - live);
-    assert!(largest <= (128 + 4) << 20, "{largest} bytes at the most");
+    assert!(largest <= (256 + 4) << 20, "{largest} bytes at the most");
     assert!(largest > 20 << 20, "{largest} bytes are too few to show anything");
     assert!((kept - live).abs() < kept / 5, "{kept} bytes by count, {live} in fact");
 }

@@ -24,7 +24,7 @@ use run::run;
 pub use run::{Bystander, cached_bytes, explain, explain_last, prepare, set_bystander};
 
 /// Bytes of the plans kept for graphs that come again.
-const MAX_PLANNED_BYTES: usize = 128 << 20;
+const MAX_PLANNED_BYTES: usize = 256 << 20;
 
 /// What evaluation has done since the process began: independent of the machine, so tests assert it.
 #[derive(Default)]
