@@ -43,6 +43,7 @@ EDGES = {
     "max of NaN": (lambda x: x.max(keepdims=True), [1.0, nan], [nan], [nan, nan]),
     "the root of max": (lambda x: fluxrs.sqrt(x.max(keepdims=True)), [0.0, -1.0], [0], [inf, 0]),
     "logsumexp": (lambda x: x.logsumexp(keepdims=True), [-inf, -inf], [-inf], [0, 0]),
+    "logsumexp of nothing": (lambda x: x[:0].logsumexp(keepdims=True), [1.0], [-inf], [0]),
     "det": (lambda x: fluxrs.det(x.reshape(1, 2, 2)), [1.0, 2, 2, 4], [0], [4, -2, -2, 1]),
     "det of zeros": (lambda x: fluxrs.det(x.reshape(1, 3, 3)), [0.0] * 9, [0], [0] * 9),
     "det of a number": (lambda x: fluxrs.det(x.reshape(1, 1, 1)), [0.0], [0], [1]),

@@ -208,7 +208,6 @@ ROWS = {
     "negative power of 2": (lambda: fluxrs.power(i, -20), ValueError, r"^power.*-20"),
     "dot's shapes": (lambda: fluxrs.dot(x, x), DimensionMismatch, r"^dot: shapes \(2, 3\)"),
     "trace of a vector": (lambda: fluxrs.trace(b), DimensionMismatch, r"^trace.*\(3,\)"),
-    "logsumexp of nothing": (lambda: fluxrs.logsumexp(fluxrs.zeros(0)), ValueError, "^logsumexp"),
     "logsumexp's axis": (lambda: x.logsumexp(axis=2), IndexError, "^logsumexp: axis 2"),
     "std's axis": (lambda: x.std(axis=2), IndexError, "^std: axis 2"),
     "sum's axis": (lambda: x.sum(axis=1.0), TypeError, r"^sum: axis.*1\.0"),
@@ -381,7 +380,7 @@ def test_errors_at_evaluation_name_the_line_that_made_the_node():
         (lambda: fluxrs.inv(singular), "inv: the matrix is singular"),
         (lambda: fluxrs.solve(singular, fluxrs.ones(3)), "solve: the matrix is singular"),
         (
-            lambda: gradient(lambda a: fluxrs.det(a), singular)[0],
+            lambda: gradient(lambda a: gradient(fluxrs.det, a)[0].sum(), singular)[0],
             "for the gradient of det, made at",
         ),
     ]
