@@ -189,3 +189,12 @@ def test_arrays_written_to_parameters_there():
         with pytest.raises(fluxrs.DeviceError, match=r"gpu:0 and cpu.*gpu\(x\)"):
             wrong()
     close(m.b, np.ones(2, "float32"))
+
+
+def test_a_space_beyond_32_bits_is_refused():
+    x = gpu(fluxrs.ones(8))
+    assert float(fluxrs.broadcast_to(x[0], (2**20,)).sum()) == 2**20
+    with pytest.raises(fluxrs.DeviceError, match="kernels over 8589934592 elements"):
+        float(fluxrs.broadcast_to(x[0], (2**33,)).sum())
+    with pytest.raises(ValueError, match="^repeat: the result would have"):
+        fluxrs.repeat(x, 2**61 + 1)
