@@ -46,6 +46,14 @@ def test_explain_says_what_runs_and_whether_it_ran_before():
     assert "same ops were planned with other inputs: float32(7, 8) for float32(32, 8)" in again
 
 
+def test_explain_knows_a_graph_with_a_gradient_of_its_own():
+    def y(n):
+        return fluxrs.hook(lambda Δ: Δ, fluxrs.param(np.ones(n))) * 3
+
+    fluxrs.evaluate(y(4))
+    assert "planned with other inputs: float64(5,) for float64(4,)" in fluxrs.explain(y(5))
+
+
 def test_explain_of_steps():
     m = Dense(8, 1)
     opt = ADAM(params(m))

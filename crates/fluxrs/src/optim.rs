@@ -31,24 +31,34 @@ pub struct Rule {
     pub name: &'static str,
     /// The names of the state tensors, zero at the start.
     pub slots: &'static [&'static str],
-    /// Flux's inverse decay, 1/(1 + decay·(t−1)), multiplies δ here and the finished step elsewhere.
-    pub decays_gradient: bool,
+    decay: Decay,
     step: fn(&Hyper, &Tensor, &Tensor, &[Tensor]) -> Step,
 }
 
+/// Where Flux's inverse decay, 1/(1 + decay·(t−1)), comes in.
+#[derive(PartialEq)]
+enum Decay {
+    /// It multiplies η, in which the step is linear.
+    Rate,
+    /// It multiplies the step, which has no η.
+    Step,
+    /// Nowhere: the rule has a decay of its own.
+    Own,
+}
+
 const fn rule(name: &'static str, slots: &'static [&'static str], step: fn(&Hyper, &Tensor, &Tensor, &[Tensor]) -> Step) -> Rule {
-    Rule { name, slots, decays_gradient: false, step }
+    Rule { name, slots, decay: Decay::Rate, step }
 }
 
 pub const RULES: &[Rule] = &[
-    Rule { decays_gradient: true, ..rule("SGD", &[], sgd) },
-    Rule { decays_gradient: true, ..rule("Momentum", &["v"], momentum) },
-    Rule { decays_gradient: true, ..rule("Nesterov", &["v"], nesterov) },
+    rule("SGD", &[], sgd),
+    rule("Momentum", &["v"], momentum),
+    rule("Nesterov", &["v"], nesterov),
     rule("RMSProp", &["a"], rmsprop),
     rule("ADAGrad", &["a"], adagrad),
-    rule("ADADelta", &["a", "u"], adadelta),
+    Rule { decay: Decay::Step, ..rule("ADADelta", &["a", "u"], adadelta) },
     rule("ADAM", &["m", "v"], adam),
-    rule("ADAMW", &["m", "v"], adamw),
+    Rule { decay: Decay::Own, ..rule("ADAMW", &["m", "v"], adamw) },
     rule("AdaMax", &["m", "u"], adamax),
     rule("AMSGrad", &["m", "v", "v̂"], amsgrad),
     rule("NADAM", &["m", "v"], nadam),
@@ -147,10 +157,8 @@ impl Rule {
     /// reach a parameter: that is stepped with δ = 0.
     pub fn step(&self, h: &Hyper, params: &[Arc<Leaf>], grads: &[Option<Tensor>], state: &[Vec<Arc<Leaf>>]) -> Result<()> {
         let mut h = *h;
-        // ADAMW's decay is part of its rule.
-        let shrink = if self.name == "ADAMW" { 1.0 } else { 1.0 / (1.0 + h.decay * (h.t - 1.0)) };
-        if self.decays_gradient || self.name != "ADADelta" {
-            // Every rule but one is linear in η, and those that decay the gradient are linear in δ by η alone.
+        let shrink = 1.0 / (1.0 + h.decay * (h.t - 1.0));
+        if self.decay == Decay::Rate {
             h.η *= shrink;
         }
         // Again with newer values, where another thread's step came between.
@@ -182,7 +190,7 @@ impl Rule {
                 let δ = δ.as_ref().map_or_else(|| value.zeros_like(), |δ| δ.cast(value.dtype()));
                 let old: SmallVec<[Tensor; 4]> = slots[i].iter().map(|s| s.tensor().clone()).collect();
                 let (mut change, new) = (self.step)(h, value, &δ, &old);
-                if self.name == "ADADelta" && shrink != 1.0 {
+                if self.decay == Decay::Step && shrink != 1.0 {
                     change = change * shrink;
                 }
                 let value = Elementwise::add.apply(&[value, &change])?;

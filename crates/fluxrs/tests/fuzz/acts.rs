@@ -208,12 +208,11 @@ fn lose(w: &mut World, y: usize) -> (usize, bool) {
     (number, stale)
 }
 
-/// What everything is derived from that is derived from the gradient of `y`.
-fn gradient_origin(w: &World, y: usize, loss: usize, stale: bool) -> Origin {
+/// What everything is derived from that is derived from the gradient of `y`. One that is out of reach is refused, so it is not stale.
+fn gradient_origin(w: &World, y: usize, loss: usize) -> Origin {
     let mut origin = Origin::of(&[&w.vars[y]]);
     origin.made_of.clear();
     origin.guards.insert(loss);
-    origin.stale |= stale;
     origin
 }
 
@@ -238,7 +237,7 @@ pub fn gradient_of(w: &mut World, r: &mut Random, y: usize, nest: bool) -> Vec<u
     }
     let seed = w.find(r, |v| v.tensor().shape() == y_tensor.shape()).filter(|_| r.coin());
     let (loss, stale) = lose(w, y);
-    let mut origin = gradient_origin(w, y, loss, stale);
+    let mut origin = gradient_origin(w, y, loss);
     w.say(format!("  gradient of v{} (loss {loss}, finite: {}), nest: {nest}", w.vars[y].id, w.losses[loss]));
     let seed = seed.map(|i| {
         origin.guards.extend(w.vars[i].guards.clone());
@@ -263,7 +262,7 @@ fn back(w: &mut World, r: &mut Random) {
     let Some(y) = some_loss(w, r) else { return };
     let y_tensor = w.vars[y].tensor().clone();
     let (loss, stale) = lose(w, y);
-    let origin = gradient_origin(w, y, loss, stale);
+    let origin = gradient_origin(w, y, loss);
     w.say(format!("  back of v{} (loss {loss}, finite: {})", w.vars[y].id, w.losses[loss]));
     let targets: Vec<Target> = w.params.iter().map(|p| Target::Leaf(p.leaf.number())).collect();
     let parts = tape::gradient(&y_tensor, None, &targets, false);
@@ -294,7 +293,7 @@ fn step(w: &mut World, r: &mut Random) {
         w.read(y);
     }
     let (loss, stale) = lose(w, y);
-    let origin = gradient_origin(w, y, loss, stale);
+    let origin = gradient_origin(w, y, loss);
     w.say(format!("  step by v{} (loss {loss}, finite: {})", w.vars[y].id, w.losses[loss]));
     let targets: Vec<Target> = w.params.iter().map(|p| Target::Leaf(p.leaf.number())).collect();
     let grads = tape::gradient(&y_tensor, None, &targets, false);
