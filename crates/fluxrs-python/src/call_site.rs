@@ -13,15 +13,25 @@ thread_local! {
     static DETACHED: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Threads that have let go of the GIL to work in the core. The number changes only with the GIL held.
+static WITHOUT_GIL: AtomicU32 = AtomicU32::new(0);
+
+/// Whether no other thread changes a graph until this one lets go of the GIL.
+pub fn graphs_are_still() -> bool {
+    WITHOUT_GIL.load(Ordering::Acquire) == 0
+}
+
 /// Runs `f` without the GIL.
 pub fn without_gil<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
             DETACHED.set(self.0);
+            WITHOUT_GIL.fetch_sub(1, Ordering::AcqRel);
         }
     }
     alone();
+    WITHOUT_GIL.fetch_add(1, Ordering::AcqRel);
     let _restore = Restore(DETACHED.replace(true));
     py.detach(f)
 }

@@ -1,6 +1,6 @@
 //! Gradients that Python defines.
 
-use crate::call_site::with_gil;
+use crate::call_site::{graphs_are_still, with_gil};
 use crate::convert::{argument, beside, strong};
 use crate::error::{raised, shown};
 use crate::tensor::{PyTensor, Values};
@@ -10,8 +10,10 @@ use fluxrs::ops::Pullback;
 use fluxrs::shape::show;
 use fluxrs::{Tensor, ops, tape};
 use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use std::any::Any;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -26,6 +28,10 @@ impl Pullback for PyPullback {
         "a gradient defined in Python".into()
     }
 
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+
     fn pull(&self, out: &Tensor, g: &Tensor) -> Result<Vec<Option<Tensor>>> {
         if self.again {
             fluxrs::leaf::inputs_are_current(out)?;
@@ -34,6 +40,20 @@ impl Pullback for PyPullback {
         }
         with_gil(|py| self.call(py, g).map_err(raised)).and_then(|grads| check(out, grads))
     }
+}
+
+/// Tells the garbage collector of the Python functions that a tensor's history owns. Each must be told of once: a history that two
+/// tensors share, or that another thread may be changing, is passed over, and so kept.
+pub fn traverse(x: &Tensor, visit: &PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
+    let mut result = Ok(());
+    if x.has_pullbacks() && graphs_are_still() {
+        x.own_pullbacks(&mut |pullback| {
+            if let (true, Some(own)) = (result.is_ok(), pullback.as_any().and_then(|p| p.downcast_ref::<PyPullback>())) {
+                result = visit.call(&own.f);
+            }
+        });
+    }
+    result
 }
 
 impl PyPullback {

@@ -12,6 +12,7 @@ use fluxrs::tape::{self, Target};
 use numpy::PyUntypedArray;
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::cell::{Cell, RefCell};
@@ -238,6 +239,10 @@ struct Pullback {
 
 #[pymethods]
 impl Pullback {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        crate::custom::traverse(self.y.tensor(), &visit)
+    }
+
     fn __call__<'py>(&self, delta: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = delta.py();
         let y = self.y.tensor();

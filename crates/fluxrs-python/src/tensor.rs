@@ -6,6 +6,7 @@ use crate::error::{core, detached};
 use fluxrs::evaluate::Handle;
 use fluxrs::leaf::Leaf;
 use fluxrs::{DType, Tensor};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyWeakrefReference};
@@ -169,9 +170,14 @@ pub fn zeros_of(x: &Tensor) -> Tensor {
     Tensor::filled(x, 0.0)
 }
 
-/// The Python object of a result. The garbage collector need not look at it: it refers to no Python object that could refer back.
+/// The Python object of a result. Without a gradient that Python defines in its history it refers to no Python object that could
+/// refer back, so that the garbage collector need not look at it.
 pub fn object_of(py: Python<'_>, tensor: PyTensor) -> PyResult<Bound<'_, PyAny>> {
+    let pullbacks = matches!(&tensor.inner, Inner::Node(handle) if handle.tensor().has_pullbacks());
     let object = Bound::new(py, tensor)?.into_any();
+    if pullbacks {
+        return Ok(object);
+    }
     // SAFETY: an object of a class that the collector knows, made just now; untracking it twice, as its end does, is allowed.
     unsafe { pyo3::ffi::PyObject_GC_UnTrack(object.as_ptr().cast()) };
     Ok(object)
@@ -247,6 +253,14 @@ impl PyTensor {
     #[pyo3(signature = (x, dtype=None))]
     fn py_new(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
         crate::create::tensor(x, dtype)
+    }
+
+    /// There is nothing to clear: what refers back to a tensor was changed after its history was made, and is cleared itself.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match &self.inner {
+            Inner::Node(handle) => crate::custom::traverse(handle.tensor(), &visit),
+            _ => Ok(()),
+        }
     }
 
     #[getter]

@@ -3,6 +3,7 @@
 mod bound;
 mod engine;
 mod handles;
+mod owned;
 mod scopes;
 
 pub(crate) use bound::{restart_count, unbounded};
@@ -107,6 +108,8 @@ pub struct Node {
     pub(crate) dtype: DType,
     pub(crate) device: Device,
     pub(crate) tracked: bool,
+    /// Whether a gradient defined by the caller has a part in its history.
+    pullbacks: bool,
     /// Made in a checkpoint: no value of it is kept for the backward pass.
     pub(crate) passing: bool,
     pub(crate) leaf: u64,
@@ -249,6 +252,7 @@ impl Tensor {
             // A gradient goes back through every view of a chain.
             hash = hash.rotate_left(17) ^ srcs[0].0.hash;
         }
+        let pullbacks = matches!(op, Op::Custom(_)) || tracked && srcs.iter().any(|s| s.0.pullbacks);
         Tensor(Arc::new(Node {
             id: next_id(),
             hash,
@@ -257,6 +261,7 @@ impl Tensor {
             dtype,
             device,
             tracked,
+            pullbacks,
             passing: scopes::passing(),
             leaf,
             guards,

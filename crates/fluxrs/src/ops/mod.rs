@@ -30,6 +30,7 @@ use crate::device::Device;
 use crate::dtype::{DType, Number};
 use crate::graph::{Piece, Tensor};
 use crate::hash::Hasher;
+use std::any::Any;
 use std::sync::Arc;
 
 pub use elementwise::{Class, Elementwise, Record};
@@ -73,6 +74,10 @@ pub trait Pullback: Send + Sync {
     fn name(&self) -> String;
     /// The gradients towards the node's srcs but the first, `None` where there is none.
     fn pull(&self, out: &Tensor, g: &Tensor) -> crate::error::Result<Vec<Option<Tensor>>>;
+    /// Itself, for a caller that looks for its own.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
 }
 
 impl Op {
