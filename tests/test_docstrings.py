@@ -49,3 +49,9 @@ def test_the_public_names_leave_pythons_own_alone():
     assert len(set(fluxrs.__all__)) == len(fluxrs.__all__)
     for name in ("sum", "max", "abs", "all"):
         assert callable(getattr(fluxrs, name))
+
+
+@pytest.mark.parametrize("name, section", fluxrs._core.reference())
+def test_a_function_of_the_reference_says_what_it_gives(name, section):
+    """The table of elementwise ops speaks for its functions; the others have an example, which the page runs."""
+    assert section == "Elementwise" or "\n>>> " in getattr(fluxrs._core, name).__doc__

@@ -1,11 +1,12 @@
-"""Write docs/ops.md from the op table, and check the links of every page.
+"""Write docs/ops.md from what the ops say of themselves, and check the links of every page.
 
 python tools/docs.py            write the page, check the links
-python tools/docs.py --check    write nothing: fail if the page is not what the table says
+python tools/docs.py --check    write nothing: fail if the page is not what they say
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -16,13 +17,20 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "ops.md"
 
 HEAD = """\
-# Elementwise ops
+# Ops
 
-Made by `make docs` from the op table (`crates/fluxrs/src/ops/table.rs`), which is where an op is added or
-changed. Each is a function of `fluxrs` and, where its first operand is a tensor, a method. Operands broadcast
-as in NumPy; gradients exist to any order unless a line says otherwise.
+Made by `make docs` from what each op says of itself: the op table (`crates/fluxrs/src/ops/table.rs`) and the
+functions' own descriptions in `crates/fluxrs-python/src`. Each is a function of `fluxrs` and, where its first
+operand is a tensor, a method. Lists, NumPy arrays and numbers are taken for tensors; every axis may be negative.
+Gradients exist to any order, but for what gives truth values, integers or whole numbers. NumPy's functions of the same
+names take tensors and lead here.
+"""
 
-Accuracy is the largest error on the CPU, in units in the last place; 0 is correctly rounded.
+ELEMENTWISE = """
+## Elementwise
+
+Operands broadcast as in NumPy. Accuracy is the largest error on the CPU, in units in the last place; 0 is correctly
+rounded.
 """
 
 
@@ -32,15 +40,50 @@ def line(op: dict[str, Any]) -> str:
     return f"| `{call}` | {doc} | {op['ulp']} |"
 
 
-def page(table: list[dict[str, Any]]) -> str:
-    """The reference page: a table for each class of op, in the op table's order."""
+def elementwise(table: list[dict[str, Any]]) -> str:
+    """A table for each class of op, in the op table's order."""
     classes: dict[str, list[dict[str, Any]]] = {}
     for op in table:
         classes.setdefault(op["class"], []).append(op)
-    parts = [HEAD]
+    parts = [ELEMENTWISE]
     for name, ops in classes.items():
-        parts.append(f"\n## {name.capitalize()}\n\n| op | what it is | ulp |\n|---|---|---|\n")
+        parts.append(f"\n### {name.capitalize()}\n\n| op | what it is | ulp |\n|---|---|---|\n")
         parts.extend(line(op) + "\n" for op in ops)
+    return "".join(parts)
+
+
+def example(source: str, names: dict[str, Any]) -> str:
+    """An example with what it gives."""
+    value = eval(source, names)
+    return f"```pycon\n>>> {source}\n{'' if value is None else repr(value) + chr(10)}```\n"
+
+
+def entry(function: Any, names: dict[str, Any]) -> str:
+    """A function's signature, description and examples."""
+    lines = (function.__doc__ or "").splitlines()
+    examples = [text[4:] for text in lines if text.startswith(">>> ")]
+    text = "\n".join(text for text in lines if not text.startswith(">>> ")).strip()
+    shown = "".join(example(source, names) for source in examples)
+    signature = str(inspect.signature(function)).replace("Ellipsis", "...")
+    return f"\n`{function.__name__}{signature}`\n\n{text}\n\n{shown}"
+
+
+def page(core: Any) -> str:
+    """The reference page: the op table by class, then every other function by section."""
+    import numpy as np
+
+    import fluxrs
+
+    sections: dict[str, list[str]] = {}
+    for name, section in core.reference():
+        sections.setdefault(section, []).append(name)
+    parts = [HEAD, elementwise(core.op_table())]
+    names = {**vars(fluxrs), "fluxrs": fluxrs, "np": np}
+    for section, functions in sections.items():
+        if section != "Elementwise":
+            core.seed(1)
+            parts.append(f"\n## {section}\n")
+            parts.extend(entry(getattr(core, name), names) for name in functions)
     return "".join(parts)
 
 
@@ -77,14 +120,14 @@ def broken(path: Path) -> Iterator[str]:
 def main(check: bool) -> None:
     from fluxrs import _core
 
-    text = page(_core.op_table())
+    text = page(_core)
     wrong = []
     if not check:
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(text, "utf-8")
         print(f"wrote {PAGE.relative_to(ROOT)}")
     elif not PAGE.exists() or PAGE.read_text("utf-8") != text:
-        wrong.append("docs/ops.md is not what the op table says: run `make docs`")
+        wrong.append("docs/ops.md is not what the ops say: run `make docs`")
     wrong += [fault for path in pages() for fault in broken(path)]
     if wrong:
         sys.exit("\n".join(wrong))

@@ -131,7 +131,7 @@ RESULTS = {
     "no_grad": "AbstractContextManager[None]", "replay": "AbstractContextManager[None]",
     "random_state": "Any", "passing": "AbstractContextManager[int]",
     "take_gradients": "Deltas | None", "rules": "dict[str, tuple[str, ...]]",
-    "devices": "list[Any]", "op_table": "list[dict[str, Any]]", "split": "list[Tensor]",
+    "devices": "list[Any]", "op_table": "list[dict[str, Any]]", "reference": "list[tuple[str, str]]", "split": "list[Tensor]",
     "stack": "Tensor", "affine": "Tensor | None", "squared_error": "Tensor | None", "counters": "dict[str, int]", "__iter__": "Iterator[Tensor]",
     "list": "list[Tensor]",
 }  # fmt: skip

@@ -125,7 +125,7 @@ __all__ = [
 ]  # fmt: skip
 # The ops, from their table; what else the core has is for the modules here.
 _PLUMBING = {
-    "Deltas", "affine", "commit", "custom", "discard", "drop_gradients", "queued", "has_gpu", "op_table", "random_state", "replace_gradients", "replay",
+    "Deltas", "affine", "commit", "custom", "discard", "drop_gradients", "queued", "has_gpu", "op_table", "random_state", "reference", "replace_gradients", "replay",
     "rules", "squared_error", "state", "step", "take_gradients",
 }  # fmt: skip
 _TAKEN = {*__all__, *_PLUMBING, *dir(builtins)}

@@ -17,6 +17,7 @@ __all__ = [
     "Leaf",
     "DimensionMismatch",
     "DeviceError",
+    "reference",
     "add",
     "subtract",
     "multiply",
@@ -94,6 +95,7 @@ __all__ = [
     "logsumexp",
     "softmax",
     "logsoftmax",
+    "norm",
     "moveaxis",
     "swapaxes",
     "expand_dims",
@@ -103,21 +105,20 @@ __all__ = [
     "ravel",
     "repeat",
     "tile",
-    "take",
+    "roll",
     "clip",
+    "take",
+    "take_along_axis",
     "cumsum",
     "cumprod",
     "sort",
     "argsort",
     "argmax",
     "argmin",
-    "take_along_axis",
-    "roll",
     "inv",
     "det",
     "trace",
     "diagm",
-    "norm",
     "logsigmoid",
     "gelu",
     "selu",
@@ -146,12 +147,12 @@ __all__ = [
     "zeros",
     "ones",
     "full",
-    "zeros_like",
-    "ones_like",
     "arange",
     "linspace",
     "eye",
     "asarray",
+    "zeros_like",
+    "ones_like",
     "seed",
     "rand",
     "rand_like",
@@ -602,6 +603,7 @@ def random_state() -> Any: ...
 def ravel(x: ArrayLike) -> Tensor: ...
 def rdivide(x: ArrayLike, y: ArrayLike) -> Tensor: ...
 def reciprocal(x: ArrayLike) -> Tensor: ...
+def reference() -> list[tuple[str, str]]: ...
 def relu(x: ArrayLike) -> Tensor: ...
 def remainder(x: ArrayLike, y: ArrayLike) -> Tensor: ...
 def repeat(x: ArrayLike, repeats: ArrayLike, axis: int | Sequence[int] | None = ...) -> Tensor: ...

@@ -4,6 +4,7 @@ use crate::arguments::{names, of};
 use crate::convert::{Dt, count, owned_shape, strong};
 use crate::error::shown;
 use crate::lists::{Wanted, from_list, is_list};
+use crate::reference::sections;
 use crate::tensor::{PyTensor, made};
 use fluxrs::ops::create;
 use fluxrs::{DType, Number, Tensor};
@@ -11,7 +12,9 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-/// `tensor(x, dtype=None)`: an untracked tensor with its own copy of `x`; lists of numbers become float32.
+/// An untracked tensor with its own copy of `x`; lists of numbers become float32.
+///
+/// >>> tensor([[1, 2], [3, 4]], dtype="int64")
 #[pyfunction]
 #[pyo3(signature = (x, dtype=None))]
 pub fn tensor(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
@@ -28,9 +31,10 @@ pub fn tensor(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     made(|| Ok(dtype.map_or_else(|| (*value).clone(), |d| value.cast(d.0))))
 }
 
-/// `asarray(x)`: the memory of an array as a tensor, without a copy where it is aligned; nobody may write it afterwards.
+/// The memory of an array as a tensor, without a copy where it is aligned; nobody may write it afterwards.
 ///
 /// Takes NumPy arrays, and anything with `__dlpack__` or `__array__`. Otherwise as `tensor`.
+/// >>> asarray(np.ones(2))
 #[pyfunction]
 #[pyo3(signature = (x, dtype=None))]
 fn asarray(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<Py<PyTensor>> {
@@ -62,6 +66,8 @@ fn filled(args: &Bound<'_, PyTuple>, dtype: Option<Dt>, op: &str, value: Number)
 }
 
 /// Zeros of a shape, given as `(2, 3)` or `2, 3`; float32 unless a dtype is given.
+///
+/// >>> zeros(2, 3)
 #[pyfunction]
 #[pyo3(signature = (*shape, dtype=None))]
 fn zeros(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
@@ -69,13 +75,17 @@ fn zeros(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
 }
 
 /// Ones of a shape, given as `(2, 3)` or `2, 3`; float32 unless a dtype is given.
+///
+/// >>> ones((2, 3))
 #[pyfunction]
 #[pyo3(signature = (*shape, dtype=None))]
 fn ones(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     filled(shape, dtype, "ones", Number::Int(1))
 }
 
-/// `full(shape, value)`: a number in every element; float32 unless a dtype is given.
+/// A number in every element of a shape; float32 (bool for True and False) unless a dtype is given.
+///
+/// >>> full((2, 2), 7)
 #[pyfunction]
 #[pyo3(signature = (shape, value, dtype=None))]
 fn full(shape: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
@@ -97,6 +107,8 @@ fn like(x: &Bound<'_, PyAny>, dtype: Option<Dt>, value: f64) -> PyResult<PyTenso
 }
 
 /// Zeros of the shape and type of `x`.
+///
+/// >>> zeros_like([1, 2])
 #[pyfunction]
 #[pyo3(signature = (x, dtype=None))]
 fn zeros_like(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
@@ -104,13 +116,17 @@ fn zeros_like(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
 }
 
 /// Ones of the shape and type of `x`.
+///
+/// >>> ones_like([1, 2], dtype="bool")
 #[pyfunction]
 #[pyo3(signature = (x, dtype=None))]
 fn ones_like(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     like(x, dtype, 1.0)
 }
 
-/// `arange(stop)` or `arange(start, stop, step=1)`: numbers from `start` on, before `stop`; float32 unless a dtype is given.
+/// start + i · step for i = 0, 1, …, before `stop`; `arange(stop)` begins at 0. float32 unless a dtype is given.
+///
+/// >>> arange(1, 2, 0.25)
 #[pyfunction]
 #[pyo3(signature = (start, stop=None, step=None, *, dtype=None))]
 fn arange(
@@ -128,7 +144,9 @@ fn arange(
     Ok(list)
 }
 
-/// `linspace(start, stop, num=50)`: `num` numbers at equal distances, both ends among them.
+/// `num` numbers at equal distances, both ends among them; float32 unless a dtype is given.
+///
+/// >>> linspace(0, 1, 5)
 #[pyfunction]
 #[pyo3(signature = (start, stop, num=50, *, dtype=None))]
 fn linspace(
@@ -142,7 +160,9 @@ fn linspace(
     made(|| create::linspace(start, stop, num, true, dtype.map_or(DType::F32, |d| d.0)))
 }
 
-/// `eye(n, m=None, k=0)`: ones on the k-th diagonal of n × m zeros.
+/// Ones on the k-th diagonal of n × m zeros; m is n unless given.
+///
+/// >>> eye(2, 3, 1)
 #[pyfunction]
 #[pyo3(signature = (n, m=None, k=0, *, dtype=None))]
 fn eye(
@@ -157,14 +177,9 @@ fn eye(
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add_function(wrap_pyfunction!(tensor, m)?)?;
-    m.add_function(wrap_pyfunction!(zeros, m)?)?;
-    m.add_function(wrap_pyfunction!(ones, m)?)?;
-    m.add_function(wrap_pyfunction!(full, m)?)?;
-    m.add_function(wrap_pyfunction!(zeros_like, m)?)?;
-    m.add_function(wrap_pyfunction!(ones_like, m)?)?;
-    m.add_function(wrap_pyfunction!(arange, m)?)?;
-    m.add_function(wrap_pyfunction!(linspace, m)?)?;
-    m.add_function(wrap_pyfunction!(eye, m)?)?;
-    m.add_function(wrap_pyfunction!(asarray, m)?)
+    sections! { m;
+        "Making tensors": tensor zeros ones full arange linspace eye asarray;
+        "Tensors like others": zeros_like ones_like;
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use crate::convert::{arguments, operands};
+use crate::reference;
 use crate::tensor::{PyTensor, made, result};
 use fluxrs::{Elementwise, Tensor, elementwise_table};
 use pyo3::prelude::*;
@@ -34,6 +35,9 @@ fn sloped(op: Elementwise, x: &Bound<'_, PyAny>, slope: Option<&Bound<'_, PyAny>
     let [x, slope] = arguments([x, slope])?;
     made(|| op.apply(&[&x, &slope]))
 }
+
+/// The section of these functions, which the reference page divides by their classes.
+const ELEMENTWISE: &str = "Elementwise";
 
 /// A method and a function for one entry.
 macro_rules! entry {
@@ -101,7 +105,7 @@ macro_rules! define {
         $(entry!($doc $name($($x),*));)*
 
         pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-            $(m.add_function(wrap_pyfunction!($name, m)?)?;)*
+            $(reference::add(m, ELEMENTWISE, wrap_pyfunction!($name, m)?)?;)*
             Ok(())
         }
     };

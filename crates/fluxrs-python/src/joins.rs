@@ -5,6 +5,7 @@
 
 use crate::convert::{Axes, argument, arguments, count, number, settle, strong};
 use crate::error::{core, shown};
+use crate::reference::{self, sections};
 use crate::tensor::{PyTensor, Value, Values, made, made_or_none, result};
 use fluxrs::ops::{compose, einsum as contraction, linalg, place, products};
 use fluxrs::shape::MOST_AXES;
@@ -69,7 +70,10 @@ fn squared_error(x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> PyResult<Option<
     made_or_none(|| compose::squared_error(x, y))
 }
 
-/// Tensors one after the other along an axis.
+/// Tensors one after the other along an axis; their other axes are equally long.
+///
+/// Raises DimensionMismatch if they are not.
+/// >>> concatenate([[1, 2], [3]])
 #[pyfunction]
 #[pyo3(signature = (tensors, axis=0))]
 fn concatenate(tensors: &Bound<'_, PyAny>, axis: isize) -> PyResult<PyTensor> {
@@ -78,6 +82,8 @@ fn concatenate(tensors: &Bound<'_, PyAny>, axis: isize) -> PyResult<PyTensor> {
 }
 
 /// Tensors of one shape along a new axis.
+///
+/// >>> stack([[1, 2], [3, 4]], axis=1)
 #[pyfunction]
 #[pyo3(signature = (tensors, axis=0))]
 fn stack(tensors: &Bound<'_, PyAny>, axis: isize) -> PyResult<PyTensor> {
@@ -86,6 +92,8 @@ fn stack(tensors: &Bound<'_, PyAny>, axis: isize) -> PyResult<PyTensor> {
 }
 
 /// Tensors below each other: along the first axis, vectors as rows.
+///
+/// >>> vstack([[1, 2], [3, 4]])
 #[pyfunction]
 fn vstack(tensors: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     let xs = self::tensors(tensors, "vstack")?;
@@ -93,6 +101,8 @@ fn vstack(tensors: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 }
 
 /// Tensors beside each other: along the second axis, vectors one after the other.
+///
+/// >>> hstack([[1, 2], [3, 4]])
 #[pyfunction]
 fn hstack(tensors: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     let xs = self::tensors(tensors, "hstack")?;
@@ -100,6 +110,9 @@ fn hstack(tensors: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 }
 
 /// Parts along an axis: `parts` equal ones, or those between the positions in a list.
+///
+/// Raises ValueError if the axis has no so many equal parts.
+/// >>> split([1, 2, 3, 4], 2)
 #[pyfunction]
 #[pyo3(signature = (x, parts, axis=0))]
 fn split(x: &Bound<'_, PyAny>, parts: &Bound<'_, PyAny>, axis: isize) -> PyResult<Vec<PyTensor>> {
@@ -118,7 +131,9 @@ fn split(x: &Bound<'_, PyAny>, parts: &Bound<'_, PyAny>, axis: isize) -> PyResul
     Ok(pieces.into_iter().map(PyTensor::new).collect())
 }
 
-/// A border of `value` around the tensor: one width, one pair (before, after), or a pair for every axis.
+/// A border of `value` (0) around the tensor: one width, one pair (before, after), or a pair for every axis.
+///
+/// >>> pad([1, 2], (1, 2))
 #[pyfunction]
 #[pyo3(signature = (x, width, value=None))]
 fn pad(x: &Bound<'_, PyAny>, width: &Bound<'_, PyAny>, value: Option<&Bound<'_, PyAny>>) -> PyResult<PyTensor> {
@@ -153,52 +168,80 @@ fn pair(
 
 /// Functions of two tensors that are methods of the first one too.
 macro_rules! pairs {
-    ($($(#[doc = $doc:literal])* $name:ident = $f:expr;)*) => {
+    ($($title:literal { $($(#[doc = $doc:literal])* $name:ident = $f:expr;)* })*) => {
         mod functions {
             use super::*;
 
-            $($(#[doc = $doc])*
+            $($($(#[doc = $doc])*
             #[pyfunction]
             pub fn $name(x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
                 pair(x, y, $f)
-            })*
+            })*)*
         }
 
         #[pymethods]
         impl PyTensor {
-            $($(#[doc = $doc])*
+            $($($(#[doc = $doc])*
             fn $name(slf: &Bound<'_, Self>, y: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
                 pair(slf.as_any(), y, $f)
-            })*
+            })*)*
         }
 
         fn register_pairs(m: &Bound<'_, PyModule>) -> PyResult<()> {
-            $(m.add_function(wrap_pyfunction!(functions::$name, m)?)?;)*
+            $($(reference::add(m, $title, wrap_pyfunction!(functions::$name, m)?)?;)*)*
             Ok(())
         }
     };
 }
 
 pairs! {
-    /// The product of matrices: vectors are rows on the left and columns on the right, leading axes broadcast.
-    matmul = fluxrs::ops::matmul::matmul;
-    /// The product of two vectors as a number, of other tensors as NumPy's dot.
-    dot = products::dot;
-    /// All products of an element of `x` and one of `y`: a matrix.
-    outer = products::outer;
-    /// The product of all elements of `x` with those of `y`, added up.
-    vdot = products::vdot;
-    /// The Kronecker product.
-    kron = products::kron;
-    /// The z with x z = y, for a square matrix `x` (Flux's x \\ y); a vector `y` is one column.
-    solve = linalg::solve;
-    /// The z with x z = y: the same as `solve`.
-    ldivide = linalg::solve;
-    /// The z with z y = x, for a square matrix `y` (Flux's x / y).
-    rdivide = linalg::rdivide;
+    "Products" {
+        /// The product of matrices, zᵢⱼ = Σₖ xᵢₖ yₖⱼ: (…, m, k) by (…, k, n) to (…, m, n). Vectors are rows on the left and columns
+        /// on the right, leading axes broadcast. `x @ y` is the same.
+        ///
+        /// Raises DimensionMismatch if the inner lengths differ.
+        /// >>> matmul([[1, 2], [3, 4]], [1, 1])
+        matmul = fluxrs::ops::matmul::matmul;
+        /// Σ xᵢ yᵢ of two vectors, as a number; of other tensors NumPy's dot: over the last axis of `x` and the last but one of `y`.
+        ///
+        /// >>> dot([1, 2], [3, 4])
+        dot = products::dot;
+        /// All products of an element of `x` and one of `y`, zᵢⱼ = xᵢ yⱼ: a matrix.
+        ///
+        /// >>> outer([1, 2], [3, 4])
+        outer = products::outer;
+        /// The sum of the products of all elements of `x`, in a row, with those of `y`.
+        ///
+        /// >>> vdot([[1, 2], [3, 4]], [[1, 1], [1, 1]])
+        vdot = products::vdot;
+        /// The Kronecker product: every element of `x` times all of `y`.
+        ///
+        /// >>> kron([1, 10], [1, 2])
+        kron = products::kron;
+    }
+
+    "Linear algebra" {
+        /// The z with x z = y, for a square matrix `x` (Flux's x \\ y): (…, n, n) and (…, n, k) to (…, n, k). A vector `y` is one
+        /// column.
+        ///
+        /// Raises ValueError for a singular matrix, when it is evaluated.
+        /// >>> solve([[2, 0], [0, 4]], [2, 2])
+        solve = linalg::solve;
+        /// The z with x z = y: the same as `solve`.
+        ///
+        /// >>> ldivide([[2, 0], [0, 4]], [2, 2])
+        ldivide = linalg::solve;
+        /// The z with z y = x, for a square matrix `y` (Flux's x / y).
+        ///
+        /// Raises ValueError for a singular matrix, when it is evaluated.
+        /// >>> rdivide([2, 2], [[2, 0], [0, 4]])
+        rdivide = linalg::rdivide;
+    }
 }
 
-/// `einsum(spec, *xs)`: sums of products by Einstein's convention, as in `einsum("ij,jk->ik", a, b)`.
+/// Sums of products by Einstein's convention: each letter is an axis, and those that the result does not name are summed over.
+///
+/// >>> einsum("ij,j->i", [[1, 2], [3, 4]], [1, 1])
 #[pyfunction]
 #[pyo3(signature = (spec, *xs))]
 fn einsum(spec: &str, xs: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
@@ -206,7 +249,9 @@ fn einsum(spec: &str, xs: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
     made(|| contraction::einsum(spec, &xs))
 }
 
-/// Products of tensors summed over `axes`: a number of axes, last of `x` and first of `y`, or a pair of lists of axes.
+/// Products of tensors summed over `axes`: a number of axes (2), last of `x` and first of `y`, or a pair of lists of axes.
+///
+/// >>> tensordot(ones(2, 3, 4), ones(4, 3), axes=([1, 2], [1, 0]))
 #[pyfunction]
 #[pyo3(signature = (x, y, axes=None))]
 fn tensordot(x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>, axes: Option<&Bound<'_, PyAny>>) -> PyResult<PyTensor> {
@@ -244,12 +289,9 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     register_pairs(m)?;
     m.add_function(wrap_pyfunction!(affine, m)?)?;
     m.add_function(wrap_pyfunction!(squared_error, m)?)?;
-    m.add_function(wrap_pyfunction!(concatenate, m)?)?;
-    m.add_function(wrap_pyfunction!(stack, m)?)?;
-    m.add_function(wrap_pyfunction!(vstack, m)?)?;
-    m.add_function(wrap_pyfunction!(hstack, m)?)?;
-    m.add_function(wrap_pyfunction!(split, m)?)?;
-    m.add_function(wrap_pyfunction!(pad, m)?)?;
-    m.add_function(wrap_pyfunction!(einsum, m)?)?;
-    m.add_function(wrap_pyfunction!(tensordot, m)?)
+    sections! { m;
+        "Joins and parts": concatenate stack vstack hstack split pad;
+        "Products": einsum tensordot;
+    }
+    Ok(())
 }

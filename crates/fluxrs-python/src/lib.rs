@@ -25,6 +25,7 @@ mod operators;
 mod params;
 mod protocol;
 mod random;
+mod reference;
 mod show;
 mod tensor;
 
@@ -45,6 +46,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<tensor::PyLeaf>()?;
     m.add("DimensionMismatch", m.py().get_type::<error::DimensionMismatch>())?;
     m.add("DeviceError", m.py().get_type::<error::DeviceError>())?;
+    reference::register(m)?;
     elementwise::register(m)?;
     methods::register(m)?;
     joins::register(m)?;

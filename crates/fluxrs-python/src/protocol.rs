@@ -15,66 +15,31 @@ use std::collections::HashMap;
 
 type Object<'py> = PyResult<Bound<'py, PyAny>>;
 
-/// NumPy's functions and ours, where the names differ or NumPy's live elsewhere.
-const RENAMED: &[(&str, &str)] = &[
-    ("amax", "max"),
-    ("amin", "min"),
-    ("linalg.inv", "inv"),
-    ("linalg.solve", "solve"),
-    ("linalg.det", "det"),
-    ("permute_dims", "transpose"),
-    ("concat", "concatenate"),
+/// NumPy's second names of functions that we have under the first.
+const RENAMED: &[(&str, &str)] = &[("amax", "max"), ("amin", "min"), ("permute_dims", "transpose"), ("concat", "concatenate")];
+
+/// NumPy's reductions by a universal function, and running ones.
+const BY_UFUNC: &[(&str, &str, &str)] = &[
+    ("reduce", "add", "sum"),
+    ("reduce", "multiply", "prod"),
+    ("reduce", "maximum", "max"),
+    ("reduce", "minimum", "min"),
+    ("reduce", "logical_and", "all"),
+    ("reduce", "logical_or", "any"),
+    ("accumulate", "add", "cumsum"),
+    ("accumulate", "multiply", "cumprod"),
 ];
 
-/// Those that are called by the same name, with the same first arguments.
-const SAME: &[&str] = &[
-    "sum",
-    "prod",
-    "mean",
-    "max",
-    "min",
-    "any",
-    "all",
-    "std",
-    "var",
-    "reshape",
-    "transpose",
-    "moveaxis",
-    "swapaxes",
-    "broadcast_to",
-    "expand_dims",
-    "squeeze",
-    "flip",
-    "diagonal",
-    "ravel",
-    "repeat",
-    "tile",
-    "take",
-    "clip",
-    "concatenate",
-    "stack",
-    "vstack",
-    "hstack",
-    "split",
-    "dot",
-    "outer",
-    "vdot",
-    "kron",
-    "einsum",
-    "tensordot",
-    "cumsum",
-    "cumprod",
-    "sort",
-    "argsort",
-    "argmax",
-    "argmin",
-    "trace",
-    "where",
-    "zeros_like",
-    "ones_like",
-    "roll",
-    "take_along_axis",
-];
+/// Sections whose functions take numbers: with tensors in their place a gradient would be lost.
+const OF_NUMBERS: &[&str] = &["Making tensors", "Random numbers"];
+
+/// Our function for NumPy's of this name: the one that has it.
+fn ours(name: &str, linear: bool) -> Option<&str> {
+    let name = RENAMED.iter().find(|renamed| renamed.0 == name).map_or(name, |renamed| renamed.1);
+    // np.linalg has functions of the names of others that mean other axes.
+    let section = crate::reference::section(name)?;
+    (!OF_NUMBERS.contains(&section) && (!linear || section == "Linear algebra")).then_some(name)
+}
 
 /// Those that ask about values and give no array to differentiate: they get NumPy arrays.
 const ON_VALUES: &[&str] = &[
@@ -206,17 +171,7 @@ impl PyTensor {
             let xs: Values = xs.into_iter().collect();
             return universal(&name, &xs).unwrap_or_else(|| Err(cannot(&what)))?.into_bound_py_any(py);
         }
-        let ours = match (method, name.as_str()) {
-            ("reduce", "add") => "sum",
-            ("reduce", "multiply") => "prod",
-            ("reduce", "maximum") => "max",
-            ("reduce", "minimum") => "min",
-            ("reduce", "logical_and") => "all",
-            ("reduce", "logical_or") => "any",
-            ("accumulate", "add") => "cumsum",
-            ("accumulate", "multiply") => "cumprod",
-            _ => return Err(cannot(&what)),
-        };
+        let Some((_, _, ours)) = BY_UFUNC.iter().find(|by| by.0 == method && by.1 == name) else { return Err(cannot(&what)) };
         let arguments = PyDict::new(py);
         arguments.set_item("axis", 0)?;
         if let Some(options) = options {
@@ -235,8 +190,8 @@ impl PyTensor {
         let py = slf.py();
         let name: String = func.getattr("__name__")?.extract()?;
         let linear = func.getattr("__module__")?.extract::<String>().is_ok_and(|m| m.ends_with("linalg"));
-        let name = if linear && name != "matmul" { format!("linalg.{name}") } else { name };
-        match name.as_str() {
+        let full = if linear { format!("linalg.{name}") } else { name.clone() };
+        match full.as_str() {
             "shape" => return args.get_item(0)?.getattr("shape"),
             "ndim" => return args.get_item(0)?.getattr("ndim"),
             "size" if args.len() == 1 => return args.get_item(0)?.getattr("size"),
@@ -247,7 +202,7 @@ impl PyTensor {
             "linalg.matrix_transpose" | "matrix_transpose" => return args.get_item(0)?.call_method1("swapaxes", (-1, -2)),
             _ => {}
         }
-        if ON_VALUES.contains(&name.as_str()) {
+        if ON_VALUES.contains(&full.as_str()) {
             let args = plain(args.as_any())?.cast_into::<PyTuple>()?;
             let plain_kwargs = PyDict::new(py);
             for (k, v) in kwargs.iter() {
@@ -255,10 +210,7 @@ impl PyTensor {
             }
             return func.call(args, Some(&plain_kwargs));
         }
-        let ours = RENAMED.iter().find(|r| r.0 == name).map(|r| r.1);
-        let Some(ours) = ours.or_else(|| SAME.iter().find(|&&n| n == name).copied()) else {
-            return Err(cannot(&format!("np.{name}")));
-        };
+        let Some(ours) = ours(&name, linear) else { return Err(cannot(&format!("np.{full}"))) };
         let options = PyDict::new(py);
         for (k, v) in kwargs.iter() {
             let k: String = k.extract()?;

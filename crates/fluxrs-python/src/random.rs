@@ -1,6 +1,7 @@
 //! Random tensors, all from one stream.
 
 use crate::convert::{Dt, argument, count, number, owned_shape};
+use crate::reference::sections;
 use crate::tensor::{PyTensor, made};
 use fluxrs::DType;
 use fluxrs::ops::random;
@@ -8,13 +9,17 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-/// `seed(n)`: start the random stream anew.
+/// Starts the random stream anew: the same numbers come after the same seed, on every device (normals to some ulp).
+///
+/// >>> seed(1)
 #[pyfunction]
 fn seed(n: i64) {
     random::seed(n as u64);
 }
 
-/// Uniform over [0, 1), of a shape given as `(2, 3)` or `2, 3`.
+/// Uniform over [0, 1), of a shape given as `(2, 3)` or `2, 3`; float32 or float64.
+///
+/// >>> rand(2)
 #[pyfunction]
 #[pyo3(signature = (*shape, dtype=None))]
 fn rand(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
@@ -23,13 +28,17 @@ fn rand(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
 }
 
 /// Uniform over [0, 1), of the shape and on the device of `x`, in its float type.
+///
+/// >>> rand_like([1, 2])
 #[pyfunction]
 fn rand_like(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     let x = argument(x)?;
     made(|| random::rand_like(&x))
 }
 
-/// Normal with mean 0 and standard deviation 1, of a shape given as `(2, 3)` or `2, 3`.
+/// Normal with mean 0 and standard deviation 1, of a shape given as `(2, 3)` or `2, 3`; float32 or float64.
+///
+/// >>> randn(2, dtype="float64")
 #[pyfunction]
 #[pyo3(signature = (*shape, dtype=None))]
 fn randn(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
@@ -37,7 +46,9 @@ fn randn(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     made(|| random::randn(&shape, dtype.map_or(DType::F32, |d| d.0)))
 }
 
-/// `randint(low, high, *shape)`: integers from `low` on, below `high`; int64 unless a dtype is given.
+/// Integers from `low` on, below `high`, of a shape given as `(2, 3)` or `2, 3`; int64 unless a dtype is given.
+///
+/// >>> randint(0, 10, 5)
 #[pyfunction]
 #[pyo3(signature = (low, high, *shape, dtype=None))]
 fn randint(low: i64, high: i64, shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
@@ -45,7 +56,9 @@ fn randint(low: i64, high: i64, shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -
     made(|| random::randint(low, high, &shape, dtype.map_or(DType::I64, |d| d.0)))
 }
 
-/// `bernoulli(p, *shape)`: True with probability `p`; without a shape, that of `p`.
+/// True with probability `p`, which broadcasts to the shape; without a shape, that of `p`.
+///
+/// >>> bernoulli(0.5, 4)
 #[pyfunction]
 #[pyo3(signature = (p, *shape))]
 fn bernoulli(p: &Bound<'_, PyAny>, shape: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
@@ -57,7 +70,9 @@ fn bernoulli(p: &Bound<'_, PyAny>, shape: &Bound<'_, PyTuple>) -> PyResult<PyTen
     made(|| random::bernoulli(&p, &shape))
 }
 
-/// The numbers from 0 to n − 1 in random order.
+/// The numbers from 0 to n − 1 in random order, as int64.
+///
+/// >>> permutation(5)
 #[pyfunction]
 fn permutation(n: isize) -> PyResult<PyTensor> {
     let n = count("permutation: n", n)?;
@@ -65,11 +80,6 @@ fn permutation(n: isize) -> PyResult<PyTensor> {
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add_function(wrap_pyfunction!(seed, m)?)?;
-    m.add_function(wrap_pyfunction!(rand, m)?)?;
-    m.add_function(wrap_pyfunction!(rand_like, m)?)?;
-    m.add_function(wrap_pyfunction!(randn, m)?)?;
-    m.add_function(wrap_pyfunction!(randint, m)?)?;
-    m.add_function(wrap_pyfunction!(bernoulli, m)?)?;
-    m.add_function(wrap_pyfunction!(permutation, m)?)
+    sections! { m; "Random numbers": seed rand rand_like randn randint bernoulli permutation; }
+    Ok(())
 }
