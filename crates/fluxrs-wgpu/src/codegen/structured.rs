@@ -27,7 +27,7 @@ fn shader(call: &Call) -> Result<Shader> {
 
 /// Whether a call may raise a flag: for an index out of range, a singular matrix, an int64 that does not fit.
 pub(crate) fn raises(call: &Call) -> bool {
-    shader(call).is_ok_and(|shader| shader.raises)
+    size(&call.shape) > 0 && shader(call).is_ok_and(|shader| shader.raises)
 }
 
 /// The kernels of one call; `number` is what its flag is raised with.
