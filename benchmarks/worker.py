@@ -38,7 +38,7 @@ def timed(run: Callable[[int], None], n: int) -> float:
 
 
 def steps(run: Callable[[int], None]) -> int:
-    """How many steps last about one round. A thousand at least, which is what `adds` counts in."""
+    """The number of steps that last about one round. A thousand at least, which is what `adds` counts in."""
     run(1000)
     n = 1000
     while timed(run, n) < ROUND_SECONDS / 4:

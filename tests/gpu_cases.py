@@ -1,4 +1,4 @@
-"""What the GPU's tests share: values that agree, and gradients of a weighted sum."""
+"""Shared by the GPU's tests: values that agree, and gradients of a weighted sum."""
 
 import numpy as np
 

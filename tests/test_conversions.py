@@ -1,4 +1,4 @@
-"""What enters as an array: exact integers, truth values of any bytes, and masks, which are refused."""
+"""Arrays as arguments: exact integers, truth values of any bytes, and masks, which are refused."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What `explain` and `profile` say."""
+"""The texts of `explain` and `profile`."""
 
 import json
 

@@ -63,7 +63,7 @@ print(*fluxrs.devices(), sep="\\n")
 
 
 def devices_in(**variables):
-    """What `devices()` says in a process of its own, where `gpu` must give back its input."""
+    """The entries of `devices()` in a process of its own, where `gpu` must give back its input."""
     environment = {k: v for k, v in os.environ.items() if k != "FLUXRS_GPU"} | variables
     result = subprocess.run(
         [sys.executable, "-c", WITHOUT],

@@ -411,7 +411,7 @@ def test_a_value_that_is_gone_is_told_by_its_shape(change):
     gone, seen = (p**2).sum(), np.asarray(p)
     change(p, opt)
     fluxrs.evaluate(p)
-    # What is still seen from elsewhere is not written over.
+    # A value that is still seen from elsewhere is not written over.
     back(gone)
     np.testing.assert_array_equal(p.grad, [2, 4])
     np.testing.assert_array_equal(seen, [1, 2])

@@ -208,7 +208,7 @@ def test_an_interrupt_in_a_save_leaves_the_old_file(file, monkeypatch):
     assert os.listdir(file.parent) == [file.name]
 
 
-# What is written
+# Writing
 
 
 def test_the_formats_own_name(file):
@@ -297,7 +297,7 @@ def test_no_flipped_bit_loads_as_something_else(file, write):
         assert (other.W == d.W).all() and (other.b == d.b).all(), bit
 
 
-# What is read
+# Reading
 
 
 def raw(header, body=b""):

@@ -1,4 +1,4 @@
-"""What runs on the GPU gives what the CPU gives: every op of the table, its gradients, training steps, random numbers."""
+"""The GPU gives the CPU's values: every op of the table, its gradients, training steps, random numbers."""
 
 import os
 import subprocess

@@ -70,7 +70,7 @@ def test_gradients_of_gradients():
     df = lambda x: gradient(cube, x)[0]
     d2f = lambda x: gradient(df, x)[0]
     assert float(gradient(d2f, 2.0)[0]) == 6
-    # What is constant has the gradient 0, also when that is differentiated.
+    # A constant has the gradient 0, also when that is differentiated.
     assert float(gradient(lambda x: gradient(lambda y: 2 * y, x)[0], 1.0)[0]) == 0
     # Through something outside of the inner function.
     assert float(gradient(lambda w: gradient(lambda x: w * x * x, 3.0)[0], 1.0)[0]) == 6

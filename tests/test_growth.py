@@ -1,4 +1,4 @@
-"""What is done and asked for grows with a model, not with its square: counted at n and at 2n."""
+"""Work and memory grow with a model, not with its square: counted at n and at 2n."""
 
 from __future__ import annotations
 

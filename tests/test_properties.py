@@ -1,4 +1,4 @@
-"""What holds of any input: batching, one-hot, trees and files."""
+"""Properties of any input: batching, one-hot, trees and files."""
 
 import os
 import tempfile

@@ -175,7 +175,7 @@ CALLS = {
 
 
 def run(lines):
-    """What came of each line, by the line."""
+    """The outcome of each line, by the line."""
     child = [sys.executable, "-c", CHILD]
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What a tensor is in Python: types, conversions, operators, printing, copies."""
+"""Tensors in Python: types, conversions, operators, printing, copies."""
 
 import copy
 import gc

@@ -1,4 +1,4 @@
-"""One model in several threads: no error at all, and right values, whoever reads and whenever."""
+"""One model in several threads: no error at all, and right values, on any thread at any time."""
 
 import sys
 import threading

@@ -196,7 +196,7 @@ def test_what_goes_with_a_gradient_may_compute():
     with pytest.raises(FloatingPointError):
         np.asarray(p)
     p.grad = None
-    # What was let go without the GIL is finalized when it is taken next.
+    # Objects that were dropped without the GIL are finalized when it is taken next.
     gc.collect()
     assert seen == [3.0] * 3
 

@@ -60,7 +60,7 @@ def linked() -> list[dict[str, Any]]:
     seen: set[str] = set()
     while pending:
         crate = pending.pop()
-        # What only runs while compiling leaves nothing in the wheel.
+        # A crate that only runs while compiling leaves nothing in the wheel.
         macro = any("proc-macro" in t["kind"] for t in packages[crate]["targets"])
         if crate in seen or macro:
             continue

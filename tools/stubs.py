@@ -92,7 +92,7 @@ def differentiators(name: str, result: str) -> str:
     )
 
 
-# What no signature says: the result depends on the arguments, or keywords have twins.
+# Facts that no signature says: the result depends on the arguments, or keywords have twins.
 WHOLE = {
     "gradient": differentiators("gradient", "{}"),
     "withgradient": differentiators("withgradient", "tuple[Tensor, {}]"),
@@ -144,7 +144,7 @@ ATTRIBUTES = {
 # CPython's flag of types that may be subclassed.
 SUBCLASSABLE = 1 << 10
 
-# What every object has, and what no user calls.
+# Names that every object has, and that no user calls.
 INHERITED = {"__doc__", "__module__", "__new__", "__getattribute__", "__setattr__", "__delattr__"}
 
 

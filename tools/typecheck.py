@@ -24,7 +24,7 @@ RIGHT = ROOT / "tests" / "types" / "right.py"
 WRONG = ROOT / "tests" / "types" / "wrong.py"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-# What an unannotated function leads to; an expression alone on a line shows its value, and a page names its
+# Reports that follow from an unannotated function; an expression alone on a line shows its value, and a page names its
 # things as the formulas do, again and again.
 UNANNOTATED = [
     "reportUnknownArgumentType", "reportUnknownLambdaType", "reportUnknownMemberType",

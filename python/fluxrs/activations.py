@@ -60,7 +60,7 @@ def elu(x: ArrayLike, α: float = 1.0) -> Tensor:
 
 
 def name_of(layer: Any) -> str:
-    """How a layer or a function is shown: a function by its name, `sigmoid` as `σ`."""
+    """The printed form of a layer or a function: a function by its name, `sigmoid` as `σ`."""
     for f, symbol in ((sigmoid, "σ"), (logsigmoid, "logσ")):
         if layer is f:
             return symbol

@@ -29,7 +29,7 @@ _scope = _Scope()
 
 
 def mode(active: bool) -> bool:
-    """Whether a layer is active: in a checkpoint's second run, what it was in the first."""
+    """True if a layer is active: in a checkpoint's second run, what it was in the first."""
     if _scope.again:
         active = _scope.again.popleft()
     if _scope.log is not None:

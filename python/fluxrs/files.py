@@ -56,7 +56,7 @@ def leftovers(path: Any) -> list[str]:
 
 
 def _prefix(target: str) -> str:
-    """How the names of a target's temporary files begin; short, however long its own name is."""
+    """The prefix of a target's temporary files; short, however long its own name is."""
     folder, name = os.path.split(target)
     return os.path.join(folder, f".fluxrs-{zlib.crc32(os.fsencode(name)):08x}-")
 

@@ -104,7 +104,7 @@ def _given(types: Any) -> dict[str, Any]:
 
 
 def _resolved(nodes: Iterable[Any], given: dict[str, Any]) -> dict[str, Any]:
-    """What every name in the file stands for. Raises UnknownName with all those that are unknown."""
+    """The objects that the names in the file stand for. Raises UnknownName with all those that are unknown."""
     ours, found, unknown = known(), {}, {}
     for node in nodes:
         name = node.get("object", node.get("function"))
@@ -151,7 +151,7 @@ class Reader:
         self.sizes.append(min(self.size, KEY + 1))
 
     def decode(self, x: Any) -> Any:
-        """What a value in the JSON stands for."""
+        """The object that a value in the JSON stands for."""
         if isinstance(x, list):
             raise ValueError("a list where a value was expected")
         if not isinstance(x, dict):
@@ -225,7 +225,7 @@ class Reader:
 
 
 def check(cls: type, things: dict[str, Any]) -> None:
-    """Whether these can be the attributes of an object; what cannot be loaded is not saved either."""
+    """True if these can be the attributes of an object; what cannot be loaded is not saved either."""
     declared, ours = _declared(cls), cls.__module__.startswith("fluxrs.")
     needed = [*(getattr(cls, "__treelike__", None) or ()), *declared]
     missing = [n for n in needed if n not in things and not hasattr(cls, n)]
@@ -241,7 +241,7 @@ def check(cls: type, things: dict[str, Any]) -> None:
 
 
 def check_whole(x: Any) -> None:
-    """Whether the attributes of an object of ours fit each other."""
+    """True if the attributes of an object of ours fit each other."""
     if type(x).__module__.startswith("fluxrs.") and hasattr(x, "_check"):
         x._check()
 
@@ -268,7 +268,7 @@ def _declared(cls: type) -> dict[str, Any]:
 
 
 def fits(x: Any, declared: Any) -> bool:
-    """Whether a value is of the type that a class declares: a class, Callable, Any, or a list or tuple."""
+    """True if a value is of the type that a class declares: a class, Callable, Any, or a list or tuple."""
     origin = get_origin(declared)
     if declared is Any:
         return True

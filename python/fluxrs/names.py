@@ -33,7 +33,7 @@ TWINS = {
 }
 GREEK = {ascii_: greek for greek, ascii_ in TWINS.items()}
 
-# What other libraries call ours.
+# Other libraries' names of ours.
 ELSEWHERE = {
     "lr": ("η",),
     "learning_rate": ("η",),
@@ -125,7 +125,7 @@ def _canonical(f: Any, names: Iterable[str], given: dict[str, Any]) -> dict[str,
 
 
 def nearest(title: str, spelled: str, known: Iterable[str]) -> str:
-    """What may have been meant by a name that is not known."""
+    """Known names that one that is not known may have meant."""
     from difflib import get_close_matches  # here, since it takes milliseconds to import
 
     known = list(known)

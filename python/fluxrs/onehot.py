@@ -14,7 +14,7 @@ from .treelike import treelike
 
 
 class Booleans:
-    """What behaves like an array of booleans, but for its products."""
+    """Acts as an array of booleans, but for its products."""
 
     __array_ufunc__ = None  # an array on the left leaves the operator to us
 

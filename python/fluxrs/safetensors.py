@@ -151,7 +151,7 @@ def _parse(text: bytes) -> tuple[Header, dict[str, str]]:
 
 
 def parse(text: str) -> Any:
-    """JSON from a file that nobody vouches for."""
+    """JSON from a file that is not to be trusted."""
     return json.loads(
         text,
         object_pairs_hook=_unique,

@@ -141,7 +141,7 @@ class Writer:
 
 
 def plain(cls: type) -> bool:
-    """Whether an object of the class is its attributes and no more, so that `load` can make it."""
+    """True if an object of the class is its attributes and no more, so that `load` can make it."""
     try:
         object.__new__(cls)
     except TypeError:
@@ -150,7 +150,7 @@ def plain(cls: type) -> bool:
 
 
 def kind(x: Any) -> str:
-    """What an array comes back as."""
+    """The kind of object that an array is loaded as."""
     if isinstance(x, Tensor):
         return "param" if istracked(x) and isleaf(x) else "state" if isleaf(x) else "tensor"
     return "array"

@@ -91,7 +91,7 @@ def grad(x: Any) -> Any:
 
 
 class Custom:
-    """What `grad(f)` gives: called with a function it defines `f`'s gradient, else it is `f` tracked."""
+    """The result of `grad(f)`: called with a function it defines `f`'s gradient, else it is `f` tracked."""
 
     def __init__(self, f: Callable[..., Any]) -> None:
         self.f = f

@@ -76,7 +76,7 @@ def named_children(x: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     return iter((named or {}).items())
 
 
-# Objects that are looked into at most, for tensors that nobody would see.
+# Objects that are looked into at most, for tensors out of sight.
 _LOOKS = 1000
 
 

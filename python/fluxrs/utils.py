@@ -97,7 +97,7 @@ def unstack(xs: Any, axis: int = 0) -> list[Any]:
 
 
 class Batches:
-    """What `batches` gives: as often as it is iterated, the batches, in a new order if shuffled."""
+    """The result of `batches`: as often as it is iterated, the batches, in a new order if shuffled."""
 
     def __init__(self, x: Any, y: Any, size: int, shuffle: bool) -> None:
         self.x, self.y, self.size, self.shuffle = _rows(x), _rows(y), size, shuffle

@@ -1,4 +1,4 @@
-"""What users write with types: mypy --strict and pyright's strict mode find nothing here (tools/typecheck.py)."""
+"""Code as users write it, with types: mypy --strict and pyright's strict mode find nothing here (tools/typecheck.py)."""
 
 from __future__ import annotations
 

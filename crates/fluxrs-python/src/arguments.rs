@@ -25,7 +25,7 @@ macro_rules! names {
 }
 pub(crate) use names;
 
-/// What an argument may be.
+/// The forms an argument may take.
 pub trait Argument<'a, 'py>: Sized {
     fn take(obj: &'a Bound<'py, PyAny>) -> PyResult<Self>;
 }

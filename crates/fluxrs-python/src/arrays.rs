@@ -13,7 +13,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 use std::sync::Arc;
 
-/// What an object's `__array__` or `__dlpack__` gives; None for one that has neither.
+/// The result of an object's `__array__` or `__dlpack__`; None for one that has neither.
 pub fn array_of<'py>(x: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
     let how = match (x.hasattr("__array__")?, x.hasattr("__dlpack__")?) {
         // A subclass stays one, so that its mask is seen.
@@ -38,7 +38,7 @@ pub fn refuse_mask(x: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-/// Whether these bytes are bools: 0 or 1.
+/// True if these bytes are bools: 0 or 1.
 fn are_truth_values(bytes: &[u8]) -> bool {
     bytes.iter().all(|&b| b <= 1)
 }
@@ -130,7 +130,7 @@ pub fn shared(x: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
         return from_numpy(&array).map(Some);
     };
     core(|| fluxrs::shape::check("asarray", array.shape()))?;
-    // SAFETY: contiguous and aligned, as just seen; the owner keeps the memory, and `asarray` says that nobody may write it.
+    // SAFETY: contiguous and aligned, as just seen; the owner keeps the memory, and `asarray` says that it may not be written.
     let buffer = unsafe {
         let data = array.cast_unchecked::<PyArrayDyn<u8>>().data();
         let Some(data) = std::ptr::NonNull::new(data) else {

@@ -9,14 +9,14 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 thread_local! {
-    /// Whether this thread has let go of the GIL: there is no frame to look at then.
+    /// True while this thread is without the GIL: there is no frame to look at then.
     static DETACHED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Threads that have let go of the GIL to work in the core. The number changes only with the GIL held.
 static WITHOUT_GIL: AtomicU32 = AtomicU32::new(0);
 
-/// Whether no other thread changes a graph until this one lets go of the GIL.
+/// True if no other thread changes a graph until this one releases the GIL.
 pub fn graphs_are_still() -> bool {
     WITHOUT_GIL.load(Ordering::Acquire) == 0
 }
@@ -39,7 +39,7 @@ pub fn without_gil<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
 /// Threads that have used a parameter or run a plan; many, where there is no GIL.
 static THREADS: AtomicU32 = AtomicU32::new(0);
 
-/// Whether this thread is the only one that has done so. Asked with the GIL held: until it is let go of, the answer holds.
+/// True if only this thread has done so. To be asked with the GIL: until that is released, the answer holds.
 #[inline]
 pub fn alone() -> bool {
     thread_local! {
@@ -95,7 +95,7 @@ fn innermost(py: Python<'_>) -> PyResult<Option<Line>> {
     Ok(None)
 }
 
-/// Whether a frame runs code of this package.
+/// True if a frame runs code of this package.
 fn is_ours(frame: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = frame.py();
     let globals = frame.getattr(intern!(py, "f_globals"))?;

@@ -31,7 +31,7 @@ pub fn tensor(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     made(|| Ok(dtype.map_or_else(|| (*value).clone(), |d| value.cast(d.0))))
 }
 
-/// The memory of an array as a tensor, without a copy where it is aligned; nobody may write it afterwards.
+/// The memory of an array as a tensor, without a copy where it is aligned; it may not be written afterwards.
 ///
 /// Takes NumPy arrays, and anything with `__dlpack__` or `__array__`. Otherwise as `tensor`.
 /// >>> asarray(np.ones(2))

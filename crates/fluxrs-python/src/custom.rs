@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 struct PyPullback {
     f: Py<PyAny>,
-    /// Whether it computes the value again, and so needs its inputs as they were.
+    /// True if it computes the value again, and so needs its inputs as they were.
     again: bool,
 }
 
@@ -126,7 +126,7 @@ thread_local! {
     static REPLAYS: RefCell<Vec<(Tracking, ops::random::Replay)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Whether a checkpoint's function runs again: it then repeats no writes of state.
+/// True while a checkpoint's function runs again: it then repeats no writes of state.
 pub fn replaying() -> bool {
     REPLAYS.with_borrow(|scopes| !scopes.is_empty())
 }

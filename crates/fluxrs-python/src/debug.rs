@@ -12,7 +12,7 @@ fn _debug(eager: bool, nan: bool) -> (bool, bool) {
     watch::set_mode(eager, nan)
 }
 
-/// Looks at a fresh result, if somebody debugs.
+/// Looks at a fresh result while debugging is on.
 #[inline]
 pub fn inspect(x: Tensor) -> Result<Tensor> {
     if watch::is_on() && !x.is_number() {

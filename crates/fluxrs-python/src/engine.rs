@@ -1,4 +1,4 @@
-//! What the engine does, to be seen and tested: counters, plans, traces, the op table, the optimisers' rules.
+//! The engine's own functions, for tests and debugging: counters, plans, traces, the op table, the optimisers' rules.
 
 use crate::call_site::alone;
 use crate::convert::{beside, strong};
@@ -58,7 +58,7 @@ fn each_tensor(x: &Bound<'_, PyAny>, f: &mut dyn FnMut(&Bound<'_, PyTensor>) -> 
     Ok(())
 }
 
-/// What evaluation has done since the process began, and what was made and done on the GPU.
+/// Counts since the process began: of evaluation, and of objects made and work done on the GPU.
 #[pyfunction]
 fn counters<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
@@ -165,7 +165,7 @@ fn step(
     };
     let state = state.iter().map(|s| s.iter().map(leaf).collect::<PyResult<Vec<_>>>()).collect::<PyResult<Vec<_>>>()?;
     let step = || rule.step(&hyper, &leaves, &grads, &state);
-    // An update that waits is committed first, which runs a plan; only another thread could queue one meanwhile.
+    // An update that waits is committed first, which runs a plan; only another thread could queue one in between.
     match alone() && !leaves.iter().chain(state.iter().flatten()).any(|leaf| leaf.is_queued()) {
         true => core(step),
         false => detached(py, step),
@@ -184,7 +184,7 @@ fn _profile_start() {
     profile::start();
 }
 
-/// What was recorded: (name, category, start, length) in nanoseconds.
+/// The recorded spans: (name, category, start, length) in nanoseconds.
 #[pyfunction]
 fn _profile_stop() -> Vec<(String, String, u64, u64)> {
     profile::stop().into_iter().map(|e| (e.name.into_owned(), e.category.to_string(), e.start, e.length)).collect()

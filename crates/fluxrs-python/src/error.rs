@@ -1,4 +1,4 @@
-//! What goes wrong in the core, as Python's exceptions. Nothing else may cross: a panic becomes a RuntimeError.
+//! The core's errors as Python's exceptions. Nothing else may cross: a panic becomes a RuntimeError.
 
 use crate::call_site::{with_gil, without_gil};
 use fluxrs::error::{Error, Result};
@@ -19,7 +19,7 @@ create_exception!(fluxrs, DimensionMismatch, PyValueError, "Shapes that do not f
 create_exception!(fluxrs, DeviceError, PyRuntimeError, "A device that is missing, lost, or not the one where the operands live.");
 
 thread_local! {
-    /// What Python raised inside the core (in a pullback, or by a signal): the core only says that it was interrupted.
+    /// An exception raised by Python inside the core (in a pullback, or by a signal): the core only says that it was interrupted.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
 
@@ -76,7 +76,7 @@ pub fn detached<T: Send>(py: Python<'_>, f: impl FnOnce() -> Result<T> + Send) -
     Ok(out)
 }
 
-/// What a signal raised while a plan was past stopping: it is heard after the plan instead.
+/// The exception that a signal raised while a plan could not be stopped: it is raised after the plan instead.
 pub fn unheard() -> PyResult<()> {
     RAISED.take().map_or(Ok(()), Err)
 }
@@ -106,7 +106,7 @@ fn from_panic(panic: &(dyn std::any::Any + Send)) -> PyErr {
 }
 
 thread_local! {
-    /// Whether this is Python's main thread, the only one that hears signals; not yet asked at first.
+    /// Says if this is Python's main thread, the only one that signals reach; None before it is asked.
     static IS_MAIN: Cell<Option<bool>> = const { Cell::new(None) };
 }
 

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::Arc;
 
-/// What pickle calls to make a tensor again, and with what.
+/// The constructor that pickle calls, and its arguments.
 type Rebuilt<'py> = (Bound<'py, PyAny>, (&'static str, Bound<'py, PyAny>));
 
 /// Keeps the memory alive that a NumPy array shows.
@@ -217,7 +217,7 @@ impl PyTensor {
     }
 }
 
-/// What unpickling and copying call.
+/// The constructor for unpickling and copying.
 #[pyfunction]
 fn _rebuild<'py>(py: Python<'py>, kind: &str, array: &Bound<'py, PyAny>) -> PyResult<Py<PyTensor>> {
     match kind {

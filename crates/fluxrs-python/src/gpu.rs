@@ -23,7 +23,7 @@ mod found {
         DEVICE.get_or_init(open).clone()
     }
 
-    /// What can be used or was refused; opens nothing.
+    /// The adapters, usable or refused; opens no device.
     pub fn adapters() -> &'static [Adapter] {
         static ADAPTERS: OnceLock<Vec<Adapter>> = OnceLock::new();
         ADAPTERS.get_or_init(fluxrs_wgpu::devices)
@@ -54,7 +54,7 @@ fn devices(py: Python<'_>) -> Vec<String> {
     all
 }
 
-/// Whether a GPU can be used.
+/// True if a GPU can be used.
 #[pyfunction]
 fn has_gpu(py: Python<'_>) -> bool {
     #[cfg(feature = "gpu")]

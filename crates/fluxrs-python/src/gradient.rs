@@ -18,7 +18,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use std::cell::{Cell, RefCell};
 
 thread_local! {
-    /// How many functions this thread is inside of that are being differentiated.
+    /// The number of functions, nested, that are being differentiated on this thread.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -37,7 +37,7 @@ impl Drop for Inside {
     }
 }
 
-/// What a gradient is taken by.
+/// The parameters or arguments that a gradient is taken by.
 enum Subject {
     Params(Py<PyParams>, Leaves),
     /// Each argument under an identity of its own.
@@ -117,7 +117,7 @@ fn call<'py>(op: &str, f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: 
     Ok(Taken { subject: Subject::Args(own), y, nest })
 }
 
-/// Whether a parameter had a part in the result.
+/// True if a parameter had a part in the result.
 fn reaches_leaf(y: &Bound<'_, PyAny>) -> bool {
     y.cast::<PyTensor>().is_ok_and(|t| match &t.get().inner {
         crate::tensor::Inner::Node(h) => !tape::leaves(h.tensor()).is_empty(),
@@ -125,7 +125,7 @@ fn reaches_leaf(y: &Bound<'_, PyAny>) -> bool {
     })
 }
 
-/// What a function must return.
+/// The result that a differentiated function must return: a scalar tensor.
 const WANTED: &str = "; it must return a tensor computed from what is differentiated by";
 
 /// The result of a differentiated function as a tensor, or the error that says what it should have been.
@@ -228,7 +228,7 @@ fn sensitivity(op: &str, y: &Tensor, delta: &Bound<'_, PyAny>) -> PyResult<Tenso
     core(|| if delta.is_number() { Ok(delta.cast(y.dtype())) } else { Ok(delta.into_owned()) })
 }
 
-/// What `forward` returns beside the value: called with a sensitivity, it gives the gradients.
+/// The second result of `forward`: called with a sensitivity, it gives the gradients.
 #[pyclass(frozen, module = "fluxrs")]
 struct Pullback {
     subject: Subject,

@@ -52,7 +52,7 @@ fn array(key: &Bound<'_, PyAny>) -> PyResult<Index> {
         DType::Bool if at.ndim() == 0 => Err(PyIndexError::new_err(
             "True and False alone are no index; t[None] adds an axis, and a mask has the shape of what it selects from",
         )),
-        // How many elements a mask selects is known only by its value.
+        // The number of elements that a mask selects is known only by its value.
         DType::Bool => Ok(Index::Mask(detached(py, || nonzero(&at))?, at.shape().into())),
         d if d.is_int() && at.ndim() == 0 && known => integer(key),
         d if d.is_int() && known => Ok(Index::Array(at.clone(), bounds(py, &at)?)),
@@ -134,7 +134,7 @@ impl PyTensor {
         Ok(Rows { of: Handle::new(x), next: AtomicUsize::new(0) })
     }
 
-    /// Whether an element equals `x`.
+    /// True if an element equals `x`.
     fn __contains__(slf: &Bound<'_, Self>, x: &Bound<'_, PyAny>) -> PyResult<bool> {
         slf.as_any().eq_elementwise(x)?.call_method0("any")?.is_truthy()
     }

@@ -124,12 +124,12 @@ pub fn commit(py: Python<'_>, opt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         core(|| without_gil(py, leaf::flush))?;
     }
     let Some(opt) = opt else { return unheard() };
-    // Read again: another thread may have heard meanwhile that an earlier step came to nothing.
+    // Read again: another thread may have taken the report of an earlier step's failure by now.
     set_count(opt, count(opt)? + 1)?;
     if let Some(undone) = rollback::take_last() {
         let opt = PyWeakrefReference::new(opt)?.unbind();
         let mut steps = steps_under_way();
-        // A mark that nobody else holds is of a step that is done.
+        // A mark without another reference is of a step that is done.
         steps.retain(|step| step.undone.load(Ordering::Acquire) || Arc::strong_count(&step.undone) > 1);
         steps.push(Step { opt, undone });
     }
@@ -173,7 +173,7 @@ pub fn uncount(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// How many updates wait on this thread.
+/// The number of updates that wait on this thread.
 #[pyfunction]
 pub fn queued() -> usize {
     leaf::queued()
@@ -185,13 +185,13 @@ pub fn discard(py: Python<'_>, keep: usize) {
     crate::call_site::without_gil(py, || leaf::discard(keep));
 }
 
-/// Whether `x` is a parameter or state, rather than the result of an op.
+/// True if `x` is a parameter or state, rather than the result of an op.
 #[pyfunction]
 pub fn isleaf(x: &Bound<'_, PyAny>) -> bool {
     x.cast::<PyTensor>().is_ok_and(|t| t.get().leaf().is_some())
 }
 
-/// Whether `x` is a tensor that can be differentiated by, or depends on one.
+/// True if `x` is a tensor that can be differentiated by, or depends on one.
 #[pyfunction]
 pub fn istracked(x: &Bound<'_, PyAny>) -> bool {
     x.cast::<PyTensor>().is_ok_and(|t| t.get().is_tracked())
@@ -303,7 +303,7 @@ impl PyTensor {
         let Inner::Leaf(leaf) = &slf.get().inner else {
             return Err(PyAttributeError::new_err("data: only a parameter made by param can be written"));
         };
-        // What `p.data += v` assigns after it has written.
+        // The assignment that ends `p.data += v`, which has written by then.
         if let Ok(other) = value.cast::<PyTensor>()
             && matches!(&other.get().inner, Inner::Data(l) if l.number() == leaf.number())
         {
@@ -313,7 +313,7 @@ impl PyTensor {
         write(data_object(py, leaf)?.get(), py, &new)
     }
 
-    /// What `back` has accumulated: zeros before the first one, None for what is no parameter.
+    /// The gradient accumulated by `back`: zeros before the first one, None if this is no parameter.
     #[getter]
     fn get_grad(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyTensor>>> {
         grad(slf.py(), slf.as_any())

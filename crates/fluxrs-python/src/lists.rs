@@ -18,7 +18,7 @@ pub const DEEPEST: usize = 64;
 /// No machine has the memory for so many elements, which a list of itself twice, of that twice, … soon has.
 const MOST: f64 = (1u64 << 45) as f64;
 
-/// What the numbers of a list become.
+/// The type that the numbers of a list become.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Wanted {
     Floats,
@@ -51,10 +51,10 @@ struct Seen {
     tensors: bool,
 }
 
-/// What a nest holds. Each list is looked through once, wherever it stands.
+/// The contents of a nest. Each list is looked through once, wherever it stands.
 struct Nest {
     lists: HashMap<usize, Seen>,
-    /// Whether its numbers are Python's integers and truth values.
+    /// True if its numbers are Python's integers and truth values.
     integers: bool,
 }
 
@@ -210,7 +210,7 @@ fn exact(list: &Bound<'_, PyAny>, dtype: DType) -> PyResult<Tensor> {
     Ok(from_numpy(&array)?.cast(dtype))
 }
 
-/// Whether a list's innermost lists are NumPy arrays, whose type counts.
+/// True if a list's innermost lists are NumPy arrays, whose type counts.
 fn innermost_is_array(list: &Bound<'_, PyAny>, py: Python<'_>) -> PyResult<bool> {
     let mut now = list.clone();
     for _ in 0..=DEEPEST {

@@ -91,11 +91,11 @@ ops! {
         /// Raises ValueError over an axis of length 0.
         /// >>> fluxrs.min([[1, 5], [3, 4]])
         min(x, axis: Option<Axes> = None, keepdims: bool = false) { plain(x).reduce(Kind::Min, list(&axis), keepdims) }
-        /// Whether any element is true, along some axes or of all: a bool.
+        /// True if any element is true, along some axes or of all.
         ///
         /// >>> fluxrs.any([[0, 0], [3, 4]], axis=1)
         any(x, axis: Option<Axes> = None, keepdims: bool = false) { plain(x).reduce(Kind::Any, list(&axis), keepdims) }
-        /// Whether all elements are true, along some axes or all of them: a bool.
+        /// True if all elements are true, along some axes or of all.
         ///
         /// >>> fluxrs.all([[0, 1], [3, 4]], axis=1)
         all(x, axis: Option<Axes> = None, keepdims: bool = false) { plain(x).reduce(Kind::All, list(&axis), keepdims) }
@@ -299,7 +299,7 @@ fn broadcasted(x: &Tensor, shape: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
     made(|| plain(x).broadcast_to(&to))
 }
 
-/// What takes a shape one length at a time as well.
+/// Methods that take a shape as one tuple or length by length.
 macro_rules! shaped {
     ($($(#[doc = $doc:literal])* $name:ident = $f:ident($rest:ident);)*) => {
         #[pymethods]

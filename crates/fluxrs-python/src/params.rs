@@ -114,7 +114,7 @@ impl PyParams {
     }
 }
 
-/// What a gradient found for each member of a Params.
+/// The gradients found for the members of a Params.
 pub struct Found {
     leaves: Leaves,
     entries: Mutex<SmallVec<[Entry; 4]>>,
@@ -125,13 +125,13 @@ pub struct Found {
 struct Entry {
     /// None where the loss did not reach the parameter.
     grad: Option<Handle>,
-    /// Its tensor, once somebody has asked for it.
+    /// Its tensor, once it was asked for.
     object: Option<Py<PyTensor>>,
-    /// Whether a step has used it up.
+    /// True if a step has used it up.
     used: bool,
 }
 
-/// What no step has used up, the latest last, and how many there may be before the list is looked through.
+/// Gradients that no step has used up, the latest last, and how many there may be before the list is looked through.
 static LIVING: Mutex<(Vec<Weak<Found>>, usize)> = Mutex::new((Vec::new(), 16));
 
 fn living() -> MutexGuard<'static, (Vec<Weak<Found>>, usize)> {
@@ -204,7 +204,7 @@ fn latest(leaves: &[Arc<Leaf>]) -> Option<Vec<Option<Tensor>>> {
     grads.iter().any(Option::is_some).then_some(grads)
 }
 
-/// The δ of each parameter, or None where the loss did not reach it. Nobody holds them: a step that uses them need not keep them.
+/// The δ of each parameter, or None where the loss did not reach it. Without handles: a step that uses them need not keep them.
 #[pyclass(frozen, module = "fluxrs", name = "Deltas", sequence)]
 pub struct PyDeltas(pub Vec<Option<Tensor>>);
 

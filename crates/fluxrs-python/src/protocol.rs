@@ -41,7 +41,7 @@ fn ours(name: &str, linear: bool) -> Option<&str> {
     (!OF_NUMBERS.contains(&section) && (!linear || section == "Linear algebra")).then_some(name)
 }
 
-/// Those that ask about values and give no array to differentiate: they get NumPy arrays.
+/// Functions that ask about values and give no array to differentiate: they get NumPy arrays.
 const ON_VALUES: &[&str] = &[
     "allclose",
     "isclose",
@@ -297,7 +297,7 @@ fn pad<'py>(args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> Object<'
     args.get_item(0)?.call_method1("pad", (args.get_item(1)?, value))
 }
 
-/// `from_dlpack(x)`: the memory of another library's array as a tensor, without a copy where it is aligned; nobody may write it afterwards.
+/// `from_dlpack(x)`: the memory of another library's array as a tensor, without a copy where it is aligned; it may not be written afterwards.
 #[pyfunction]
 fn from_dlpack(x: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
     if let Ok(t) = x.cast::<PyTensor>() {

@@ -1,4 +1,4 @@
-//! How tensors print: like their arrays, with what an array does not say.
+//! The printed form of tensors: that of their arrays, with device, dtype and tracking added.
 
 use crate::export::{item, to_numpy};
 use crate::tensor::{Inner, PyTensor};

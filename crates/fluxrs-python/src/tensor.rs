@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
-/// What a Tensor object stands for.
+/// The thing that a Tensor object stands for.
 pub enum Inner {
     /// A result.
     Node(Handle),
@@ -119,7 +119,7 @@ impl PyTensor {
             let grad = leaf.grad().unwrap_or_else(|| zeros_of(&leaf.peek()));
             return Ok(Value::Held(Handle::new(grad)));
         }
-        // Alone under the GIL, nobody can overwrite the value before the call has made of it what it makes.
+        // Alone under the GIL, no other thread can overwrite the value before the call has made of it what it makes.
         if let (Inner::Leaf(_), true) = (&self.inner, alone()) {
             // SAFETY: other threads evaluate only after they were counted, which takes the GIL.
             if let Some(now) = unsafe { leaf.value_alone() } {

@@ -17,7 +17,7 @@ pub struct Adapter {
     pub driver: String,
     /// Bytes of device memory, where the driver tells.
     pub memory: Option<u64>,
-    /// Whether fluxrs would use it, and if not, why.
+    /// The reason why fluxrs would not use it; None if it would.
     pub refused: Option<&'static str>,
 }
 
@@ -149,7 +149,7 @@ fn adapters(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
     all
 }
 
-/// What `devices()` lists beside the CPU; opens no device.
+/// The entries of `devices()` beside the CPU; opens no device.
 pub fn devices() -> Vec<Adapter> {
     let setting = setting();
     adapters(&instance()).iter().map(|adapter| describe(adapter, &setting)).collect()

@@ -29,7 +29,7 @@ pub(crate) struct Lowered {
     pub raises: bool,
 }
 
-/// What a plan becomes on the device.
+/// A plan as the device runs it.
 pub(crate) struct Compiled {
     pub dispatches: Vec<Dispatch>,
     /// The first dispatch that looks at a loss, and the first that commits.
@@ -39,9 +39,9 @@ pub(crate) struct Compiled {
     /// All arguments, and the words that a run fills in.
     pub words: Vec<u32>,
     pub patches: Vec<codegen::args::Patch>,
-    /// Whether a result of the commit goes to memory of its own, so that the host must know at once whether it did.
+    /// True if a result of the commit goes to memory of its own, so that the host must know at once whether it did.
     pub fresh_commit: bool,
-    /// Whether a kernel may raise a flag of its own, and the calls among those.
+    /// True if a kernel may raise a flag of its own; then the calls that may.
     pub raises: bool,
     pub calls: Arc<Calls>,
 }
@@ -75,7 +75,7 @@ impl Temporaries {
     }
 }
 
-/// What each buffer of the plan is on the device. A result that takes over a slot's memory is that slot.
+/// The place of each buffer of the plan on the device. A result that takes over a slot's memory is that slot.
 fn fixed_targets(plan: &Plan) -> Vec<Option<Target>> {
     let place = |info: &fluxrs::plan::BufferInfo| match info.place {
         Place::Slot(slot) => Some(Target::Slot(slot)),
@@ -179,7 +179,7 @@ fn rehearsal(k: usize, plan: &Plan, targets: &[Target], limits: &Limits, tempora
     made
 }
 
-/// What kernel k of a plan raises its flag with.
+/// The number that kernel k of a plan raises its flag with.
 fn number(k: usize) -> u32 {
     k as u32 + 1
 }

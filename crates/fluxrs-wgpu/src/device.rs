@@ -8,7 +8,7 @@ use crate::steps::Steps;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// What the driver reported since it was last asked.
+/// The driver's reports since it was last asked.
 #[derive(Default)]
 pub(crate) struct Reports {
     error: Mutex<Option<Fault>>,
@@ -29,7 +29,7 @@ impl Reports {
     }
 }
 
-/// What the device was asked to do since it was opened: independent of the machine, so tests assert it.
+/// Counts of what the device was asked to do since it was opened: independent of the machine, so tests assert them.
 #[derive(Default, Debug)]
 pub struct Counters {
     pub bind_groups: AtomicU64,
@@ -150,7 +150,7 @@ impl Gpu {
 // Never dropped: dropping a busy device waits without limit, and in a forked child for ever.
 static GPU: OnceLock<Result<Gpu>> = OnceLock::new();
 
-/// What the device of the process has made and done, by name; nothing before it was opened.
+/// The counts of the process's device, by name; none before it was opened.
 pub fn counts() -> Vec<(&'static str, u64)> {
     let Some(Ok(gpu)) = GPU.get() else { return Vec::new() };
     let [groups, dispatches, submits] =

@@ -1,4 +1,4 @@
-//! What can go wrong on the device.
+//! Faults of the device.
 
 use crate::steps::Raised;
 use std::fmt;

@@ -13,7 +13,7 @@ pub const SOURCES: [&str; 6] = [
     include_str!("../../../shaders/row.wgsl"),
 ];
 
-/// What each kernel that needs them has of its own: they raise the device's flags.
+/// Functions that each kernel defines for itself where it needs them: they raise the device's flags.
 #[cfg(test)]
 pub const FLAGS: &str = "fn fx_overflow() {}\nfn fx_raise(a: u32, b: u32) {}\n";
 
@@ -66,7 +66,7 @@ pub fn used_by(code: &str) -> String {
     chosen.map(|(function, _)| function.text).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether the library has a function of this name.
+/// True if the library has a function of this name.
 pub fn has(name: &str) -> bool {
     functions().1.contains_key(name)
 }

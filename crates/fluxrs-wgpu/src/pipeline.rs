@@ -6,7 +6,7 @@ use fluxrs::cache::Cache;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// How a kernel uses one of its storage buffers.
+/// The access of a kernel to one of its storage buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Access {
     Read,
@@ -107,7 +107,7 @@ impl Gpu {
         Ok(kernel)
     }
 
-    /// How many kernels were compiled since the device was opened.
+    /// The number of kernels compiled since the device was opened.
     pub fn compiled(&self) -> u64 {
         self.pipelines.compiled.load(Ordering::Relaxed)
     }

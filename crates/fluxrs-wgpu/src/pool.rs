@@ -87,7 +87,7 @@ impl Gpu {
             Some(buffer) => buffer,
             None => match self.make(class) {
                 Some(buffer) => buffer,
-                // What lies idle may be what is missing; the driver frees it once the queue has passed it.
+                // Idle buffers may take the memory that is missing; the driver frees them once the queue has passed them.
                 None => {
                     self.pool.drain();
                     let _ = self.device.poll(wgpu::PollType::wait_indefinitely());

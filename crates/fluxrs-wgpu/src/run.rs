@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 
 /// Bind groups kept for each dispatch: buffers of a training loop alternate between few sets.
 const GROUPS: usize = 4;
-/// Roughly what a driver takes for one.
+/// An estimate of a driver's memory for one.
 const GROUP_BYTES: usize = 512;
 /// Work handed over in one submit while it may still be stopped, in nanoseconds of a CPU core.
 const SOFTWARE_SUBMIT: usize = 200_000_000;
@@ -26,7 +26,7 @@ type Groups = Vec<(Vec<u64>, wgpu::BindGroup)>;
 
 struct State {
     words: Vec<u32>,
-    /// Whether the uniform holds these words.
+    /// True if the uniform holds these words.
     written: bool,
     groups: Vec<Groups>,
 }
@@ -54,7 +54,7 @@ impl GpuPlan {
         Ok(GpuPlan { gpu, compiled, losses: plan.guards.len(), args, state: Mutex::new(state) })
     }
 
-    /// Whether the host must know how a run ended before it goes on: where a commit that did not happen would leave a result
+    /// True if the host must know how a run ended before it goes on: where a commit that did not happen would leave a result
     /// without a value, and where an index out of range, or the like, would leave one with a wrong value.
     fn is_awaited(&self) -> bool {
         self.compiled.raises || self.losses > 0 && self.compiled.fresh_commit

@@ -30,7 +30,7 @@ pub(crate) const OVERFLOW: u32 = u32::MAX;
 /// The calls of a plan that may raise a flag, by the number they raise it with: the op, and its place among the plan's nodes.
 pub(crate) type Calls = FxHashMap<u32, (Arc<dyn Structured>, u32)>;
 
-/// What a kernel's flag said in a step.
+/// A kernel's flag as it was raised in a step.
 fn raised(step: u32, words: &[u32], calls: &Calls) -> Raised {
     match calls.get(&words[0]) {
         Some((op, local)) => Raised::Call { step, local: *local, error: op.raised([words[1], words[2]]) },
@@ -46,12 +46,12 @@ struct Flight {
     submission: wgpu::SubmissionIndex,
     readback: wgpu::Buffer,
     mapped: Arc<AtomicU8>,
-    /// What the host takes back if the step did not commit.
+    /// Undoes the step on the host if it did not commit.
     rollback: Option<Arc<dyn Rollback>>,
     calls: Arc<Calls>,
 }
 
-/// What the flags said.
+/// The flags as they were read back.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Raised {
     Loss {
@@ -74,13 +74,13 @@ pub(crate) struct Steps {
     step: u32,
     flights: VecDeque<Flight>,
     idle: Vec<wgpu::Buffer>,
-    /// What was seen and not yet told.
+    /// A flag that was seen and not yet reported.
     raised: Option<Raised>,
     /// Commits that did not happen, each with the losses of its own that were bad, by their bits.
     failed: Vec<(Arc<dyn Rollback>, u32)>,
 }
 
-/// Whether the bits of the status name this loss of the plan; those from the last bit on share it.
+/// True if the bits of the status name this loss of the plan; those from the last bit on share it.
 pub(crate) fn is_bad(losses: u32, loss: usize) -> bool {
     losses >> loss.min(31) & 1 == 1
 }

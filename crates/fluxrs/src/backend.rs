@@ -1,4 +1,4 @@
-//! What a device must be able to do. The CPU is built in; others register.
+//! The interface of a device. The CPU is built in; others register.
 
 use crate::buffer::Buffer;
 use crate::device::Device;
@@ -17,7 +17,7 @@ pub trait Executable: Send + Sync {
 
 pub trait Backend: Send + Sync {
     fn name(&self) -> String;
-    /// Whether the device can hold and compute with this type.
+    /// True if the device can hold and compute with this type.
     fn supports(&self, dtype: DType) -> bool;
     /// Memory for `len` elements; a device may hold a type in another width than the host.
     fn allocate(&self, len: usize, dtype: DType) -> Result<Buffer>;

@@ -16,16 +16,16 @@ const LARGE: usize = 64 << 20;
 const SMALL: usize = 4096;
 const PLAIN_ALIGN: usize = 16;
 
-/// A piece of host memory: our own, or somebody else's kept alive by `owner`.
+/// A piece of host memory: our own, or another's kept alive by `owner`.
 pub struct HostBuffer {
     ptr: NonNull<u8>,
-    /// What the allocator gave.
+    /// The address from the allocator.
     given: *mut u8,
     bytes: usize,
     owner: Option<Box<dyn Any + Send + Sync>>,
 }
 
-// SAFETY: the memory is only written by the plan that owns the buffer exclusively, before anyone
+// SAFETY: the memory is only written by the plan that owns the buffer exclusively, before any thread
 // else can see it (see `evaluate`); afterwards it is only read.
 unsafe impl Send for HostBuffer {}
 // SAFETY: likewise.
@@ -61,14 +61,14 @@ impl HostBuffer {
     /// Memory that belongs to `owner`, seen without a copy.
     ///
     /// # Safety
-    /// `ptr` must be readable for `bytes` bytes and aligned to its elements as long as `owner` lives, and nobody may write it.
+    /// `ptr` must be readable for `bytes` bytes and aligned to its elements as long as `owner` lives, and not be written.
     pub unsafe fn foreign(ptr: NonNull<u8>, bytes: usize, owner: Box<dyn Any + Send + Sync>) -> HostBuffer {
         HostBuffer { ptr, given: ptr.as_ptr(), bytes, owner: Some(owner) }
     }
 
     pub fn from_slice<T: Element>(data: &[T]) -> Result<HostBuffer> {
         let buffer = HostBuffer::new(size_of_val(data))?;
-        // SAFETY: the new buffer is at least as long and nobody else has it.
+        // SAFETY: the new buffer is at least as long and has no other reference.
         unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), buffer.ptr.as_ptr().cast(), data.len()) };
         Ok(buffer)
     }
@@ -120,7 +120,7 @@ impl Buffer {
         Ok(Buffer::Host(Arc::new(HostBuffer::new(bytes)?)))
     }
 
-    /// Whether there are just `n` references to the memory, and it is ours to write.
+    /// True if there are just `n` references to the memory, and it is ours to write.
     pub fn is_shared_by(&self, n: usize) -> bool {
         match self {
             Buffer::Host(b) => Arc::strong_count(b) == n && !b.is_foreign(),

@@ -172,7 +172,7 @@ impl Number {
         }
     }
 
-    /// Whether an element of `dtype` holds it, if it is an integer; the others are converted, as arrays are.
+    /// True if an element of `dtype` holds it, if it is an integer; the others are converted, as arrays are.
     pub fn fits(self, dtype: DType) -> bool {
         match self {
             Number::Int(i) => dtype != DType::I32 || i32::try_from(i).is_ok(),

@@ -1,4 +1,4 @@
-//! What can go wrong, by the kind of exception that Python sees.
+//! The core's errors, by the kind of exception that Python sees.
 
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]
 pub enum Error {
@@ -26,7 +26,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What `inner` says of itself, in the name of an op that is made of it.
+    /// The error `inner`, in the name of an op that is made of the one that raised it.
     pub fn renamed(self, inner: &str, op: &str) -> Error {
         let name =
             |m: String| m.strip_prefix(inner).filter(|rest| rest.starts_with(':')).map(|rest| format!("{op}{rest}")).unwrap_or(m);

@@ -39,14 +39,14 @@ impl Guards {
         }
     }
 
-    /// Whether one of the losses is such.
+    /// True if one of the losses is such.
     pub(crate) fn any(&self, is_such: impl Fn(&Tensor) -> bool) -> bool {
         let mut found = false;
         Losses::default().add(self, |loss| found |= is_such(loss));
         found
     }
 
-    /// Whether the losses of `other` are known to be among these; a union that repeats some is right, too.
+    /// True if the losses of `other` are known to be among these; a union that repeats some is right, too.
     fn includes(&self, other: &Guards) -> bool {
         let (mine, _) = self.look();
         if mine.iter().any(|&g| std::ptr::eq(g, other)) {

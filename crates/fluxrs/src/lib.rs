@@ -39,9 +39,9 @@ pub mod cpu;
 pub mod device;
 pub mod transfer;
 
-/// What evaluates the graph, for those that only build it.
+/// The evaluation of the graph, for modules that only build it.
 pub(crate) static ENGINE: &dyn graph::Engine = &evaluate::Evaluator;
-/// What commits the updates of leaves.
+/// The commit of leaves' updates.
 pub(crate) static COMMITTER: &dyn leaf::Committer = &evaluate::Evaluator;
 /// The device that is always there.
 pub(crate) static CPU: fn() -> std::sync::Arc<dyn backend::Backend> = cpu::backend;

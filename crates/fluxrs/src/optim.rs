@@ -24,7 +24,7 @@ pub struct Hyper {
     pub t: f64,
 }
 
-/// What is added to the parameter, and the new state.
+/// The change of the parameter, and the new state.
 type Step = (Tensor, Vec<Tensor>);
 
 pub struct Rule {

@@ -50,7 +50,7 @@ pub struct Plan {
     pub commit: usize,
     /// Outputs that must be finite before the last segment may run.
     pub guards: Vec<Buf>,
-    /// Roughly how many nanoseconds of one core a run takes.
+    /// The plan's cost in nanoseconds of one core, as estimated.
     pub cost: usize,
 }
 
@@ -190,7 +190,7 @@ impl Source {
     }
 }
 
-/// How the elements of a loop nest are visited.
+/// The order in which the elements of a loop nest are visited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     /// No reduction: every element by itself.
@@ -288,7 +288,7 @@ pub struct Matmul {
     pub c: Buf,
     /// A `Map` loop over (batch…, m, n) that reads C at its own index; it may run on any finished rows.
     pub epilogue: Option<Loop>,
-    /// Whether anything but the epilogue reads C.
+    /// True if anything but the epilogue reads C.
     pub keeps_c: bool,
 }
 
@@ -311,19 +311,19 @@ pub struct Argument {
     pub dtype: DType,
 }
 
-/// What it takes to undo a commit on the host.
+/// Undoes a commit on the host.
 pub trait Rollback: Send + Sync {
     /// The commit did not happen, because of these losses or of an earlier step. Of several commits the latest is rolled back first.
     fn roll_back(&self, bad: &dyn Fn(usize) -> bool);
 }
 
-/// What one run of a plan works on.
+/// The memory that one run of a plan works on, and its outcome.
 pub struct Bindings<'a> {
     pub slots: &'a [Buffer],
     pub numbers: &'a [Number],
     /// One buffer an output; where the plan names a donor, the donor's own.
     pub outputs: &'a [Buffer],
-    /// Set by somebody else to stop the run between kernels and tiles.
+    /// Set from outside to stop the run between kernels and tiles.
     pub stop: &'a std::sync::atomic::AtomicBool,
     /// Which losses were Inf or NaN, found before the last segment, which then did not run.
     pub bad_losses: Vec<usize>,

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering:
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How long a thread waits actively: a helper for the next kernel, the caller for helpers that finish.
+/// The time that a thread waits actively: a helper for the next kernel, the caller for helpers that finish.
 const ACTIVE: Duration = Duration::from_micros(50);
 
 /// On cache lines of its own: other threads write it often.
@@ -26,40 +26,40 @@ struct Apart<T>(T);
 struct Team {
     threads: ThreadPool,
     helpers: usize,
-    /// Those that the system has refused so far.
+    /// Threads that the system has refused so far.
     missing: Mutex<Vec<ThreadBuilder>>,
-    /// How many helpers have been called up and have not gone back.
+    /// The number of helpers that have been called up and have not gone back.
     present: AtomicUsize,
-    /// Whether a plan is under way that may have another kernel.
+    /// True if a plan is under way that may have another kernel.
     in_plan: AtomicBool,
     /// Odd while a kernel is open to helpers; a kernel's number is its own.
     kernel: Apart<AtomicU64>,
-    /// What they run.
+    /// The open kernel's work.
     work: UnsafeCell<*const (dyn Fn() + Sync)>,
-    /// How many are within a kernel.
+    /// The number of helpers within a kernel.
     inside: Apart<AtomicUsize>,
-    /// Whether the caller sleeps until they have left.
+    /// True if the caller sleeps until they have left.
     waited_for: AtomicBool,
     door: Mutex<()>,
     left: Condvar,
 }
 
-// SAFETY: `work` is written by the caller while no kernel is open and nobody is inside, and read by those who are.
+// SAFETY: `work` is written by the caller while no kernel is open and no helper is inside, and read by those who are.
 unsafe impl Sync for Team {}
 // SAFETY: the work may be run by any thread, as its type says.
 unsafe impl Send for Team {}
 
 /// This process's helpers, never freed: its threads may look at them until it ends. A forked child makes its own.
 static TEAM: AtomicPtr<Team> = AtomicPtr::new(null_mut());
-/// Whether a plan has the helpers.
+/// True if a plan has the helpers.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
-    /// Whether helpers take part in what this thread hands out next.
+    /// True if helpers take part in what this thread hands out next.
     static LEADS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How many threads run a plan, the caller's included: the cores that the process may use, or `RAYON_NUM_THREADS`.
+/// The number of threads that run a plan, with the caller: the cores that the process may use, or `RAYON_NUM_THREADS`.
 pub fn threads() -> usize {
     static THREADS: OnceLock<usize> = OnceLock::new();
     *THREADS.get_or_init(|| {
@@ -167,7 +167,7 @@ fn start(thread: ThreadBuilder) -> std::result::Result<(), ThreadBuilder> {
     }
 }
 
-/// How a task came to a bad end.
+/// The bad end of a task.
 type Failure = std::result::Result<Error, Box<dyn Any + Send>>;
 
 impl Team {
@@ -224,10 +224,10 @@ impl Team {
         }
     }
 
-    /// Runs `work` on this thread and at most so many helpers. False if it forked meanwhile, from within a signal handler: what helpers
+    /// Runs `work` on this thread and at most so many helpers. False if it forked during that, from within a signal handler: what helpers
     /// had begun is not done in the child.
     fn open(&'static self, most: usize, work: &(dyn Fn() + Sync)) -> bool {
-        // SAFETY: no kernel is open and nobody is inside. The borrow is longer than anybody's use: this does not return while a helper of
+        // SAFETY: no kernel is open and no helper is inside. The borrow is longer than any helper's use: this does not return while a helper of
         // this process is inside, and none comes in once the kernel is closed.
         unsafe { *self.work.get() = std::mem::transmute::<*const (dyn Fn() + Sync + '_), *const (dyn Fn() + Sync)>(work) };
         self.kernel.0.fetch_add(1, SeqCst);
@@ -273,7 +273,7 @@ impl Team {
         true
     }
 
-    /// What a helper does until there is nothing more to do.
+    /// The loop of a helper, until there is nothing more to do.
     fn help(&self) {
         let mut last = 0;
         while let Some(kernel) = self.look_out(last) {

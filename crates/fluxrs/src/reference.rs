@@ -171,14 +171,14 @@ impl Reference {
             }
             let value = match (node.op(), value.buffer()) {
                 (Op::Data, None) => Err(crate::error::Error::Value("overwritten".into())),
-                // What was evaluated before anybody asked here has forgotten what it was made of.
+                // A node that was evaluated before the reference saw it has forgotten its operands.
                 (op, Some(b)) if matches!(op, Op::Data) || srcs.is_empty() => {
                     let host = b.as_host().expect("the reference runs on the CPU");
                     // SAFETY: the buffer holds the node's elements in row-major order.
                     let a = unsafe { Array::copied(host.as_ptr(), &Map::contiguous(node.shape()), node.shape(), node.dtype()) };
                     Ok(Value::Array(a))
                 }
-                // What a gradient is defined towards is no operand.
+                // The operand that a gradient is defined towards has no part in the value.
                 (Op::Custom(_) | Op::Gradient(_), _) => self.values[&srcs[0].id()].clone(),
                 (op, _) => {
                     let srcs: Result<Vec<Value>> = srcs.iter().map(|s| self.values[&s.id()].clone()).collect();

@@ -12,7 +12,7 @@ pub const MOST_ELEMENTS: usize = (1 << 60) - 1;
 /// Axes that a tensor may have, as NumPy's: sets of them are bits of a word.
 pub const MOST_AXES: usize = 64;
 
-/// Whether a tensor can have this shape. A length of 0 counts as 1, so that any part of a possible shape is possible too.
+/// True if a tensor can have this shape. A length of 0 counts as 1, so that any part of a possible shape is possible too.
 pub fn is_possible(shape: &[usize]) -> bool {
     let within = |n: usize, &k: &usize| n.checked_mul(k.max(1)).filter(|&n| n <= MOST_ELEMENTS);
     shape.len() <= MOST_AXES && shape.iter().try_fold(1, within).is_some()
@@ -137,7 +137,7 @@ impl Map {
         Map { offset: self.offset, strides: perm.iter().map(|&p| self.strides[p]).collect() }
     }
 
-    /// Whether an array of `shape` laid out so is contiguous from its offset on.
+    /// True if an array of `shape` laid out so is contiguous from its offset on.
     pub fn is_contiguous(&self, shape: &[usize]) -> bool {
         is_contiguous(shape, &self.strides)
     }
@@ -200,7 +200,7 @@ impl Map {
     }
 }
 
-/// Whether elements with these strides lie one after the other in row-major order.
+/// True if elements with these strides lie one after the other in row-major order.
 pub fn is_contiguous(shape: &[usize], strides: &[i64]) -> bool {
     let mut step = 1i64;
     for (&s, &n) in strides.iter().zip(shape).rev() {

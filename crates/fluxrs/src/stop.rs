@@ -1,4 +1,4 @@
-//! How an evaluation is asked to end: a flag that kernels poll before each piece of their work. The thread that called for it looks for
+//! Stopping an evaluation: a flag that kernels poll before each piece of their work. The thread that called for it looks for
 //! signals while it polls, so that none is missed where no other thread can be had.
 
 use std::cell::Cell;
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 pub type InterruptCheck = fn() -> bool;
 static CHECK: OnceLock<InterruptCheck> = OnceLock::new();
 
-/// How long a signal may wait to be heard.
+/// The longest time that a signal may wait for its handler.
 pub const HEARD_WITHIN: Duration = Duration::from_millis(20);
 
 pub fn set_interrupt_check(check: InterruptCheck) {
     let _ = CHECK.set(check);
 }
 
-/// Whether the caller should stop: for devices that wait for their own work.
+/// True if the caller should stop: for devices that wait for their own work.
 pub fn interrupted() -> bool {
     CHECK.get().is_some_and(|check| check())
 }
@@ -28,7 +28,7 @@ struct Watch {
     due: Instant,
 }
 
-/// For what nobody stops.
+/// For work that cannot be stopped.
 pub static NEVER: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
@@ -54,7 +54,7 @@ pub fn look() {
     if Instant::now() < watch.due {
         return;
     }
-    // What a signal runs may poll as well: it must not look again.
+    // The handler of a signal may poll as well: it must not look again.
     WATCH.set(None);
     let asked = interrupted();
     WATCH.set(Some(Watch { due: Instant::now() + HEARD_WITHIN, ..watch }));
@@ -64,7 +64,7 @@ pub fn look() {
     }
 }
 
-/// Whether the work that polls `stop` is to end.
+/// True if the work that polls `stop` is to end.
 #[inline]
 pub fn stopped(stop: &AtomicBool) -> bool {
     if !stop.load(Ordering::Relaxed) {

@@ -20,7 +20,7 @@ pub fn to_host(x: &Tensor) -> Result<Arc<HostBuffer>> {
         Buffer::Host(host) => Ok(host.clone()),
         Buffer::Device(_) => {
             let host = HostBuffer::new(byte_len(x.size(), x.dtype())?)?;
-            // SAFETY: fresh memory of this length that nobody else has; the device writes all of it.
+            // SAFETY: fresh memory of this length without another reference; the device writes all of it.
             let out = unsafe { std::slice::from_raw_parts_mut(host.as_ptr(), host.bytes()) };
             backend(x.device()).download(&buffer, x.dtype(), out)?;
             Ok(Arc::new(host))

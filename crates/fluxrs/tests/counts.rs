@@ -274,7 +274,7 @@ fn accumulating_without_a_step_holds_little() {
                 evaluate::evaluate(&[loss.tensor().clone()]).unwrap();
             }
         };
-        // What nobody reads is computed every 256 calls; the plan for that many is large, and kept.
+        // Results that nothing reads are computed every 256 calls; the plan for that many is large, and kept.
         (0..2560).for_each(|_| step());
         let (live, _) = allocated(|| (0..5120).for_each(|_| step()));
         assert!(live.abs() < 100_000, "{live} bytes, losses read: {read}");

@@ -33,7 +33,7 @@ value! {
     i64, i64::MIN, 0.0, 1;
 }
 
-/// How an operand lies in memory.
+/// The layout of an operand in memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Layout {
     Rows,

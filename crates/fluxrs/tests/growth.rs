@@ -264,7 +264,7 @@ fn work_and_memory_are_linear() {
     let _alone = ONE.lock().unwrap_or_else(|e| e.into_inner());
     let mut wrong = Vec::new();
     for &(name, case, n) in CASES {
-        // What is allocated once and grows by doubling is not counted.
+        // A buffer that is allocated once and grows by doubling is not counted.
         case(2 * n + 1);
         let (small, large) = (cost(case, n), cost(case, 2 * n));
         for (what, small, large) in [("steps", small[0], large[0]), ("bytes", small[1], large[1])] {

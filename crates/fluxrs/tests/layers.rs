@@ -83,7 +83,7 @@ fn modules_name_only_what_lies_below() {
     let mut wrong = Vec::new();
     for (module, text) in all.iter().filter(|(module, _)| *module != "lib") {
         let Some(own) = layer(module) else { panic!("{module} is in no layer of this test") };
-        // What documentation refers to is no import.
+        // A path in documentation is no import.
         let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
         for path in named(&code) {
             let first = path.split("::").next().unwrap();

@@ -87,7 +87,7 @@ fn a_step_is_one_plan_and_replays() {
         step();
     }
     assert!(COUNTERS.runs.load(Ordering::Relaxed) - runs >= 100);
-    // Other tests make plans of their own meanwhile, but not a hundred.
+    // Other tests make plans of their own at the same time, but not a hundred.
     assert!(COUNTERS.plans_made.load(Ordering::Relaxed) - made < 50);
 }
 

@@ -333,7 +333,7 @@ fn a_checkpoint_of_one_input_twice() {
 #[test]
 fn a_gradient_is_let_go_after_the_lock() {
     use fluxrs::ops::{Pullback, custom};
-    /// What Python may do when a graph goes: more graph.
+    /// A Python object that makes more graph when its graph goes.
     struct Last;
     impl Drop for Last {
         fn drop(&mut self) {

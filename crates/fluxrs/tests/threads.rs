@@ -107,7 +107,7 @@ fn trainers_of_one_model_beside_readers() {
             let loss = Handle::new((w_now.tensor() * 2.0 + b_now.tensor() * b_now.tensor()).sum(None, false)?);
             drop((w_now, b_now));
             if k % 3 == 0 {
-                // What a loss was made of is as it was for its gradient, too.
+                // The operands of a loss are as they were for its gradient, too.
                 values(loss.tensor())?;
             }
             leaf::back(loss.tensor(), None)?;

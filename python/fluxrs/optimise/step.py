@@ -1,4 +1,4 @@
-"""What every optimiser shares: its parameters, their gradients, and the step."""
+"""The base of every optimiser: its parameters, their gradients, and the step."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Optimiser:
         before = _core.queued()
         try:
             self.queue(δs)
-            del δs  # what nobody holds need not be kept
+            del δs  # what has no other reference need not be kept
             _core.commit(self)
         except BaseException:
             _core.discard(before)

@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 
 class StopException(Exception):
-    """What `stop` raises and `train` catches."""
+    """Raised by `stop` and caught by `train`."""
 
 
 def stop() -> None:
@@ -175,7 +175,7 @@ def throttle(
 
 
 class Throttled:
-    """What `throttle` gives: calls `f`, or keeps the call for later, or does nothing."""
+    """The result of `throttle`: calls `f`, or keeps the call for later, or does nothing."""
 
     def __init__(
         self, f: Callable[..., Any], timeout: float, leading: bool, trailing: bool

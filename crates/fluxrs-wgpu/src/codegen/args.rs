@@ -3,7 +3,7 @@
 use crate::fault::{Fault, Result};
 use fluxrs::dtype::{DType, Number};
 
-/// How a Python number stands in the argument words.
+/// The form of a Python number in the argument words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// One word, as an element of this type.
@@ -25,7 +25,7 @@ pub(crate) struct Patch {
 pub(crate) struct Args {
     pub words: Vec<u32>,
     pub patches: Vec<Patch>,
-    /// What templates know some words as, by their place.
+    /// The names of some words in templates, with their places.
     names: Vec<(usize, String)>,
 }
 

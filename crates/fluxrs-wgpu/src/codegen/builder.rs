@@ -8,7 +8,7 @@ use crate::steps::{BAD, FLAG, OVERFLOW};
 use fluxrs::dtype::DType;
 use fluxrs::plan::{Buf, Source};
 
-/// What a binding stands for at each run.
+/// The buffer that a binding stands for at each run.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Target {
     Slot(u32),
@@ -26,7 +26,7 @@ pub(crate) struct Launch {
     pub bindings: Vec<(Target, Access)>,
     pub args: Args,
     pub groups: [u32; 3],
-    /// Roughly, in nanoseconds of one CPU core.
+    /// An estimate, in nanoseconds of one CPU core.
     pub cost: usize,
 }
 
@@ -43,9 +43,9 @@ pub(crate) struct Builder<'a> {
     pub args: Args,
     targets: &'a [Target],
     bindings: Vec<Slot>,
-    /// Whether stores happen only while no flag is raised.
+    /// True if stores happen only while no flag is raised.
     pub guarded: bool,
-    /// What the kernel's flag is raised with.
+    /// The number that the kernel's flag is raised with.
     number: u32,
 }
 

@@ -6,7 +6,7 @@ use super::args::Args;
 pub(crate) struct Segment {
     name: &'static str,
     dims: Vec<usize>,
-    /// Whether some position needs the coordinates one by one.
+    /// True if some position needs the coordinates one by one.
     split: bool,
 }
 
@@ -37,7 +37,7 @@ impl Segment {
         self.dims.len()
     }
 
-    /// What these axes add to a position; None if it is nothing.
+    /// The term that these axes add to a position; None if it is nothing.
     pub fn term(&mut self, strides: &[i64], args: &mut Args) -> Option<String> {
         match single(&self.dims, strides) {
             Some(0) => return None,

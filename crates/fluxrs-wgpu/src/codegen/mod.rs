@@ -20,7 +20,7 @@ use spill::Targets;
 
 pub(crate) use structured::guard;
 
-/// Whether a kernel may raise a flag: for an index out of range, a singular matrix, an int64 that does not fit.
+/// True if a kernel may raise a flag: for an index out of range, a singular matrix, an int64 that does not fit.
 pub(crate) fn raises(kernel: &Kernel) -> bool {
     match &kernel.body {
         Body::Loop(body) => ops::any_overflows(body),

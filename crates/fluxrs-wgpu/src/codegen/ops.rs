@@ -30,7 +30,7 @@ fn wide(op: Elementwise) -> Option<&'static str> {
     })
 }
 
-/// Whether an instruction may give an int64 that does not fit the device's 32 bits.
+/// True if an instruction may give an int64 that does not fit the device's 32 bits.
 fn may_overflow(inst: &Inst) -> bool {
     match inst.code {
         Code::Map(op) => inst.dtype == DType::I64 && wide(op).is_some(),
@@ -40,7 +40,7 @@ fn may_overflow(inst: &Inst) -> bool {
     }
 }
 
-/// Whether any instruction of a program may.
+/// True if any instruction of a program may.
 pub(crate) fn any_overflows(body: &Loop) -> bool {
     body.code.iter().any(may_overflow)
 }
@@ -108,7 +108,7 @@ pub(crate) fn expression(inst: &Inst, operands: &[String]) -> Result<String> {
     }
 }
 
-/// What a fold begins with.
+/// The value that a fold begins with.
 pub(crate) fn identity(kind: Kind, dtype: DType) -> &'static str {
     let float = dtype.is_float();
     match kind {

@@ -1,4 +1,4 @@
-//! What a fused program needs where: which registers a result is made of, and in which pass over a row they are known.
+//! The needs of a fused program: which registers a result is made of, and in which pass over a row they are known.
 
 use super::builder::{Builder, check_dtype, scalar};
 use super::index::{Segment, position};

@@ -12,7 +12,7 @@ use crate::fault::Result;
 use crate::pipeline::Access;
 use fluxrs::plan::{Code, Inst, Loop, Mode, Rank, Store};
 
-/// Who walks a row.
+/// The threads that walk a row.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Walk {
     /// One thread; workgroups of 64 rows.
@@ -257,7 +257,7 @@ impl Reduction<'_, '_> {
     }
 }
 
-/// How rows of this number and length are walked, and into how many chunks each is cut.
+/// The way in which rows of this number and length are walked, and the number of chunks that each is cut into.
 fn shape_of(mode: Mode, rows: usize, length: usize, one_round: bool) -> (Walk, usize) {
     let walk = match length {
         _ if mode == Mode::Columns => Walk::Thread,

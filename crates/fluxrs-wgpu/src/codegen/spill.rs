@@ -9,7 +9,7 @@ use fluxrs::plan::{Buf, Code, Inst, Load, Loop, Mode, Rank, Reg, Source, Store};
 use fluxrs::shape::Map;
 use rustc_hash::FxHashSet;
 
-/// What the buffers of a plan are, growing by temporaries as loops are cut.
+/// The buffers of a plan; temporaries join them as loops are cut.
 pub(crate) struct Targets<'a> {
     pub all: Vec<Target>,
     pub temporary: &'a mut dyn FnMut(usize) -> u32,
@@ -31,7 +31,7 @@ pub(crate) fn read<'a>(loads: impl IntoIterator<Item = &'a Load>, targets: &[Tar
     loads.into_iter().filter_map(buffer).collect()
 }
 
-/// How many buffers a loop binds.
+/// The number of buffers that a loop binds.
 pub(crate) fn bindings(body: &Loop, targets: &[Target]) -> usize {
     let mut all = read(&body.loads, targets);
     all.extend(body.stores.iter().map(|store| targets[store.buffer as usize]));

@@ -18,14 +18,14 @@ fn unsupported<T>(call: &Call, what: &str) -> Result<T> {
     Err(Fault::Unsupported(format!("{}{what}", call.op.name())))
 }
 
-/// What the op's record says of this call.
+/// The record's description of this call.
 fn shader(call: &Call) -> Result<Shader> {
     let specs: Vec<Spec> = call.srcs.iter().map(|src| Spec { shape: &src.shape, dtype: src.dtype }).collect();
     let shader = call.op.shader(&specs, Spec { shape: &call.shape, dtype: call.dtype });
     shader.or_else(|what| unsupported(call, &what))
 }
 
-/// Whether a call may raise a flag: for an index out of range, a singular matrix, an int64 that does not fit.
+/// True if a call may raise a flag: for an index out of range, a singular matrix, an int64 that does not fit.
 pub(crate) fn raises(call: &Call) -> bool {
     size(&call.shape) > 0 && shader(call).is_ok_and(|shader| shader.raises)
 }
@@ -120,7 +120,7 @@ impl Kernel<'_> {
         Ok(())
     }
 
-    /// What the template knows a buffer as.
+    /// The name of a buffer in the template.
     fn binding(&mut self, name: &str, binding: Binding) -> Result<String> {
         match binding {
             Binding::Operand(i) => {

@@ -123,5 +123,5 @@ fn what_a_step_seen_late_to_be_bad_had_touched_is_as_before() {
     backend(device).synchronize().unwrap();
     assert_ne!(all(), before);
     let mark = rollback::take_last().unwrap();
-    assert!(!mark.load(Ordering::Acquire) && Arc::strong_count(&mark) == 1, "a step that is done is held by nobody");
+    assert!(!mark.load(Ordering::Acquire) && Arc::strong_count(&mark) == 1, "a step that is done has no other reference");
 }

@@ -16,7 +16,7 @@ impl Walk<'_> {
         &self.function.expressions
     }
 
-    /// Whether every thread of a workgroup computes the same value.
+    /// True if every thread of a workgroup computes the same value.
     fn is_uniform(&self, handle: Handle<Expression>) -> bool {
         match &self.expressions()[handle] {
             Expression::Literal(_) | Expression::Constant(_) | Expression::ZeroValue(_) | Expression::Override(_) => true,
@@ -80,7 +80,7 @@ impl Walk<'_> {
         changed
     }
 
-    /// Whether some threads may leave this block earlier than others.
+    /// True if some threads may leave this block earlier than others.
     fn leaves_divergently(&self, block: &Block) -> bool {
         block.iter().any(|statement| match statement {
             Statement::Block(inner) => self.leaves_divergently(inner),
@@ -127,7 +127,7 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a block contains a way out of it.
+/// True if a block contains a way out of it.
 fn leaves(block: &Block) -> bool {
     block.iter().any(|statement| match statement {
         Statement::Return { .. } | Statement::Break | Statement::Continue | Statement::Kill => true,
@@ -137,7 +137,7 @@ fn leaves(block: &Block) -> bool {
     })
 }
 
-/// Whether a block contains a way out of the whole function.
+/// True if a block contains a way out of the whole function.
 fn returns(block: &Block) -> bool {
     block.iter().any(|statement| match statement {
         Statement::Return { .. } | Statement::Kill => true,

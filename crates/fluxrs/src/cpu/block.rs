@@ -14,7 +14,7 @@ use std::cell::RefCell;
 #[derive(Clone, Copy)]
 pub struct Address(pub *mut u8);
 
-// SAFETY: whoever follows the address answers for what it touches; see `Worker::run`.
+// SAFETY: the code that follows the address answers for what it touches; see `Worker::run`.
 unsafe impl Sync for Address {}
 // SAFETY: likewise.
 unsafe impl Send for Address {}
@@ -157,7 +157,7 @@ impl Worker<'_> {
     /// Loads, computes and stores one block.
     ///
     /// # Safety
-    /// The buffers hold what the plan says, and nobody else writes what this block writes.
+    /// The buffers hold what the plan says, and nothing else writes what this block writes.
     pub unsafe fn run(&mut self, block: &Block, part: Part) {
         let body = self.body;
         for (i, load) in body.loads.iter().enumerate() {

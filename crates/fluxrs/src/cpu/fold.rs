@@ -25,7 +25,7 @@ pub const ROWS: usize = 64;
 #[derive(Clone, Copy)]
 pub struct Fold {
     /// Up to CHUNK contiguous elements to one; none give the neutral element. Here as below, pointers are aligned and have as many
-    /// elements as said; results are nobody else's.
+    /// elements as said; results have no other user.
     pub block: unsafe fn(src: *const u8, n: usize, out: *mut u8),
     /// Contiguous rows of any length, to one element each: the bits of `block` and `combine_all`.
     pub rows: unsafe fn(src: *const u8, rows: usize, cols: usize, out: *mut u8),
@@ -40,7 +40,7 @@ impl Fold {
     /// `count` partial results of `n` elements each, `stride` elements apart, combined pairwise into the first.
     ///
     /// # Safety
-    /// The partial results are of the fold's type, and nobody else touches them.
+    /// The partial results are of the fold's type, and have no other user.
     pub unsafe fn combine_all(&self, partials: *mut u8, count: usize, stride: usize, n: usize) {
         let mut step = 1;
         while step < count {

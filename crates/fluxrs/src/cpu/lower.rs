@@ -56,11 +56,11 @@ pub struct LoadStep {
     pub how: Walk,
     /// The register it is brought into, where it is not read in place.
     pub reg: u16,
-    /// Whether all who read it take one element for a block of equal ones.
+    /// True if all its readers take one element for a block of equal ones.
     pub single: bool,
 }
 
-/// How a load or store moves through memory as the block's index grows.
+/// The way in which a load or store moves through memory as the block's index grows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Walk {
     /// One element after the other.
@@ -90,7 +90,7 @@ pub struct Lowered {
     pub registers: usize,
     /// Elements of a register.
     pub block: usize,
-    /// Whether a row's reductions are used within the row.
+    /// True if a row's reductions are used within the row.
     pub spreads: bool,
     /// The length of the last axis, where blocks of a loop without reductions should end with it.
     pub row: Option<usize>,
@@ -145,7 +145,7 @@ pub(crate) fn cast_loop(from: DType, to: DType) -> LaneLoop {
     table!(Bool bool, I32 i32, I64 i64, F32 f32, F64 f64)
 }
 
-/// How `map` walks through `space`.
+/// The way in which `map` walks through `space`.
 fn walk(map: &Map, space: &[usize]) -> Walk {
     let mut long = map.strides.iter().zip(space).filter(|&(_, &n)| n != 1);
     if long.clone().all(|(&s, _)| s == 0) {
@@ -203,7 +203,7 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
     }
     // A result that is stored straight to memory of its own is computed there.
     let mut direct: Vec<Option<u16>> = vec![None; count];
-    // What an instruction adds to the memory of the result, instead of adding two operands.
+    // The register that an instruction adds to the memory of the result, instead of adding two operands.
     let mut added: Vec<Option<Reg>> = vec![None; body.code.len()];
     for (k, store) in body.stores.iter().enumerate() {
         let map = own_map(body, store.rank, &store.map);
@@ -334,7 +334,7 @@ struct Factors {
     insts: SmallVec<[usize; 3]>,
 }
 
-/// The factors of what instruction `at` adds, if nobody else reads the products; they live until then.
+/// The factors of what instruction `at` adds, if nothing else reads the products; they live until then.
 fn factors(body: &Loop, at: usize, other: Reg, last_use: &mut [usize]) -> Option<Factors> {
     let made = |r: Reg, last_use: &[usize]| {
         let uses = body.code.iter().flat_map(|i| &i.src).filter(|&&s| s == r).count();
@@ -352,7 +352,7 @@ fn factors(body: &Loop, at: usize, other: Reg, last_use: &mut [usize]) -> Option
             break;
         }
     }
-    // What is added to is no factor.
+    // The summand is no factor.
     if body.code[at].src.iter().any(|r| *r != other && out.regs.contains(r)) {
         return None;
     }

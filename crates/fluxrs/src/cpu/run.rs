@@ -34,9 +34,9 @@ pub struct CpuPlan {
     workspace: usize,
     /// Bytes behind the workspace for partial results, of whichever kernel needs most.
     scratch: usize,
-    /// Whether any kernel is worth more threads than the caller's.
+    /// True if any kernel is worth more threads than the caller's.
     parallel: bool,
-    /// Whether it has run before.
+    /// True if it has run before.
     ran: AtomicBool,
 }
 
@@ -46,7 +46,7 @@ enum Step {
     Structured,
 }
 
-/// What every task of a kernel needs.
+/// The parts of a run that every task of a kernel needs.
 #[derive(Clone, Copy)]
 struct Context<'a> {
     buffers: &'a [Address],
@@ -216,7 +216,7 @@ fn run_rows(l: &Lowered, context: &Context<'_>) -> Result<()> {
     })
 }
 
-/// What a reduction needs for partial results: eight bytes for each piece of each row, or each group of each column.
+/// Bytes of a reduction's partial results: eight for each piece of each row, or each group of each column.
 fn scratch_bytes(l: &Lowered) -> usize {
     let (rows, cols) = (l.rows(), l.cols());
     let partials = match l.mode {

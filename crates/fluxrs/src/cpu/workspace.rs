@@ -20,7 +20,7 @@ struct Kept {
 
 static KEPT: Mutex<Kept> = Mutex::new(Kept { memory: None, most: 0, runs: 0 });
 
-/// At least so many bytes. Whoever finds the kept ones in use gets some of their own.
+/// At least so many bytes. A call that finds the kept ones in use gets some of its own.
 pub fn lease(bytes: usize) -> Result<HostBuffer> {
     let kept = KEPT.try_lock().ok().and_then(|mut kept| kept.memory.take());
     kept.filter(|memory| memory.bytes() >= bytes).map_or_else(|| HostBuffer::new(bytes), Ok)

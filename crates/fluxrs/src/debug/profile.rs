@@ -1,4 +1,4 @@
-//! Where time goes: spans, recorded while somebody asks for them, in the form that trace viewers open.
+//! Time by parts: spans, recorded while a profile is being taken, in the form that trace viewers open.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 pub struct Event {
     pub name: Cow<'static, str>,
-    /// What kind of work: gather, compile, kernel, …
+    /// The kind of work: gather, compile, kernel, …
     pub category: &'static str,
     /// Nanoseconds since the first span of the process.
     pub start: u64,
@@ -28,7 +28,7 @@ pub struct Event {
 /// Records from its making to its drop.
 pub struct Span(Option<(Cow<'static, str>, &'static str, Instant)>);
 
-/// A span that costs one load when nobody listens; the name is made only for listeners.
+/// A span that costs one load while no profile is taken; the name is made only for one.
 #[inline]
 pub fn span(category: &'static str, name: impl FnOnce() -> Cow<'static, str>) -> Span {
     if !ENABLED.load(Ordering::Relaxed) {

@@ -14,7 +14,7 @@ const EAGER: u8 = 1;
 const NAN: u8 = 2;
 static MODE: AtomicU8 = AtomicU8::new(0);
 
-/// Where results were made, while somebody looks for NaN, by their number.
+/// Where results were made, by their number, while the watch for NaN is on.
 static MADE: Mutex<Made> = Mutex::new(Made { lines: BTreeMap::new(), limit: 1024 });
 
 pub(crate) type Locked = MutexGuard<'static, Made>;
@@ -28,7 +28,7 @@ pub(crate) struct Made {
     limit: usize,
 }
 
-/// Whether to compute every result at once, and whether to look for NaN; returns what was set before.
+/// Sets two switches, computing every result at once and looking for NaN; returns what they were before.
 pub fn set_mode(eager: bool, nan: bool) -> (bool, bool) {
     let mode = if eager { EAGER } else { 0 } | if nan { NAN } else { 0 };
     let old = MODE.swap(mode, Ordering::Relaxed);
@@ -70,7 +70,7 @@ pub(crate) fn inspect_gradient(of: &Tensor, g: &Tensor, given: bool) -> Result<(
     if !has_nan(g)? {
         return Ok(());
     }
-    // What has no line of its own is a part of the next result that has one.
+    // A node without a line of its own is a part of the next result that has one.
     let made = lock();
     let call_site = made.lines.range(of.id()..).next().map(|(_, (_, call_site))| call_site.clone()).unwrap_or_default();
     let what = if given { "its gradient" } else { "the gradient that comes to it" };

@@ -19,7 +19,7 @@ pub(super) fn plan_beside(
     written: &Written,
 ) -> Result<Option<(Plan, Vec<Number>)>> {
     let mut g = graph::lock();
-    // How many share a buffer decides what may be overwritten: it must not be the first gathering.
+    // The number of references to a buffer decides what may be overwritten: the first gathering must not add to it.
     let slots = std::mem::take(&mut short.slots).len();
     collect(&mut g, wanted, Writing::Beside { written, numbers: short.numbers.len() }, long)?;
     if long.slots.len() != slots || !extends(long, short) {
@@ -43,7 +43,7 @@ pub(super) fn gather_instead(
     Ok(g)
 }
 
-/// Whether `long` is `short` with nothing but gradients written out in between: the same numbers and results.
+/// True if `long` is `short` with nothing but gradients written out in between: the same numbers and results.
 fn extends(long: &Gathered, short: &Gathered) -> bool {
     let node = |x: &Gathered, r: &Request| x.locals[r.local as usize].node.id();
     let alike = |(a, b): (&Request, &Request)| node(long, a) == node(short, b) && a.donor == b.donor;

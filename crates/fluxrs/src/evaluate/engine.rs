@@ -16,7 +16,7 @@ pub(crate) struct Evaluator;
 impl Engine for Evaluator {
     #[cold]
     fn at_bound(&self) {
-        // What fails here fails again, with its message, where the value is read; but not what an earlier step came to.
+        // An evaluation that fails here fails again, with its message, where the value is read; an earlier step's failure does not.
         let mut evaluate = || {
             if let Err(late @ Error::BadLoss(_)) = evaluate_pending() {
                 leaf::fail(late);

@@ -1,4 +1,4 @@
-//! What a forked child finds: values as between two evaluations, every lock free, and no thread but its own.
+//! The state of a forked child: values as between two evaluations, every lock free, and no thread but its own.
 //!
 //! Threads of the parent are not in the child: a lock that another one holds at the fork would stay locked there, and what it was
 //! evaluating half done. So the thread that forks waits for the evaluation under way and has all locks while it forks.
@@ -19,7 +19,7 @@ thread_local! {
     static SHORT: RefCell<Option<Short>> = const { RefCell::new(None) };
 }
 
-/// In a child: another thread of the parent was evaluating, and nobody had waited for it.
+/// In a child: another thread of the parent was evaluating, and the fork had not waited for it.
 static HALF_DONE: AtomicBool = AtomicBool::new(false);
 
 /// Waits for the evaluation under way; no other begins until this thread has forked, or has evaluated something itself. To be
@@ -35,7 +35,7 @@ pub fn after_fork() {
     EVALUATION.take();
 }
 
-/// Whether the parent's evaluation is lost; called where one begins on this thread, which may have been about to fork.
+/// True if the parent's evaluation is lost; called where one begins on this thread, which may have been about to fork.
 pub(super) fn is_half_done() -> bool {
     EVALUATION.take();
     HALF_DONE.load(Ordering::Relaxed)

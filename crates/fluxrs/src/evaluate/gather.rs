@@ -18,7 +18,7 @@ use crate::work;
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, LazyLock};
 
-/// What a pass over the pending graph finds. Kept between evaluations, so that a replay allocates nothing for it.
+/// The result of a pass over the pending graph. Kept between evaluations, so that a replay allocates nothing for it.
 #[derive(Default)]
 pub(super) struct Gathered {
     pub locals: Vec<Local>,
@@ -26,7 +26,7 @@ pub(super) struct Gathered {
     pub numbers: Vec<Number>,
     pub key: Hasher128,
     pub device: Option<Device>,
-    /// Whether something in it derives from a gradient.
+    /// True if something in it derives from a gradient.
     pub backward: bool,
     pub requests: Vec<Request>,
     pub publish: Vec<Publish>,
@@ -34,29 +34,29 @@ pub(super) struct Gathered {
     pub losses: Vec<(Tensor, u32)>,
     /// Gradients that are not written out.
     deferred: Vec<u32>,
-    /// Whether something that can be differentiated has a value already: what it was made of is not in the key then.
+    /// True if a differentiable node has a value already: its operands are not in the key then.
     pub shortened: bool,
     /// Numbers that only gradient rules brought in: the same in every graph of this key.
     pub constants: Vec<Number>,
-    /// Whether gradient rules brought in values in memory.
+    /// True if gradient rules brought in values in memory.
     pub foreign: bool,
-    /// How many gradients that are written out beside their nodes the walk is inside of.
+    /// The number of gradients, written out beside their nodes, that the walk is inside of.
     inside: u32,
     /// Steps of the walk.
     looks: usize,
-    /// Gathered because somebody holds them, or something derived from them, who may let go meanwhile.
+    /// Gathered because there are handles to them or to something derived from them; these may go while the lock is not held.
     pub held: Vec<Tensor>,
-    /// What else was looked at and may have been let go meanwhile: it goes after the lock.
+    /// Other nodes that were looked at; this may be the last reference, so they go after the lock.
     passed: Vec<Tensor>,
     stack: Vec<(Borrowed, u32)>,
-    /// Whether each update's leaf had a value that only this thread has used and that was not held, before anything else was
+    /// True for each update whose leaf had a value that only this thread has used and that had no handle, before anything else was
     /// looked at.
     free: Vec<bool>,
     /// The locals that are requested already.
     asked: Vec<bool>,
 }
 
-/// What becomes of a result.
+/// The destination of a result.
 #[derive(Clone, Copy)]
 pub(super) enum Publish {
     Value,
@@ -112,7 +112,7 @@ impl Gathered {
     }
 }
 
-/// How deferred gradients are gathered.
+/// The way in which deferred gradients are gathered.
 #[derive(Clone, Copy)]
 pub(super) enum Writing<'a> {
     /// As the nodes that they are.
@@ -191,7 +191,7 @@ impl Gatherer<'_> {
 
     fn enter(&mut self, node: &Arc<Node>) -> Result<()> {
         // SAFETY: what an evaluation gathers is held by its roots, updates and `held` until it has cleared the lists:
-        // operands are reached through their nodes, written gradients outlive the lists, and nobody else changes a graph while the one evaluation runs.
+        // operands are reached through their nodes, written gradients outlive the lists, and nothing else changes a graph while the one evaluation runs.
         let t = unsafe { Borrowed::of(node) };
         if let Op::Number(n) = node.op {
             self.out.key.add(node.hash);
@@ -268,7 +268,7 @@ impl Gatherer<'_> {
         self.out.publish.push(publish);
     }
 
-    /// The slot of a leaf's old value, if the update may be written over it: nobody outside can see it.
+    /// The slot of a leaf's old value, if the update may be written over it: nothing outside can see it.
     fn donor(&self, i: usize, u: &Update) -> Option<u32> {
         let old = u.leaf.current(self.g);
         if !self.out.free[i] || !self.seen(&old.0) || u.value.dtype() != old.dtype() {
@@ -280,12 +280,12 @@ impl Gatherer<'_> {
     }
 }
 
-/// What an evaluation is asked for.
+/// The request that an evaluation serves.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub roots: &'a [Tensor],
     pub updates: &'a [Update],
-    /// Nothing joins in that somebody holds, and nothing is overwritten.
+    /// Nodes with handles do not join in, and nothing is overwritten.
     pub alone: bool,
 }
 
@@ -294,7 +294,7 @@ pub(super) fn collect(g: &mut Graph, wanted: &Wanted<'_>, writing: Writing<'_>, 
     let Wanted { roots, updates, alone } = *wanted;
     g.epoch += 1;
     let epoch = g.epoch;
-    // Before the list of what is held is read: another thread lets go of a leaf's value only after what it made of it is there.
+    // Before the list of handles is read: another thread drops its handle to a leaf's value only after what it made of it is there.
     out.free.extend(updates.iter().map(|u| u.leaf.is_this_threads_alone() && !u.leaf.current(g).0.is_held(false)));
     let mut gatherer = Gatherer { g, epoch, writing, out };
     let mut losses = Losses::default();
@@ -366,7 +366,7 @@ fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Upd
             gatherer.request(local, None, Publish::Value);
         }
     }
-    // What a forward evaluation computed at some expense is kept for the backward pass.
+    // Dear intermediates of a forward evaluation are kept for the backward pass.
     let commits = !updates.is_empty();
     let keeps = !commits && !gatherer.out.backward;
     for i in 0..gatherer.out.locals.len() {
@@ -383,7 +383,7 @@ fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Upd
     }
 }
 
-/// Adds every node that somebody holds and that depends on what is computed, or reads what is overwritten; what is out of
+/// Adds every node that has a handle and depends on what is computed, or reads what is overwritten; what is out of
 /// reach by now stays so.
 fn add_dependents(gatherer: &mut Gatherer<'_>, updates: &[Update]) -> Result<()> {
     let held = held_and_pending(gatherer.g, !updates.is_empty());
@@ -399,7 +399,7 @@ fn add_dependents(gatherer: &mut Gatherer<'_>, updates: &[Update]) -> Result<()>
     let roots = gatherer.out.passed[first..].to_vec();
     let (mut all, mut losses) = (Losses::default(), Vec::new());
     for root in &roots {
-        // The losses of what is held will be asked for, too, by updates that are made of it.
+        // The losses of nodes with handles will be asked for, too, by updates that are made of them.
         let known = losses.len();
         root.0.guards.iter().for_each(|guards| all.add(guards, |loss| losses.push(loss.base())));
         for node in losses[known..].iter().chain([root]) {
@@ -417,7 +417,7 @@ fn add_dependents(gatherer: &mut Gatherer<'_>, updates: &[Update]) -> Result<()>
     Ok(())
 }
 
-/// Adds the losses that what is held and computed derives from: an update made of it asks for them later.
+/// Adds the losses that computed nodes with handles derive from: an update made of one asks for them later.
 fn add_losses(gatherer: &mut Gatherer<'_>) -> Result<()> {
     let (mut all, mut losses) = (Losses::default(), Vec::new());
     for local in &gatherer.out.locals {
@@ -440,14 +440,14 @@ fn add_losses(gatherer: &mut Gatherer<'_>) -> Result<()> {
 
 /// Looks through nodes not yet gathered, each once.
 struct Search {
-    /// Whether parameters are overwritten: their nodes have a verdict from the start.
+    /// True if parameters are overwritten: their nodes have a verdict from the start.
     overwrites: bool,
-    /// Whether a node depends on what is computed or overwritten, and whether all it needs is within reach.
+    /// Says if a node depends on what is computed or overwritten, and if all it needs is within reach.
     verdict: FxHashMap<u64, (bool, bool)>,
 }
 
 impl Search {
-    /// Whether a pending node must be computed now, and can be.
+    /// True if a pending node must be computed now, and can be.
     fn is_lost_without(&mut self, gatherer: &Gatherer<'_>, node: &Arc<Node>) -> bool {
         let pending = matches!(node.value.get(gatherer.g), Value::Pending) && !matches!(node.op, Op::Number(_));
         pending && !gatherer.seen(node) && self.look(gatherer, node) == (true, true)
@@ -477,7 +477,7 @@ impl Search {
                 (Some(&(f, w)), _) => (*found, *within) = (*found | f, *within & w),
                 (None, Value::Overwritten) => *within = false,
                 (None, _) if gatherer.computes(&base) => *found = true,
-                // What is kept for the backward pass goes with that, and what it is made of may be gone by then.
+                // A value kept for the backward pass goes with that, and what it is made of may be gone by then.
                 (None, Value::Kept(_)) if self.overwrites => stack.push(enter(&base)),
                 (None, Value::Pending) if !gatherer.seen(&base) && !matches!(base.op, Op::Number(_)) => stack.push(enter(&base)),
                 _ => {}

@@ -26,7 +26,7 @@ pub use run::{Bystander, cached_bytes, explain, explain_last, prepare, set_bysta
 /// Bytes of the plans kept for graphs that come again.
 const MAX_PLANNED_BYTES: usize = 256 << 20;
 
-/// What evaluation has done since the process began: independent of the machine, so tests assert it.
+/// Counts of evaluation since the process began: independent of the machine, so tests assert them.
 #[derive(Default)]
 pub struct Counters {
     pub runs: AtomicU64,
@@ -36,7 +36,7 @@ pub struct Counters {
 
 pub static COUNTERS: Counters = Counters { runs: AtomicU64::new(0), plans_made: AtomicU64::new(0), kernels: AtomicU64::new(0) };
 
-/// Evaluates everything on this thread that somebody holds.
+/// Evaluates every pending node of this thread that has a handle.
 pub fn evaluate_pending() -> Result<()> {
     let held = held_and_pending(&mut graph::lock(), false);
     evaluate(&held)
@@ -60,7 +60,7 @@ pub fn read(t: &Tensor) -> Result<(Buffer, Map)> {
     }
 }
 
-/// Whether a node's value is in memory.
+/// True if a node's value is in memory.
 pub fn is_ready(t: &Tensor) -> bool {
     graph::has_value(&graph::lock(), t)
 }

@@ -59,7 +59,7 @@ impl Rollback for Commit {
 }
 
 impl Commit {
-    /// Whether the device said so before the results were handed out.
+    /// True if the device said so before the results were handed out.
     pub(super) fn is_undone(&self) -> bool {
         self.undone.load(Ordering::Acquire)
     }

@@ -44,7 +44,7 @@ impl Prepared {
 /// Nodes of a plan that is remembered to be shown.
 const MAX_SHOWN: usize = 1 << 14;
 
-/// What outlives one evaluation.
+/// The state that outlives one evaluation.
 pub(super) struct Runner {
     /// The plans of graphs seen before.
     plans: Cache<u128, Arc<Prepared>>,
@@ -56,7 +56,7 @@ pub(super) struct Runner {
     /// Gradients that are written out, for as long as they are looked at.
     written: Written,
     outputs: Vec<Buffer>,
-    /// What published nodes no longer need.
+    /// Operands that published nodes no longer need.
     dropped: Vec<Srcs>,
 }
 
@@ -93,7 +93,7 @@ pub fn prepare() {
     backend(Device::CPU);
 }
 
-/// Stands between the caller and an evaluation that was not asked for, and lets go meanwhile of what others may wait for.
+/// Stands between the caller and an evaluation that was not asked for; releases for its time what others may wait for.
 pub type Bystander = fn(&mut (dyn FnMut() + Send));
 static BYSTANDER: OnceLock<Bystander> = OnceLock::new();
 
@@ -106,14 +106,14 @@ pub(super) fn bystander() -> Option<Bystander> {
 }
 
 thread_local! {
-    /// Whether this thread is evaluating.
+    /// True while this thread is evaluating.
     pub(super) static EVALUATING: Cell<bool> = const { Cell::new(false) };
 }
 
 struct Evaluating;
 
 impl Evaluating {
-    /// What is asked meanwhile whether to stop may ask for a value in turn: it would wait for itself.
+    /// A signal handler that runs within an evaluation may ask for a value in turn: it would wait for itself.
     fn enter() -> Result<Evaluating> {
         if EVALUATING.replace(true) {
             bail!(
@@ -197,7 +197,7 @@ fn run_on_one(runner: &mut Runner, g: MutexGuard<'static, Graph>, mut wanted: Wa
     let updates = wanted.updates;
     let mut result = runner.evaluate(g, &wanted);
     if matches!(result, Err(Error::Index(_) | Error::Value(_) | Error::Memory(_))) && !runner.gathered.held.is_empty() {
-        // What was only computed along with the rest may be what failed: then the rest goes without it, and overwrites nothing.
+        // The nodes that were only computed along may be what failed: then the rest goes without them, and overwrites nothing.
         runner.clear();
         wanted.alone = true;
         result = runner.evaluate(graph::lock(), &wanted);
@@ -262,7 +262,7 @@ impl Runner {
         let running = span("run", || "run".into());
         let result = execute(&prepared, &mut bindings);
         drop(running);
-        // What only a written gradient has is not among the locals.
+        // Nodes that only a written gradient has are not among the locals.
         let failed = bindings.failed.and_then(|local| self.gathered.locals.get(local as usize)).map(|local| local.node.op());
         let call_site = failed.and_then(|op| if let Op::Structured(s) = op { s.call_site() } else { None });
         result.map_err(|e| call_site.map_or_else(|| e.clone(), |call_site| call_site.named(e.clone())))?;
@@ -362,7 +362,7 @@ impl Runner {
             release_kept(g, &gathered.locals);
         }
         if late.is_some_and(Commit::is_undone) {
-            // Another thread has heard meanwhile: of which loss is no matter here, where everything goes.
+            // Another thread has taken the report by now: of which loss is no matter here, where everything goes.
             bad = gathered.losses.iter().map(|(loss, _)| loss.id()).collect();
         }
         let undone = !bad.is_empty();
@@ -390,7 +390,7 @@ impl Runner {
                     }
                     node.value.set(g, Value::Ready(buffer));
                     if !node.tracked {
-                        // Nobody can differentiate it: its history goes, once the gathered nodes are not looked at any more.
+                        // It cannot be differentiated: its history goes, once the gathered nodes are not looked at any more.
                         self.dropped.push(node.srcs.set(g, Default::default()));
                     }
                 }

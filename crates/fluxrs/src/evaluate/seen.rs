@@ -1,4 +1,4 @@
-//! What graphs have been planned, to tell why one is planned again.
+//! The graphs that have been planned, to tell why one is planned again.
 
 use super::gather::Gathered;
 use crate::cache::{Cache, bytes_of};

@@ -1,4 +1,4 @@
-//! What a thread has piled up since it evaluated last: a loop that reads nothing is evaluated now and then.
+//! The nodes a thread has made since it evaluated last: a loop that reads nothing is evaluated now and then.
 
 use std::cell::Cell;
 

@@ -1,4 +1,4 @@
-//! What ops, graph, tape and leaves ask of what evaluates them. They know nothing else of it: `lib.rs` says which one it is.
+//! The calls of ops, graph, tape and leaves to the evaluation. They know nothing else of it: `lib.rs` says which one it is.
 
 use super::Tensor;
 use crate::buffer::{Buffer, HostBuffer};
@@ -19,10 +19,10 @@ pub trait Engine: Sync {
     /// The value on a device, without history; the tensor itself if it is there already.
     fn to_device(&self, x: &Tensor, device: Device) -> Result<Tensor>;
 
-    /// Whether every result is computed as soon as it is made, to be debugged.
+    /// True if every result is computed as soon as it is made, to be debugged.
     fn is_eager(&self) -> bool;
 
-    /// Whether gradients are looked at for NaN, by `inspect_gradient`.
+    /// True if gradients are looked at for NaN, by `inspect_gradient`.
     fn looks_for_nan(&self) -> bool;
 
     /// An error if there is a NaN in a gradient: one that `of` gives to an operand, or one that came to it.

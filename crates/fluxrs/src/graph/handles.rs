@@ -53,7 +53,7 @@ pub struct Handle(Tensor);
 /// A tensor that is computed only before what it needs is overwritten.
 pub(crate) struct Claim(Tensor);
 
-/// Whether a node never has to be computed.
+/// True if a node never has to be computed.
 fn is_given(node: &Node) -> bool {
     matches!(node.op, Op::Data | Op::Number(_))
 }
@@ -94,7 +94,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         let base = base_node(&self.0);
         if is_given(base) {
-            // What was made of it under other handles is known to whoever sees that it is gone.
+            // Nodes made of it under other handles are known to the evaluation that sees that it is gone.
             base.handles.fetch_sub(1, Ordering::Release);
             return;
         }
@@ -183,7 +183,7 @@ fn is_settled(value: &Value) -> bool {
 }
 
 impl Node {
-    /// Whether an evaluation that computes this node keeps the value; with `claims`, also for those who may need it later.
+    /// True if an evaluation that computes this node keeps the value; with `claims`, also for those who may need it later.
     /// Handles and claims to this very node, not to a view of it. Not of a value that was given, whose handles are not counted
     /// under the lock.
     pub(crate) fn own_holders(&self, _: &Graph) -> u32 {
@@ -199,12 +199,12 @@ impl Node {
     }
 }
 
-/// How many nodes without a value there are handles and claims to, about.
+/// The number of nodes without a value that have handles or claims, about.
 pub(crate) fn held_count(g: &Graph) -> usize {
     g.held.len()
 }
 
-/// The nodes without a value that callers on this thread hold; with `everywhere`, those that anybody holds or claims.
+/// The nodes without a value that have handles on this thread; with `everywhere`, those with a handle or claim on any thread.
 pub(crate) fn held_and_pending(g: &mut Graph, everywhere: bool) -> Vec<Tensor> {
     let (mut held, mut i, own) = (Vec::new(), 0, thread());
     crate::work::count(g.held.len());

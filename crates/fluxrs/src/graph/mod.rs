@@ -64,7 +64,7 @@ impl<T> Guarded<T> {
     /// A reference that outlives the lock.
     ///
     /// # Safety
-    /// Nobody calls `set` on this cell while the reference is in use.
+    /// `set` is not called on this cell while the reference is in use.
     pub(crate) unsafe fn lasting(&self) -> &T {
         // SAFETY: the caller's promise.
         unsafe { &*self.0.get() }
@@ -80,7 +80,7 @@ impl<T> Guarded<T> {
     }
 }
 
-/// What is known of a node's value.
+/// The state of a node's value.
 #[derive(Clone)]
 pub enum Value {
     Pending,
@@ -108,7 +108,7 @@ pub struct Node {
     pub(crate) dtype: DType,
     pub(crate) device: Device,
     pub(crate) tracked: bool,
-    /// Whether a gradient defined by the caller has a part in its history.
+    /// True if a gradient defined by the caller has a part in its history.
     pullbacks: bool,
     /// Made in a checkpoint: no value of it is kept for the backward pass.
     pub(crate) passing: bool,
@@ -122,21 +122,21 @@ pub struct Node {
     pub(crate) handles: AtomicU32,
     claims: AtomicU32,
     shown: AtomicU32,
-    /// Where it stands in the list of what is held.
+    /// Where it stands in the list of nodes with handles.
     place: Guarded<u32>,
 }
 
-/// A value in the graph, computed when somebody needs it. Cloning is cheap.
+/// A value in the graph, computed when it is needed. Cloning is cheap.
 #[derive(Clone)]
 pub struct Tensor(pub(crate) Arc<Node>);
 
-/// A tensor held by somebody else for as long as this is used: counting references costs more than all else in a pass over
+/// A tensor that something else keeps for as long as this is used: counting references costs more than all else in a pass over
 /// a graph of small tensors.
 pub struct Borrowed(ManuallyDrop<Tensor>);
 
 impl Borrowed {
     /// # Safety
-    /// Somebody holds the node as long as the result is used.
+    /// The node lives as long as the result is used.
     pub(crate) unsafe fn of(node: &Arc<Node>) -> Borrowed {
         // SAFETY: a bitwise copy that is never dropped, of a reference that outlives it.
         Borrowed(ManuallyDrop::new(Tensor(unsafe { std::ptr::read(node) })))
@@ -174,7 +174,7 @@ pub(crate) fn overwritten(node: &Node) -> Error {
     ))
 }
 
-/// Whether a tensor's value is in memory.
+/// True if a tensor's value is in memory.
 pub(crate) fn has_value(g: &Graph, t: &Tensor) -> bool {
     base_node(t).value.get(g).buffer().is_some()
 }
@@ -390,7 +390,7 @@ impl Tensor {
     }
 }
 
-/// How deep drops may nest before they are queued: each takes about 400 bytes of a stack that may be small.
+/// The depth to which drops may nest before they are queued: each takes about 400 bytes of a stack that may be small.
 const NESTED_DROPS: u32 = 16;
 
 thread_local! {
@@ -398,7 +398,7 @@ thread_local! {
     static DROP_QUEUE: RefCell<Vec<Piece>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What a dropped node held, perhaps as the last to do so.
+/// The parts of a dropped node, perhaps the last references to them.
 #[expect(dead_code, reason = "held to be dropped")]
 pub(crate) enum Piece {
     Node(Tensor),

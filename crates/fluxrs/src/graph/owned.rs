@@ -1,4 +1,4 @@
-//! What a tensor alone keeps alive, for a garbage collector that must be told of every reference just once.
+//! The references that a tensor alone keeps alive, for a garbage collector that must be told of each just once.
 
 use super::{GRAPH, Node, Tensor};
 use crate::ops::{Op, Pullback};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 const MOST_NODES: usize = 1024;
 
 impl Tensor {
-    /// Whether a gradient that the caller defined has a part in its history.
+    /// True if a gradient that the caller defined has a part in its history.
     pub fn has_pullbacks(&self) -> bool {
         self.0.pullbacks
     }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 thread_local! {
-    /// How many scopes this thread is in: those without gradients, and from `CHECKPOINT` on those of checkpoints.
+    /// The number of scopes this thread is in: those without gradients, and from `CHECKPOINT` on those of checkpoints.
     static SCOPES: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -66,7 +66,7 @@ impl Drop for Checkpoint {
     }
 }
 
-/// Whether this thread is in a checkpoint.
+/// True if this thread is in a checkpoint.
 pub(super) fn passing() -> bool {
     SCOPES.get() >= CHECKPOINT
 }

@@ -1,4 +1,4 @@
-//! What `back` accumulates in its leaves, and what becomes of it when a loss turns out bad.
+//! The gradients that `back` accumulates in leaves, and their return to an earlier state when a loss turns out bad.
 //!
 //! A gradient is a total and a journal: each `back` with its loss and the total before it. A bad loss sets the total back to what
 //! it was before the first entry of that loss. An update takes total and journal away, and a failed one puts them back.
@@ -20,13 +20,13 @@ pub(crate) type Bad = SmallMap<u64>;
 /// Losses, each with the total before its `back`. Losses that are known to be finite are left out.
 type Journal<T> = Vec<(T, Option<T>)>;
 
-/// What `back` has accumulated since it was last zeroed.
+/// The sum of the gradients of `back` since it was last zeroed.
 #[derive(Default)]
 pub(crate) struct Grad {
     /// Held like a result in a caller's hands: it is computed before what it needs is overwritten.
     total: Option<Handle>,
     journal: Journal<Claim>,
-    /// How many calls of `back` are in it.
+    /// The number of calls of `back` in it.
     calls: usize,
 }
 
@@ -61,7 +61,7 @@ impl Grad {
         self.journal.iter().map(bare).collect()
     }
 
-    /// What an update takes away; the handle goes after the lock.
+    /// The gradient as an update takes it away; the handle goes after the lock.
     pub(super) fn spend(self, g: &mut Graph, gone: &mut SmallVec<[Handle; 4]>) -> Spent<Claim> {
         let total = self.total.as_ref().map(|t| Claim::new(g, t.tensor().clone()));
         gone.extend(self.total);
@@ -87,7 +87,7 @@ impl Update {
         Some(self.leaf.grad.set(g, restored))
     }
 
-    /// Whether it takes the gradient away.
+    /// True if it takes the gradient away.
     pub(crate) fn spends(&self) -> bool {
         self.spent.is_some()
     }
@@ -214,7 +214,7 @@ impl Leaf {
     }
 }
 
-/// Whether the elements of a loss are finite, if they have been computed. Not called under the lock.
+/// True if the elements of a loss are finite, None if they have not been computed. Not called under the lock.
 fn known_finite(loss: &Tensor) -> Option<bool> {
     match graph::base_node(loss).value.get(&graph::lock()) {
         // A parameter that was its own loss: it was committed as it was.

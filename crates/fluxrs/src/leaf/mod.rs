@@ -150,7 +150,7 @@ impl Leaf {
         }
     }
 
-    /// Whether no other thread has asked for the present value. Only then may an update of this thread be written over it: what
+    /// True if no other thread has asked for the present value. Only then may an update of this thread be written over it: what
     /// other threads have made or are making of it may need it, now or for its gradient.
     pub(crate) fn is_this_threads_alone(&self) -> bool {
         self.user.load(Ordering::Relaxed) == thread()
@@ -160,7 +160,7 @@ impl Leaf {
         self.current.get(&graph::lock()).device()
     }
 
-    /// Whether an update of it waits: reading its value runs a plan then.
+    /// True if an update of it waits: reading its value runs a plan then.
     pub fn is_queued(&self) -> bool {
         self.queued.load(Ordering::Acquire)
     }

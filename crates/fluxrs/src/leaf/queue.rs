@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 #[derive(Default)]
 pub struct Queue {
     waiting: Mutex<Vec<Waiting>>,
-    /// What went wrong when another thread committed them.
+    /// The error of another thread's attempt to commit them.
     failure: Mutex<Option<Error>>,
 }
 
@@ -49,11 +49,11 @@ pub struct Change<'a> {
     pub leaf: &'a Arc<Leaf>,
     pub made_of: &'a Tensor,
     pub value: Tensor,
-    /// Whether it takes the accumulated gradient away.
+    /// True if it takes the accumulated gradient away.
     pub spends: bool,
 }
 
-/// What runs the plan of a queue.
+/// The evaluation that runs the plan of a queue.
 pub trait Committer: Sync {
     /// Commits the updates of a queue; whatever happens, it is empty afterwards.
     fn commit(&self, queue: &Queue) -> Result<()>;
@@ -73,7 +73,7 @@ impl Queue {
 }
 
 impl Leaf {
-    /// What `take` makes of the present value, while no update of it waits or is under way.
+    /// The result of `take` of the present value, while no update of it waits or is under way.
     pub(super) fn settled<R>(&self, take: impl Fn(&Tensor) -> R) -> Result<R> {
         loop {
             let queue = {
@@ -167,12 +167,12 @@ pub(crate) fn fail(error: Error) {
     QUEUE.with(|queue| *queue.failure() = Some(error));
 }
 
-/// Whether this thread has queued an update, or has to hear of one that another thread tried to commit.
+/// True if this thread has queued an update, or has to hear of one that another thread tried to commit.
 pub fn has_queued() -> bool {
     QUEUE.with(|q| !q.waiting().is_empty() || q.failure().is_some())
 }
 
-/// How many updates this thread has queued.
+/// The number of updates this thread has queued.
 pub fn queued() -> usize {
     QUEUE.with(|q| q.waiting().len())
 }

@@ -29,7 +29,7 @@ pub fn clip(x: &Tensor, low: Option<&Tensor>, high: Option<&Tensor>) -> Result<T
     Ok(out)
 }
 
-/// Whether a bound of `x` is NaN.
+/// True if a bound of `x` is NaN.
 fn is_nan(bound: &Tensor, x: &Tensor) -> Result<Tensor> {
     let bound = if bound.is_number() { &bound.fill_on(x.device(), DType::F32) } else { bound };
     Elementwise::isnan.apply(&[bound])

@@ -160,7 +160,7 @@ pub(super) fn diagonal_matrix(x: &Tensor, n: usize, m: usize, k: isize) -> Tenso
     Place::one(x, Map { offset, strides: smallvec![m as i64 + 1] }, &shape)
 }
 
-/// Whether j − i ≤ k, over the rows i and columns j of an (n, m) matrix.
+/// The matrix (n, m) of j − i ≤ k, over its rows i and columns j.
 fn lower(n: usize, m: usize, k: isize) -> Tensor {
     let count = |n: usize| arange(0i64.into(), (n as i64).into(), 1i64.into(), DType::I64).expect("a step of 1");
     let (rows, columns) = (count(n) + k as i64, count(m));

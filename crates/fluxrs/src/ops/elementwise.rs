@@ -64,7 +64,7 @@ pub struct Record {
     pub class: Class,
     pub wgsl: &'static str,
     pub operands: &'static [&'static str],
-    /// Whether a gradient exists.
+    /// True if a gradient exists.
     pub differentiable: bool,
     /// Largest error in units of the last place, for floats.
     pub ulp: u32,
@@ -370,12 +370,12 @@ impl Elementwise {
     }
 }
 
-/// What the arrays among several operands promote to; None if all are numbers.
+/// The dtype that the arrays among several operands promote to; None if all are numbers.
 pub fn strong_dtype<T: Borrow<Tensor>>(xs: &[T]) -> Option<DType> {
     xs.iter().map(T::borrow).filter(|x| !x.is_number()).map(Tensor::dtype).reduce(DType::promote)
 }
 
-/// What several operands promote to; Python numbers are weak.
+/// The dtype that several operands promote to; Python numbers are weak.
 pub fn common_dtype(xs: &[&Tensor]) -> DType {
     let strong = strong_dtype(xs);
     let weak = xs.iter().filter(|x| x.is_number()).map(|x| x.dtype()).max_by_key(|d| *d as u8);
@@ -460,7 +460,7 @@ impl Tensor {
         }
     }
 
-    /// Whether each element differs from 0.
+    /// True where an element differs from 0.
     pub fn to_bool(&self) -> Tensor {
         match self.dtype() {
             DType::Bool if !self.is_number() => self.clone(),

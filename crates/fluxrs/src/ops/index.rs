@@ -29,7 +29,7 @@ pub struct ScatterAdd {
     of: Indexed,
 }
 
-/// What indices stand for: the axes as the caller counts them, with their lengths, and where the call was.
+/// The axes that indices stand for, as the caller counts them, with their lengths, and where the call was.
 #[derive(Clone)]
 pub(super) struct Indexed {
     axes: SmallVec<[(usize, usize); 2]>,
@@ -276,7 +276,7 @@ fn flat_index(indices: &[Tensor], lengths: &[usize]) -> Tensor {
     for (k, (index, &n)) in indices.iter().zip(lengths).enumerate() {
         let (index, n) = (index.cast(DType::I64), n as i64);
         let inside = index.less(&number(n)).logical_and(&index.greater_equal(&number(-n)));
-        // What is outside is 0 in between, so that no sum of it leaves its type.
+        // An index out of range is 0 in between, so that no sum of it leaves its type.
         let within = choose(&inside, &index, 0i64);
         let plain = choose(&within.less(&number(0)), &within + n, &within);
         // A GPU's integers have 32 bits: there the index itself does not fit beside the axis.

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 
 /// `srcs[0]` (…, n, n), `srcs[1]` (…, n, k) ↦ X (…, n, k) with A·X = B.
 struct Solve {
-    /// What the user called.
+    /// The function that the user called.
     op: &'static str,
     call_site: CallSite,
 }
@@ -259,7 +259,7 @@ fn raised(op: &str, [column, which]: [u32; 2]) -> Error {
     singular(op, column as usize, (which != u32::MAX).then_some(which as usize))
 }
 
-/// What elimination is for, on a device that runs WGSL.
+/// The purpose of elimination, on a device that runs WGSL.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     Equations,

@@ -142,7 +142,7 @@ fn outer(w: &Tensor, x: &Tensor, y: &Tensor) -> Tensor {
     if is_transposed(w) { (column(y) * x).swap_last() } else { column(x) * y }
 }
 
-/// Whether the columns of the last two axes lie side by side in memory.
+/// True if the columns of the last two axes lie side by side in memory.
 fn is_transposed(x: &Tensor) -> bool {
     match x.op() {
         Op::View(view) => matches!(view.map.strides[..], [.., 1, step] if step != 1),

@@ -69,7 +69,7 @@ pub struct Deferred {
     pub call: u64,
 }
 
-/// A gradient that somebody else defines, such as a Python function.
+/// A gradient that the caller defines, such as a Python function.
 pub trait Pullback: Send + Sync {
     fn name(&self) -> String;
     /// The gradients towards the node's srcs but the first, `None` where there is none.
@@ -106,7 +106,7 @@ impl Op {
             Op::Fill => 8,
             Op::Map(e) => *e as u64 + 256,
             Op::Cast => 9,
-            // How it differs from what it shows decides its gradient.
+            // The difference to its operand decides its gradient.
             Op::View(v) => 10 | (v.kind.tag() << 16),
             Op::Place(_) => 11,
             Op::Reduce(r) => 12 | (r.kind as u64) << 16,
@@ -152,7 +152,7 @@ impl Op {
         }
     }
 
-    /// Whether the result is dear enough to keep a forward evaluation's value for the backward pass.
+    /// True if the result is dear enough to keep a forward evaluation's value for the backward pass.
     pub(crate) fn is_expensive(&self) -> bool {
         matches!(self, Op::Matmul | Op::Reduce(_) | Op::Structured(_) | Op::Custom(_))
     }

@@ -16,7 +16,7 @@ pub const MOST_PARTS: usize = 1 << 20;
 pub struct Place {
     /// Where in the output the elements of each source lie. No two elements lie at one position.
     pub maps: SmallVec<[Map; 2]>,
-    /// Whether the sources leave positions uncovered, which then hold `fill`.
+    /// True if the sources leave positions uncovered, which then hold `fill`.
     pub fill: Option<Number>,
 }
 

@@ -1,4 +1,4 @@
-//! How a kernel hears that it is to end: it polls before each piece of its work, and a piece takes a fraction of a millisecond.
+//! Stopping a kernel: it polls before each piece of its work, and a piece takes a fraction of a millisecond.
 
 use crate::error::{Error, Result};
 use crate::pool;

@@ -48,7 +48,7 @@ fn with_stream<R>(f: impl FnOnce(&mut Stream) -> R) -> R {
         Some(stream) => f(stream),
         None => {
             let mut global = lock();
-            // Until somebody sets a seed, every process has another.
+            // Until a seed is set, every process has another.
             f(global.get_or_insert_with(|| Stream { seed: RandomState::new().hash_one(std::process::id()), counter: 0 }))
         }
     })

@@ -1,4 +1,4 @@
-//! What gradient rules are written with: Rust's operators on tensors and numbers, and the pieces that several rules share.
+//! The vocabulary of gradient rules: Rust's operators on tensors and numbers, and the pieces that several rules share.
 
 use super::Elementwise;
 use crate::graph::Tensor;
@@ -39,7 +39,7 @@ pub(crate) fn choose(c: &Tensor, x: impl Operand, y: impl Operand) -> Tensor {
     Elementwise::r#where.of(&[c, x.hold().borrow(), y.hold().borrow()])
 }
 
-/// What the larger operand `x` gets of a gradient: all, one half on a tie, NaN beside NaN, else 0, whatever the gradient is.
+/// The share of the larger operand `x` in a gradient: all, one half on a tie, NaN beside NaN, else 0, whatever the gradient is.
 pub(crate) fn share(g: &Tensor, x: &Tensor, y: &Tensor) -> Tensor {
     let rest = choose(&x.equal(y), g * 0.5, x + y);
     choose(&x.greater(y), g, choose(&x.less(y), 0.0, rest))

@@ -1,4 +1,4 @@
-//! How a device that runs WGSL computes a structured op, as plain data: a template of `shaders/` for each pass, and what it is given.
+//! The shader of a structured op, as plain data: a template of `shaders/` for each pass, and what it is given.
 //!
 //! A template defines `fn item(i: u32)`, the work of one thread. What it is given has the names that stand here: `args.width` is
 //! an argument, `x(i)` the word of element i of an operand in row-major order, wherever it lies, `out(i, word)` writes a result.
@@ -33,14 +33,14 @@ impl Spec<'_> {
     }
 }
 
-/// What one call is computed by.
+/// The passes of one call and their memory.
 #[derive(Default)]
 pub struct Shader {
     /// One after the other; each sees what those before it wrote.
     pub passes: Vec<Pass>,
     /// Memory of the kernel's own, in words.
     pub rooms: Vec<usize>,
-    /// Whether a pass may raise a flag, by `fx_raise` or because an int64 does not fit.
+    /// True if a pass may raise a flag, by `fx_raise` or because an int64 does not fit.
     pub raises: bool,
 }
 

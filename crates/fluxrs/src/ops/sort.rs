@@ -42,9 +42,9 @@ struct AddAlong {
     of: Indexed,
 }
 
-/// What orders elements as their sort does: an integer, the greatest one for NaN.
+/// An integer that orders elements as their sort does, the greatest one for NaN.
 trait SortKey: Element + PartialOrd {
-    /// Whether keys have 32 bits, which leaves as many for the index.
+    /// True if keys have 32 bits, which leaves as many for the index.
     const SHORT: bool;
     fn key(self) -> u64;
 }

@@ -1,4 +1,4 @@
-//! What an op that is neither elementwise, a view, a reduction nor a product must say of itself: one file each.
+//! The record of an op that is neither elementwise, a view, a reduction nor a product: one file each.
 
 use super::poll::Poll;
 use super::shader::{Shader, Spec};
@@ -56,7 +56,7 @@ pub fn offsets(shape: &[usize], strides: &[i64]) -> Result<Vec<isize>> {
 }
 
 impl<'a> Operand<'a> {
-    /// Whether elements lie one after the other in row-major order.
+    /// True if elements lie one after the other in row-major order.
     pub fn is_contiguous(&self) -> bool {
         shape::is_contiguous(self.shape, self.strides)
     }
@@ -87,7 +87,7 @@ impl<'a> Operand<'a> {
 impl OperandMut<'_> {
     pub fn as_mut_slice<T: crate::dtype::Element>(&mut self) -> &mut [T] {
         debug_assert_eq!(self.dtype, T::DTYPE);
-        // SAFETY: the plan binds the result to memory that nobody else touches during the call; every bit pattern is an element.
+        // SAFETY: the plan binds the result to memory that nothing else touches during the call; every bit pattern is an element.
         unsafe { std::slice::from_raw_parts_mut(self.ptr.cast(), shape::size(self.shape)) }
     }
 }
@@ -103,7 +103,7 @@ pub trait Structured: Send + Sync {
     /// The gradient towards `srcs[i]`, written in forward ops.
     fn gradient(&self, i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor>;
 
-    /// Whether the kernels of both devices read this operand through an index map. Others are made contiguous.
+    /// True if the kernels of both devices read this operand through an index map. Others are made contiguous.
     fn reads_through_map(&self, _operand: usize) -> bool {
         false
     }
@@ -112,7 +112,7 @@ pub trait Structured: Send + Sync {
     /// An error (an index out of range, a singular matrix) fails the evaluation.
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()>;
 
-    /// Roughly how many nanoseconds the kernel takes for operands and a result of these shapes: long ones are watched for interrupts.
+    /// An estimate in nanoseconds for operands and a result of these shapes: long kernels are watched for interrupts.
     fn cost(&self, srcs: &[&[usize]], out: &[usize]) -> usize {
         srcs.iter().fold(shape::size(out), |n, s| n.saturating_add(shape::size(s))).saturating_mul(4)
     }
@@ -122,7 +122,7 @@ pub trait Structured: Send + Sync {
         None
     }
 
-    /// How a device that runs WGSL computes it; an error says what of it such a device cannot do: " of bools".
+    /// The kernel for a device that runs WGSL; an error says what of it such a device cannot do: " of bools".
     fn shader(&self, _srcs: &[Spec<'_>], _out: Spec<'_>) -> Result<Shader, String> {
         Err(String::new())
     }

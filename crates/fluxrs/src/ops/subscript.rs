@@ -27,7 +27,7 @@ pub enum Index {
 }
 
 impl Index {
-    /// How many axes of the tensor it takes.
+    /// The number of axes of the tensor that it takes.
     fn axes(&self) -> usize {
         match self {
             Index::NewAxis | Index::Ellipsis => 0,
@@ -63,7 +63,7 @@ fn check(index: i64, axis: usize, size: usize) -> Result<()> {
     Ok(())
 }
 
-/// What the entries come to: first a view of the tensor in another shape, then elements at arrays of indices into some axes of that.
+/// The entries, worked out: first a view of the tensor in another shape, then elements at arrays of indices into some of its axes.
 struct Parts {
     slices: Vec<Slice>,
     kept: Vec<isize>,

@@ -18,7 +18,7 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     divide(x, y): real { cpu: x / y, wgsl: "x / y", grad(g, out): [g / y, -(g * out / y)], ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
     /// The floor of x / y.
     floor_divide(x, y): num { cpu: x.floor_divide(y), wgsl: "fx_floordiv(x, y)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
-    /// What is left of x after floor division by y; it has the sign of y.
+    /// The remainder of floor division, x − ⌊x/y⌋·y; it has the sign of y.
     remainder(x, y): num { cpu: x.remainder(y), wgsl: "fx_rem(x, y)", grad(g, out): [g.clone(), -(g * x.floor_divide(y))], ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
     /// x to the power y. Integers stay integers: a negative number as y is an error, to a negative element of y the power is 0, unless x is 1 or −1.
     power(x, y): num { cpu: x.power::<I>(y), wgsl: "fx_pow(x, y)", grad(g, out): [g * $crate::ops::rules::power_slope(x, y), g * out * $crate::ops::rules::safe_log(x)], ulp: 4, domain: [(0.1, 5.0), (-3.0, 3.0)] }
@@ -113,31 +113,31 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     /// x / (1 + |x|).
     softsign(x): real { cpu: x.maximum(T::of(-1e38)).minimum(T::of(1e38)) / (T::of(1.0) + x.abs().minimum(T::of(1e38))), wgsl: "fx_clip(x, -1e38, 1e38) / (1.0 + fx_min(abs(x), 1e38))", grad(g, out): [g / (x.abs() + 1.0).square()], ulp: 2, domain: [(-5.0, 5.0)] }
 
-    /// Whether x = y.
+    /// True where x = y.
     equal(x, y): compare { cpu: x == y, wgsl: "fx_eq(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
-    /// Whether x ≠ y.
+    /// True where x ≠ y.
     not_equal(x, y): compare { cpu: x != y, wgsl: "!fx_eq(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
-    /// Whether x < y.
+    /// True where x < y.
     less(x, y): compare { cpu: x < y, wgsl: "fx_lt(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
-    /// Whether x ≤ y.
+    /// True where x ≤ y.
     less_equal(x, y): compare { cpu: x <= y, wgsl: "fx_le(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
-    /// Whether x > y.
+    /// True where x > y.
     greater(x, y): compare { cpu: x > y, wgsl: "fx_lt(y, x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
-    /// Whether x ≥ y.
+    /// True where x ≥ y.
     greater_equal(x, y): compare { cpu: x >= y, wgsl: "fx_le(y, x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
-    /// Whether x is not a number.
+    /// True where x is not a number.
     isnan(x): test { cpu: x.isnan(), wgsl: "fx_isnan(x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0)] }
-    /// Whether x is +∞ or −∞.
+    /// True where x is +∞ or −∞.
     isinf(x): test { cpu: x.isinf(), wgsl: "fx_isinf(x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0)] }
-    /// Whether x is neither infinite nor NaN.
+    /// True where x is neither infinite nor NaN.
     isfinite(x): test { cpu: x.isfinite(), wgsl: "fx_isfinite(x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0)] }
     /// x and y, as truth values.
     logical_and(x, y): logic { cpu: x & y, wgsl: "x && y", grad(g, out): none, ulp: 0, domain: [(-1.0, 1.0), (-1.0, 1.0)] }
     /// x or y, as truth values.
     logical_or(x, y): logic { cpu: x | y, wgsl: "x || y", grad(g, out): none, ulp: 0, domain: [(-1.0, 1.0), (-1.0, 1.0)] }
-    /// Whether exactly one of x and y is true.
+    /// True where exactly one of x and y is true.
     logical_xor(x, y): logic { cpu: x ^ y, wgsl: "x != y", grad(g, out): none, ulp: 0, domain: [(-1.0, 1.0), (-1.0, 1.0)] }
-    /// Whether x is false.
+    /// True where x is false.
     logical_not(x): logic { cpu: !x, wgsl: "!x", grad(g, out): none, ulp: 0, domain: [(-1.0, 1.0)] }
     /// y where the condition x holds, else z.
     r#where(x, y, z): select { cpu: if x { y } else { z }, wgsl: "select(z, y, x)", grad(g, out): [none, $crate::ops::rules::choose(x, g, 0.0), $crate::ops::rules::choose(x, 0.0, g)], ulp: 0, domain: [(-1.0, 1.0), (-10.0, 10.0), (-10.0, 10.0)] }

@@ -15,7 +15,7 @@ pub struct View {
     pub map: Map,
 }
 
-/// How a view differs from `srcs[0]`: what its gradient undoes.
+/// The difference between a view and `srcs[0]`: its gradient undoes it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ViewKind {
     Reshape,

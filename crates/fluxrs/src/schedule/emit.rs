@@ -229,7 +229,7 @@ impl Program {
             let Some(&old) = of_slot.get(&slot) else { continue };
             let fits = self.buffers[new].dtype == self.buffers[old].dtype && self.buffers[new].len == self.buffers[old].len;
             let Some(first) = uses.stores[new].first().map(|&(k, _)| k) else { continue };
-            // What is read before it is written over is read as it was.
+            // A read that comes before the write sees the old value.
             work::count(1 + uses.loads[old].len() * uses.stores[new].len());
             let safe = uses.loads[old].iter().filter(|&&(k, _)| k >= first).all(|&(k, map)| {
                 let store = uses.stores[new].iter().find(|s| s.0 == k);
@@ -242,7 +242,7 @@ impl Program {
     }
 }
 
-/// Who touches each buffer in the last segment: the kernels' numbers, ascending, each with a map.
+/// The kernels that touch each buffer in the last segment, by number, ascending, each with a map.
 struct Uses<'a> {
     loads: Vec<SmallVec<[(usize, &'a Map); 1]>>,
     stores: Vec<SmallVec<[(usize, &'a Map); 1]>>,
@@ -263,7 +263,7 @@ impl<'a> Uses<'a> {
     }
 }
 
-/// Roughly how many nanoseconds of one core a kernel takes.
+/// A kernel's cost in nanoseconds of one core, as estimated.
 fn cost(body: &Body) -> usize {
     match body {
         Body::Loop(l) => {
@@ -310,7 +310,7 @@ impl<'a> Emitter<'a> {
         self.regs - 1
     }
 
-    /// The group's loop, without what nobody reads; None if nothing is left.
+    /// The group's loop, without values that nothing reads; None if nothing is left.
     fn loop_of(mut self, stored: &[bool]) -> Option<Loop> {
         let (groups, pending) = (self.groups, self.pending);
         let group = &groups.list[self.k];

@@ -47,7 +47,7 @@ impl Group {
     }
 }
 
-/// How these axes of a space are reduced: the bits of the result depend on it, so it depends on nothing else.
+/// The way in which these axes of a space are reduced: the bits of the result depend on it, so it depends on nothing else.
 pub(crate) fn reduction_mode(shape: &[usize], axes: u64) -> Mode {
     // The last axis of any length decides: reduced, rows are read in order; kept, whole rows are added up.
     let last = (0..shape.len()).rev().find(|&a| shape[a] != 1);
@@ -181,7 +181,7 @@ impl Assigner<'_> {
         self.join(i, p, Rank::Full);
     }
 
-    /// Whether an elementwise node can run in this group at this rank.
+    /// True if an elementwise node can run in this group at this rank.
     fn fits(&self, i: usize, p: Position, rank: Rank) -> bool {
         let group = self.group(p);
         if group.kind == Kind::Alone || group.members.len() >= MAX_MEMBERS {
@@ -241,7 +241,7 @@ impl Assigner<'_> {
     }
 }
 
-/// Whether a value of rank `from` in the group, read through `map` over `shape`, is just the value at hand.
+/// True if a value of rank `from` in the group, read through `map` over `shape`, is just the value at hand.
 pub(crate) fn link(group: &Group, from: Rank, to: Rank, shape: &[usize], map: &Map) -> bool {
     match (from, to) {
         (Rank::Full, Rank::Full) | (Rank::Row, Rank::Row) => map.offset == 0 && map.is_contiguous(shape),

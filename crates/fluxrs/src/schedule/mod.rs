@@ -38,9 +38,9 @@ pub enum LocalKind {
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
     pub local: u32,
-    /// The slot whose memory it may take over: the old value of a leaf that nobody else can see.
+    /// The slot whose memory it may take over: the old value of a leaf that nothing else can see.
     pub donor: Option<u32>,
-    /// Whether it is the new value of a leaf, written in the last segment.
+    /// True if it is the new value of a leaf, written in the last segment.
     pub commit: bool,
 }
 
@@ -101,7 +101,7 @@ impl<'a> Pending<'a> {
         self.locals[i].kind == LocalKind::Compute
     }
 
-    /// Whether each element depends on the elements at the same index alone.
+    /// True if each element depends on the elements at the same index alone.
     pub fn is_elementwise(&self, i: usize) -> bool {
         self.is_compute(i) && matches!(self.op(i), Op::Map(_) | Op::Cast | Op::Fill | Op::Custom(_) | Op::Gradient(_))
     }

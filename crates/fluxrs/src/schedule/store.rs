@@ -46,7 +46,7 @@ pub(crate) fn decide(pending: &Pending, groups: &Groups) -> Vec<bool> {
     stored
 }
 
-/// Whether the node's kernel runs over the node's own shape, so that any map over that shape can be loaded there.
+/// True if the node's kernel runs over the node's own shape, so that any map over that shape can be loaded there.
 fn in_own_shape(pending: &Pending, groups: &Groups, i: usize) -> bool {
     match (pending.op(i), groups.of[i]) {
         (Op::Place(_) | Op::Reduce(_), _) => true,
@@ -60,7 +60,7 @@ fn size(shape: &Shape) -> usize {
     crate::shape::size(shape)
 }
 
-/// Whether the operand is in a register of the same kernel.
+/// True if the operand is in a register of the same kernel.
 pub(crate) fn is_fused(pending: &Pending, groups: &Groups, i: usize, e: &Edge) -> bool {
     let (Some((g, to)), Some((h, from))) = (groups.of[i], groups.of[e.base]) else { return false };
     if g != h {
@@ -104,7 +104,7 @@ fn cost(pending: &Pending, stored: &[bool], i: usize, map: &Map, space: &[usize]
     Some((instructions, loads))
 }
 
-/// What an expression that is computed again loads must be in memory.
+/// Stores the inputs of an expression that is computed again.
 fn store_inputs(pending: &Pending, stored: &mut [bool], i: usize) {
     work::count(1);
     if pending.as_number(i).is_some() || !pending.is_compute(i) || stored[i] {

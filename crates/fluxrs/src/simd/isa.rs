@@ -22,7 +22,7 @@ use std::sync::OnceLock;
 
 /// An instruction set as a type, so that a body can ask what is cheap where it is compiled.
 pub trait Isa: Copy + Send + Sync + 'static {
-    /// Whether `mul_add` is one instruction; without it the call goes to a slow library routine.
+    /// True if `mul_add` is one instruction; without it the call goes to a slow library routine.
     const FMA: bool;
     /// The same instruction set as a value.
     const LEVEL: Level;
@@ -34,7 +34,7 @@ pub struct Avx512;
 /// AVX2 with FMA.
 #[derive(Clone, Copy, Debug)]
 pub struct Avx2;
-/// What every 64-bit ARM processor has.
+/// The instructions of every 64-bit ARM processor.
 #[derive(Clone, Copy, Debug)]
 pub struct Neon;
 /// The architecture's baseline, without fused multiply-add.

@@ -29,7 +29,7 @@ pub type Loop = unsafe fn(*mut u8, [*const u8; 3], usize);
 /// Elements a vector loop handles at least: a whole number of vectors of every width and type.
 pub const BLOCK: usize = 64;
 
-/// What may lie in a lane: any bit pattern that the default has must be valid input for a body.
+/// A type that may lie in a lane: any bit pattern that the default has must be valid input for a body.
 pub trait Lane: Copy + Default + Send + Sync + 'static {
     const FLOAT: bool = false;
 }

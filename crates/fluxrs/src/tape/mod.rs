@@ -12,7 +12,7 @@ use crate::work;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::{SmallVec, smallvec};
 
-/// What a gradient is taken by: the node itself, or any version of a leaf.
+/// The thing that a gradient is taken by: the node itself, or any version of a leaf.
 #[derive(Clone)]
 pub enum Target {
     Node(Tensor),
@@ -130,7 +130,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
     let (mut nodes, mut floor) = (false, u64::MAX);
     for (i, t) in targets.iter().enumerate() {
         nodes |= matches!(t, Target::Node(_));
-        // What is older than a node does not depend on it.
+        // A tensor that is older than a node does not depend on it.
         floor = floor.min(if matches!(t, Target::Node(_)) { t.number() } else { 0 });
         wanted.entry(t.number()).or_default().push(i);
     }
@@ -224,8 +224,8 @@ pub fn leaves(y: &Tensor) -> Vec<u64> {
     inputs(y, 0).iter().map(|x| x.0.leaf).collect()
 }
 
-/// What a function that began when nodes were numbered from `since` made `y` of: leaves, each once, and tracked results that were
-/// there before. How those were made is not looked at.
+/// The inputs that a function made `y` of, if it began when nodes were numbered from `since`: leaves, each once, and tracked
+/// results that were there before. How those were made is not looked at.
 pub fn inputs(y: &Tensor, since: u64) -> Vec<Tensor> {
     let mut g = graph::lock();
     g.epoch += 1;

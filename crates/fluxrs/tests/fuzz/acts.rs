@@ -1,4 +1,4 @@
-//! What a program may do. Each act draws all it needs from a generator of its own, so that leaving some out leaves the others as they are.
+//! The acts of a program. Each draws from a generator of its own, so that leaving some out leaves the others as they are.
 
 use crate::random::Random;
 use crate::world::{Fault, Origin, Param, Var, World, data, elements, is_of_values, is_overwritten};
@@ -193,7 +193,7 @@ fn finite(v: &Var) -> bool {
 /// A float variable that something tracked is behind.
 pub fn some_loss(w: &World, r: &mut Random) -> Option<usize> {
     let float = |v: &Var| v.tensor().is_tracked() && v.tensor().dtype().is_float();
-    // A parameter that is not finite is no loss that anybody would be told of.
+    // A loss of parameters that are not finite: no error is due.
     let told = |v: &Var| finite(v) || !matches!(v.tensor().base().op(), Op::Data);
     w.find(r, |v| float(v) && told(v))
 }
@@ -208,7 +208,7 @@ fn lose(w: &mut World, y: usize) -> (usize, bool) {
     (number, stale)
 }
 
-/// What everything is derived from that is derived from the gradient of `y`. One that is out of reach is refused, so it is not stale.
+/// The nodes behind everything derived from the gradient of `y`. One that is out of reach is refused, so it is not stale.
 fn gradient_origin(w: &World, y: usize, loss: usize) -> Origin {
     let mut origin = Origin::of(&[&w.vars[y]]);
     origin.made_of.clear();
@@ -299,7 +299,7 @@ fn step(w: &mut World, r: &mut Random) {
     let grads = tape::gradient(&y_tensor, None, &targets, false);
     let Some(grads) = taken(w, grads, stale) else { return };
     if r.coin() {
-        // What the loop of a user does: the loss is not looked at again.
+        // The loop of a user: the loss is not looked at again.
         drop(y_tensor);
         w.vars.swap_remove(y);
     }

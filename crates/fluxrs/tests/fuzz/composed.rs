@@ -72,7 +72,7 @@ pub fn layer(w: &mut World, r: &mut Random) {
     call(w, r, &[y, other], |x| fits(squared_error(&x[0], &x[1])?));
 }
 
-/// How an entry is made of the tensors of the call.
+/// The way in which an entry is made of the tensors of the call.
 type Make = Box<dyn Fn(&[Tensor]) -> Result<Index>>;
 
 /// Subscripts of any entries that fit.

@@ -43,7 +43,7 @@ fn run(program: &[u64]) -> Result<(), (String, Vec<String>)> {
     fluxrs::buffer::faults::interrupt_after(0);
     let Err(panic) = result else { return Ok(()) };
     let text = panic.downcast_ref::<String>().cloned().or(panic.downcast_ref::<&str>().map(|s| s.to_string()));
-    // What is still queued would be committed by the next program.
+    // A queued update would be committed by the next program.
     let _ = fluxrs::leaf::flush();
     Err((text.unwrap_or_default() + &PLACE.take(), world.log))
 }

@@ -1,4 +1,4 @@
-//! Gradients of gradients, gradients that somebody else defines, and functions that run again in the backward pass.
+//! Gradients of gradients, gradients that the caller defines, and functions that run again in the backward pass.
 
 use crate::acts::{gradient_of, some_loss};
 use crate::calls::call;

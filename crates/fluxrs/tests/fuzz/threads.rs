@@ -24,10 +24,10 @@ pub fn read_elsewhere(w: &mut World, r: &mut Random) {
     assert!(w.params[p].value.same(&seen), "another thread saw another value of parameter {p}");
 }
 
-/// Another thread queues an update, which waits there until somebody asks.
+/// Another thread queues an update, which waits there until it is asked for.
 pub fn update_elsewhere(w: &mut World, r: &mut Random) {
     let Some(p) = some_param(w, r) else { return };
-    // What waits here would be committed there first.
+    // An update that waits here would be committed there first.
     w.flush();
     let delta = vector(r, &w.params[p].value);
     let value = w.meaning(&delta).map(|d| reference::sum(&w.params[p].value, &d));
@@ -80,7 +80,7 @@ pub fn race(w: &mut World, r: &mut Random) {
     });
     let mut first = 0;
     for seen in found {
-        let seen = seen.expect("what is held has a value");
+        let seen = seen.expect("a node with a handle has a value");
         let at = values[first..].iter().position(|v| (0..v.len()).all(|i| v.at(i) == seen.at(i) || v.at(i).is_nan()));
         first += at.expect("a value was seen that the parameter never had");
     }

@@ -1,4 +1,4 @@
-//! What a program has made so far, beside what the reference says of it.
+//! The state of a program, beside the reference's of it.
 
 use crate::random::Random;
 use fluxrs::evaluate::{self, Handle};
@@ -19,7 +19,7 @@ pub struct Var {
     pub guards: BTreeSet<usize>,
     /// The versions of leaves in its history.
     pub versions: BTreeSet<(usize, usize)>,
-    /// Whether it was derived from a version of a leaf that was overwritten before: then it may be out of reach.
+    /// True if it was derived from a version of a leaf that was overwritten before: then it may be out of reach.
     pub stale: bool,
     /// The variables that it was made of.
     pub made_of: Vec<usize>,
@@ -43,7 +43,7 @@ pub struct Param {
     pub grad_broken: bool,
 }
 
-/// What a parameter's gradient was before an update zeroed it: total, history, guards, stale, broken.
+/// A parameter's gradient before an update zeroed it: total, history, guards, stale, broken.
 type SavedGrad = (Option<Array>, Vec<(usize, Option<Array>)>, BTreeSet<usize>, bool, bool);
 
 /// An update that waits.
@@ -56,7 +56,7 @@ pub struct Waiting {
     grad: Option<SavedGrad>,
 }
 
-/// What may go wrong now because the program asked for it.
+/// The errors that the program asked for.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Fault {
     None,
@@ -68,7 +68,7 @@ pub struct World {
     pub vars: Vec<Var>,
     pub params: Vec<Param>,
     pub queue: Vec<Waiting>,
-    /// Whether each loss is finite.
+    /// True for each loss that is finite.
     pub losses: Vec<bool>,
     /// Losses that have no value.
     pub broken: BTreeSet<usize>,
@@ -133,7 +133,7 @@ impl World {
         self.log.push(text.into());
     }
 
-    /// What a tensor means, said before any plan has run for it.
+    /// The meaning of a tensor, computed before any plan has run for it.
     pub fn meaning(&mut self, t: &Tensor) -> Result<Array> {
         match self.reference.value(t)? {
             Value::Array(a) => Ok(a),
@@ -202,7 +202,7 @@ impl World {
         }
     }
 
-    /// What is held and depends on what has just been computed has been computed with it.
+    /// A tensor with a handle that depends on what has just been computed has been computed with it.
     fn dependents_are_there(&self, i: usize) {
         if self.fault != Fault::None || self.vars.iter().any(|v| v.expected.is_err() || v.stale) {
             return;
@@ -234,7 +234,7 @@ impl World {
         self.settle(result);
     }
 
-    /// What a flush has done, compared with what it had to do.
+    /// The effect of a flush, compared with the effect it had to have.
     pub fn settle(&mut self, result: Result<()>) {
         let queue = std::mem::take(&mut self.queue);
         self.say(format!("  flush of {} updates: {result:?}", queue.len()));
@@ -313,7 +313,7 @@ impl World {
                 assert!(p.grad.is_none(), "the gradient of parameter {i} is gone");
                 continue;
             };
-            let Some(want) = &p.grad else { panic!("parameter {i} has a gradient that nobody made") };
+            let Some(want) = &p.grad else { panic!("parameter {i} has a gradient that no call made") };
             match reference::computed(&now) {
                 Ok(now) => assert!(want.same(&now), "the gradient of parameter {i} differs at {}", difference(want, &now)),
                 Err(e) if self.excused(&e) || p.grad_stale && is_overwritten(&e) => {}

@@ -1,4 +1,4 @@
-//! What the tests of ops share: numbers in and out, and gradients checked against central differences.
+//! The tests of ops share this: numbers in and out, and gradients checked against central differences.
 
 use fluxrs::evaluate;
 use fluxrs::tape::{Target, gradient};

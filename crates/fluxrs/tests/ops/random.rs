@@ -113,7 +113,7 @@ fn a_plan_that_draws_replays_with_fresh_numbers() {
     for _ in 0..200 {
         seen.push(step());
     }
-    // Other tests make plans of their own meanwhile, but not two hundred.
+    // Other tests make plans of their own at the same time, but not two hundred.
     assert!(COUNTERS.plans_made.load(Ordering::Relaxed) - before < 150);
     seen.sort_by(|a, b| a.partial_cmp(b).unwrap());
     seen.dedup();

@@ -6,7 +6,7 @@ use super::simd::{MOST_LANES, Simd};
 use crate::stop::stopped;
 use std::sync::atomic::AtomicBool;
 
-/// What a kernel computes: `rows × vectors` of C, from as many rows of A and a panel of B.
+/// One call of a kernel: `rows × vectors` of C, from as many rows of A and a panel of B.
 pub(super) struct Block<T> {
     pub depth: usize,
     pub a: *const T,

@@ -1,4 +1,4 @@
-//! How a product is cut into tiles: by its shape alone.
+//! The tiles of a product: they depend on its shape alone.
 use std::ops::Range;
 
 /// The part of C that one task computes.
@@ -64,7 +64,7 @@ impl Grid {
         Grid { m, n, rows: side(m, down, ROW_STEP), cols: side(n, across, COL_STEP) }
     }
 
-    /// How many tiles there are: 0 if C is empty.
+    /// The number of tiles: 0 if C is empty.
     pub fn len(&self) -> usize {
         if self.m == 0 || self.n == 0 {
             return 0;

@@ -58,7 +58,7 @@ pub trait Element: sealed::Sealed + Copy + Send + Sync + 'static {
 ///
 /// # Safety
 /// `a` and `b` point at the elements (0, 0) of A and B, every element reached through the strides is readable, and
-/// `c` points at the element (0, 0) of C, whose elements within `tile` nobody else touches meanwhile. C overlaps
+/// `c` points at the element (0, 0) of C, whose elements within `tile` no other thread touches during the call. C overlaps
 /// neither A nor B.
 pub unsafe fn run<T: Element>(p: &Product, a: *const T, b: *const T, c: *mut T, tile: &Tile, stop: &AtomicBool) {
     // SAFETY: the caller's promise.

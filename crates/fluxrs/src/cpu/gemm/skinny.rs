@@ -29,7 +29,7 @@ pub(super) struct Task<'a, T> {
     pub stop: &'a AtomicBool,
 }
 
-/// Whether a product is computed here. It must not depend on anything but the whole product's shape.
+/// True if a product is computed here. It must not depend on anything but the whole product's shape.
 pub(super) fn suits<S: Simd>(p: &Product) -> bool {
     match p.m.min(p.n) {
         1 => p.k >= 2 * S::LANES,

@@ -7,7 +7,7 @@ pub(super) struct Avx512F64;
 pub(super) struct Avx2F32;
 pub(super) struct Avx2F64;
 
-/// What maps to one instruction each.
+/// The methods of one instruction each.
 macro_rules! instructions {
     ($t:ty, $v:ty, $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident) => {
         type T = $t;

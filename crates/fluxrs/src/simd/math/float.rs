@@ -1,4 +1,4 @@
-//! What the functions need of a float type: its bits, the polynomials fitted for its precision, and arithmetic to twice that.
+//! The constants of each float type: its bits, the polynomials fitted for its precision, and arithmetic to twice that.
 
 use super::num::Num;
 use crate::simd::isa::Isa;

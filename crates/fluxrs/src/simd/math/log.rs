@@ -3,7 +3,7 @@
 use super::float::Float;
 use crate::simd::isa::Isa;
 
-/// What a logarithm in any base gives outside (0, ∞).
+/// The value of a logarithm in any base outside (0, ∞).
 #[inline(always)]
 fn edges<T: Float>(x: T, inside: T) -> T {
     let zero = T::of(0.0);

@@ -1,4 +1,4 @@
-//! What every number type can do, with NumPy's meaning: integers wrap and never panic, NaN wins in minimum and maximum.
+//! The arithmetic of every number type, with NumPy's meaning: integers wrap and never panic, NaN wins in minimum and maximum.
 
 use super::real::Real;
 use crate::simd::isa::Isa;

@@ -4,7 +4,7 @@ use super::exp::exp_sum;
 use super::float::Float;
 use crate::simd::isa::Isa;
 
-/// What pow makes of its edges, given |x|^y for finite x ≠ 0 and finite y.
+/// The edges of pow, given |x|^y for finite x ≠ 0 and finite y.
 #[inline(always)]
 fn with_edges<T: Float, I: Isa>(x: T, y: T, magnitude: T) -> T {
     let (zero, one, half) = (T::of(0.0), T::of(1.0), T::of(0.5));
