@@ -37,7 +37,7 @@ const MACROS: [&str; 3] = ["bail", "per_isa", "with_element"];
 
 fn layer(path: &str) -> Option<usize> {
     let is_in = |name: &&str| path == *name || path.strip_prefix(*name).is_some_and(|rest| rest.starts_with("::"));
-    LAYERS.iter().position(|layer| layer.iter().any(|name| is_in(name)))
+    LAYERS.iter().position(|layer| layer.iter().any(is_in))
 }
 
 /// The paths behind `crate::` in a text, with groups written out one level deep.
