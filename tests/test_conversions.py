@@ -4,7 +4,20 @@ import numpy as np
 import pytest
 
 import fluxrs
-from fluxrs import arange, asarray, gradient, param, tensor, update
+from fluxrs import (
+    SGD,
+    Dense,
+    arange,
+    asarray,
+    data,
+    forward,
+    grad,
+    gradient,
+    loadparams,
+    param,
+    tensor,
+    update,
+)
 
 BIG = 2**53 + 1
 
@@ -30,6 +43,82 @@ def test_lists_of_numbers(x, dtype, want):
     assert tensor(x, dtype=dtype).tolist() == want
 
 
+T64 = tensor(np.array([1.0, 2.0]))
+I64 = tensor(np.array([1, 2]))
+I32 = tensor(np.array([1, 2], dtype="int32"))
+P64 = param(np.zeros(2))
+
+
+@grad
+def tenth(x):
+    return data(x) * 0.1, lambda Δ: (0.1,)
+
+
+@grad
+def listed(x):
+    return data(x).sum(), lambda Δ: ([0.1, 0.2],)
+
+
+@pytest.mark.parametrize(
+    ("call", "dtype", "want"),
+    [
+        (lambda: T64 * [0.1, 0.2], "float64", [0.1, 0.4]),
+        (lambda: (0.1, 0.2) * T64, "float64", [0.1, 0.4]),
+        (lambda: T64 / 10 == [0.1, 0.2], "bool", [True, True]),
+        (lambda: T64 @ [[0.1], [0.2]], "float64", [0.5]),
+        (lambda: np.add(T64, [0.1, 0.2]), "float64", [1.1, 2.2]),
+        (lambda: np.concatenate([T64, [0.1]]), "float64", [1.0, 2.0, 0.1]),
+        (lambda: fluxrs.stack([T64[0], 0.1]), "float64", [1.0, 0.1]),
+        (lambda: fluxrs.hstack([T64, 0.1]), "float64", [1.0, 2.0, 0.1]),
+        (lambda: fluxrs.einsum("i,->i", T64, 0.1), "float64", [0.1, 0.2]),
+        (lambda: fluxrs.where([True, False], T64, [0.1, 0.2]), "float64", [1.0, 0.2]),
+        (lambda: T64.clip([1.1, 0.1], [5, 1.7]), "float64", [1.1, 1.7]),
+        (lambda: tensor([T64[0], 0.1]), "float64", [1.0, 0.1]),
+        (lambda: tensor([[T64[0], 0.1], [0.1, 0.2]])[1], "float64", [0.1, 0.2]),
+        (lambda: tensor([tensor(1.0), 0.1], dtype="float64"), "float64", [1.0, 0.1]),
+        (lambda: update(param(np.zeros(2)), [0.1, 0.2]), "float64", [0.1, 0.2]),
+        (lambda: setitem(P64, "data", [0.3, 0.7]).data, "float64", [0.3, 0.7]),
+        (lambda: setitem(P64, "grad", [0.3, 0.7]).grad, "float64", [0.3, 0.7]),
+        (lambda: stepped([0.1, 0.2]), "float64", [-0.1, -0.2]),
+        (lambda: forward(lambda x: x * 1, np.zeros(2))[1]([0.1, 0.2])[0], "float64", [0.1, 0.2]),
+        (lambda: gradient(lambda x: tenth(x).sum(), np.zeros(2))[0], "float64", [0.1, 0.1]),
+        (lambda: gradient(listed, np.zeros(2))[0], "float64", [0.1, 0.2]),
+        (lambda: loaded([0.1, 0.2]), "float64", [0.1, 0.2]),
+        (lambda: fluxrs.mse(T64 / 10, [0.1, 0.2]), "float64", 0.0),
+        (lambda: Dense(np.ones((1, 2)), np.zeros(1))([0.1, 0.2]), "float64", [0.1 + 0.2]),
+        (lambda: tensor([1.0, 2.0]) * [0.5, 0.25], "float32", [0.5, 0.5]),
+        (lambda: I64 + [1, BIG], "int64", [2, BIG + 2]),
+        (lambda: I32 + [1, 2], "int32", [2, 4]),
+        (lambda: I64 * [0.5, 0.25], "float32", [0.5, 0.5]),
+        (lambda: tensor([True, False]) + [1, 2], "int64", [2, 2]),
+        (lambda: tensor([True, False]) & [True, True], "bool", [True, False]),
+        (lambda: fluxrs.stack([I64[0], 5]), "int64", [1, 5]),
+        (lambda: fluxrs.stack([1, 2]), "float32", [1.0, 2.0]),
+        (lambda: fluxrs.multiply([0.5], [0.5]), "float32", [0.25]),
+    ],
+)
+def test_lists_are_weak_and_exact_in_the_type_they_meet(call, dtype, want):
+    y = call()
+    assert (y.dtype, y.tolist()) == (dtype, want)
+
+
+def setitem(p, name, value):
+    setattr(p, name, value)
+    return p
+
+
+def stepped(Δ):
+    p = param(np.zeros(2))
+    SGD([p], 1.0)([Δ])
+    return p
+
+
+def loaded(values):
+    p = param(np.zeros(2))
+    loadparams([p], [values])
+    return p
+
+
 @pytest.mark.parametrize(
     ("args", "dtype", "want"),
     [
@@ -52,6 +141,8 @@ def test_arange(args, dtype, want):
         lambda: tensor([-1, 2**63], dtype="int64"),
         lambda: tensor([[1], [2**31]], dtype="int32"),
         lambda: tensor([10**400], dtype="float64"),
+        lambda: I32 + [2**31, 1],
+        lambda: fluxrs.stack([I32[0], 2**31]),
         lambda: arange(2**31 - 1, 2**31 + 1, dtype="int32"),
         lambda: arange(2**63, 2**63 + 2, dtype="int64"),
         lambda: arange(10**400, dtype="int64"),

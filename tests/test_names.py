@@ -3,7 +3,7 @@
 import pytest
 
 import fluxrs
-from fluxrs import ADAM, SGD, Dense, LayerNorm, param
+from fluxrs import ADAM, SGD, Dense, LayerNorm, param, tensor, treelike
 from fluxrs.names import TWINS, keywords
 
 
@@ -91,3 +91,37 @@ def test_the_twins_of_native_functions():
             f(p, Δ=1, delta=1)
         with pytest.raises(TypeError, match="Δ, or delta"):
             f(p, dleta=1)
+
+
+@treelike
+class Mine:
+    def __init__(self):
+        self.w = param(1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: tensor(1).backward,
+            r"'Tensor' object has no attribute 'backward'; here it is back\(loss\)",
+        ),
+        (lambda: param(1).detach, r"'Leaf' object .* data\(x\)"),
+        (lambda: Dense(2, 1).parameters, r"'Dense' object .* params\(m\)"),
+        (lambda: Mine().state_dict, "'Mine' object .* save_weights"),
+        (lambda: ADAM([param(1)]).step, r"'ADAM' object .* opt\(\)"),
+        (lambda: fluxrs.Linear, r"module 'fluxrs' .* Dense\(in, out, σ\)"),
+        (lambda: tensor(1).nothing, "'Tensor' object has no attribute 'nothing'$"),
+        (lambda: Mine().nothing, "'Mine' object has no attribute 'nothing'$"),
+        (lambda: fluxrs.nothing, "module 'fluxrs' has no attribute 'nothing'$"),
+    ],
+)
+def test_names_of_other_libraries_say_what_to_write(call, message):
+    with pytest.raises(AttributeError, match=message):
+        call()
+
+
+def test_no_name_that_we_have_is_called_another():
+    from fluxrs.elsewhere import HERE
+
+    assert not [n for n in HERE if hasattr(fluxrs.Tensor, n) and n != "to"]

@@ -5,8 +5,10 @@ used as `fluxrs.sum`; `from fluxrs import *` leaves them out.
 """
 
 import builtins
+import sys
 
 from . import _core, optimise, tracker, typing
+from . import elsewhere as _elsewhere
 from ._core import *  # noqa: F403
 from ._core import (
     DeviceError,
@@ -104,6 +106,14 @@ from .utils import (
     unstack,
 )
 
+# On the class, so that Python caches the attributes there are as before.
+setattr(Tensor, "__getattr__", _elsewhere.instead)  # noqa: B010
+
+
+def __getattr__(name: str) -> object:
+    raise _elsewhere.missing(name, f"module {__name__!r}", sys.modules[__name__])
+
+
 __version__ = _core.__version__
 ldivide = solve  # A \\ b has Flux's name and NumPy's
 __all__ = [
@@ -125,7 +135,7 @@ __all__ = [
 ]  # fmt: skip
 # The ops, from their table; what else the core has is for the modules here.
 _PLUMBING = {
-    "Deltas", "affine", "commit", "custom", "discard", "drop_gradients", "queued", "has_gpu", "op_table", "random_state", "reference", "replace_gradients", "replay",
+    "Deltas", "affine", "checkpointed", "commit", "custom", "discard", "drop_gradients", "queued", "has_gpu", "op_table", "passing", "random_state", "reference", "replace_gradients", "replay",
     "rules", "squared_error", "state", "step", "take_gradients",
 }  # fmt: skip
 _TAKEN = {*__all__, *_PLUMBING, *dir(builtins)}

@@ -181,10 +181,15 @@ def _check_product(n: int, W: Any, axis: int) -> None:
 
 
 def tensor_of(x: Any, beside: Any = None) -> Tensor:
-    """`x` as a tensor, a one-hot array as its booleans; beside a tensor on the GPU it is copied there."""
+    """`x` as a tensor, a one-hot array as its booleans; beside a tensor on the GPU it is copied there.
+
+    Numbers in lists are exact in float64 beside it.
+    """
     if isinstance(x, Tensor):
         return x
-    t: Tensor = x.dense() if isinstance(x, Booleans) else tensor(x)
+    exact = isinstance(x, (list, tuple, float)) and getattr(beside, "dtype", None) == "float64"
+    dtype = "float64" if exact else None
+    t: Tensor = x.dense() if isinstance(x, Booleans) else tensor(x, dtype=dtype)
     if isinstance(beside, Tensor) and beside.device != t.device:
         t = to_gpu(t)
     return t

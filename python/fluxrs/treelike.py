@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 
 from ._core import DimensionMismatch, Params, Tensor, commit, isleaf, istracked, tensor
+from .elsewhere import instead
 
 C = TypeVar("C", bound=type)
 
@@ -51,6 +52,8 @@ def _register(cls: Any, fields: tuple[str, ...] | None) -> Any:
 
         fields = tuple(f.name for f in declared(cls))
     cls.__treelike__ = fields
+    if not hasattr(cls, "__getattr__"):
+        cls.__getattr__ = instead
     return cls
 
 
@@ -252,7 +255,7 @@ def loadparams(m: Any, xs: Sequence[Any] | Mapping[str, Any] | Params) -> None:
         given = dict(zip(leaves, arrays, strict=False))
         same = len(arrays) == len(leaves)
         wrong = [] if same else [f"{len(arrays)} arrays for {len(leaves)} parameters"]
-    values = {n: _plain(x) for n, x in given.items()}
+    values = {n: _plain(x, leaves.get(n)) for n, x in given.items()}
     misshapen = [
         f"{n} is {leaves[n].shape}, got {x.shape}"
         for n, x in values.items()
@@ -266,5 +269,6 @@ def loadparams(m: Any, xs: Sequence[Any] | Mapping[str, Any] | Params) -> None:
     commit()  # or a bad loss of the next step would take it back
 
 
-def _plain(x: Any) -> Any:
-    return np.array(x) if isinstance(x, Tensor) else tensor(x).numpy()
+def _plain(x: Any, leaf: Tensor | None) -> Any:
+    dtype = None if leaf is None else leaf.dtype
+    return np.array(x) if isinstance(x, Tensor) else tensor(x, dtype=dtype).numpy()

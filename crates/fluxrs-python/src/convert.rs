@@ -58,7 +58,7 @@ fn integer(x: &Bound<'_, PyInt>) -> PyResult<Number> {
     }
 }
 
-fn is_numpy_scalar(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub fn is_numpy_scalar(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
     static GENERIC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let generic = GENERIC.get_or_try_init(obj.py(), || numpy(obj.py())?.getattr("generic").map(Bound::unbind))?;
     obj.is_instance(generic.bind(obj.py()))
@@ -127,6 +127,7 @@ pub fn operands<'a, const N: usize>(objs: [&'a Bound<'_, PyAny>; N]) -> PyResult
         }
     }
     let mut xs = out.map(|x| x.expect("every operand was found"));
+    meet(&objs, &mut xs)?;
     if xs.iter().any(|x| x.device() != xs[0].device()) {
         settle(&objs, &mut xs)?;
     }
@@ -140,10 +141,34 @@ pub fn arguments<'a, const N: usize>(objs: [&'a Bound<'_, PyAny>; N]) -> PyResul
         *slot = Some(argument(obj)?);
     }
     let mut xs = out.map(|x| x.expect("every argument was found"));
+    meet(&objs, &mut xs)?;
     if xs.iter().any(|x| x.device() != xs[0].device()) {
         settle(&objs, &mut xs)?;
     }
     Ok(xs)
+}
+
+/// Lists of numbers are weak, as numbers are: made again in the type that they meet, unless that is float32, which they have.
+#[inline]
+pub fn meet(objs: &[&Bound<'_, PyAny>], xs: &mut [Value<'_>]) -> PyResult<Option<DType>> {
+    match xs.iter().all(|x| x.dtype() == DType::F32 || x.is_number()) {
+        true => Ok(None),
+        false => meet_others(objs, xs),
+    }
+}
+
+#[inline(never)]
+fn meet_others(objs: &[&Bound<'_, PyAny>], xs: &mut [Value<'_>]) -> PyResult<Option<DType>> {
+    // A list of numbers is float32 or bool on its own; of another type is one of tensors.
+    let own = |obj: &Bound<'_, PyAny>, x: &Tensor| !is_list(obj) || !matches!(x.dtype(), DType::F32 | DType::Bool);
+    let strong = objs.iter().zip(&*xs).filter(|(obj, x)| !x.is_number() && own(obj, x));
+    let met = strong.map(|(_, x)| x.dtype()).reduce(DType::promote);
+    if let Some(met) = met.filter(|&d| d != DType::F32) {
+        for (obj, x) in objs.iter().zip(xs).filter(|(obj, _)| is_list(obj)) {
+            *x = Value::Owned(from_list(obj, Wanted::Beside(met))?);
+        }
+    }
+    Ok(met)
 }
 
 /// Beside a tensor on a GPU, arrays are copied there, and constants and random numbers are made there.
@@ -170,8 +195,11 @@ fn brought(obj: &Bound<'_, PyAny>, x: &Tensor, device: Device) -> PyResult<Optio
     }
 }
 
-/// An argument of `op` that goes with a tensor on this device: beside one on a GPU, arrays are copied there and constants made there.
-pub fn beside<'a>(op: &str, device: Device, obj: &Bound<'_, PyAny>, x: Value<'a>) -> PyResult<Value<'a>> {
+/// An argument of `op` that goes with a tensor like this one: lists of numbers take its type; beside one on a GPU, arrays are copied
+/// there and constants made there.
+pub fn beside<'a>(op: &str, like: &Tensor, obj: &'a Bound<'_, PyAny>) -> PyResult<Value<'a>> {
+    let x = if is_list(obj) { Value::Owned(from_list(obj, Wanted::Beside(like.dtype()))?) } else { argument(obj)? };
+    let device = like.device();
     if x.device() == device || x.is_number() {
         return Ok(x);
     }
@@ -184,6 +212,12 @@ pub fn beside<'a>(op: &str, device: Device, obj: &Bound<'_, PyAny>, x: Value<'a>
     Err(crate::error::DeviceError::new_err(text))
 }
 
+/// As `beside`, where a number takes that type too.
+pub fn strong_like<'a>(op: &str, like: &Tensor, obj: &'a Bound<'_, PyAny>) -> PyResult<Value<'a>> {
+    let x = beside(op, like, obj)?;
+    Ok(if x.is_number() { Value::Owned(typed(&x, Some(like.dtype()))) } else { x })
+}
+
 /// An argument with a type of its own: a number becomes a 0-d tensor, a NumPy scalar keeps its type.
 pub fn strong<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Value<'a>> {
     if is_numpy_scalar(obj)? {
@@ -191,11 +225,22 @@ pub fn strong<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Value<'a>> {
         return from_numpy(array.cast::<PyUntypedArray>()?).map(Value::Owned);
     }
     let x = argument(obj)?;
-    if !x.is_number() {
-        return Ok(x);
+    Ok(if x.is_number() { Value::Owned(typed(&x, None)) } else { x })
+}
+
+/// As `strong`, where a number takes the type that it meets.
+pub fn strong_beside<'a>(op: &str, obj: &'a Bound<'_, PyAny>, met: Option<DType>) -> PyResult<Value<'a>> {
+    if let (Some(met), Some(n), false) = (met, number(obj)?, is_numpy_scalar(obj)?) {
+        core(|| n.check(op, met.promote_weak(n.dtype())))?;
+        return Ok(Value::Owned(typed(&Tensor::number(n), Some(met))));
     }
-    let dtype = if x.dtype() == DType::Bool { DType::Bool } else { DType::F32 };
-    Ok(Value::Owned(no_grad(|| x.cast(dtype))))
+    strong(obj)
+}
+
+/// A number as a 0-d tensor: of the type that it has beside one of type `met`.
+fn typed(x: &Tensor, met: Option<DType>) -> Tensor {
+    let alone = if x.dtype() == DType::Bool { DType::Bool } else { DType::F32 };
+    no_grad(|| x.cast(met.map_or(alone, |met| met.promote_weak(x.dtype()))))
 }
 
 /// Indices: lists of integers keep their type.

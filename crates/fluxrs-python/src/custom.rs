@@ -1,7 +1,7 @@
 //! Gradients that Python defines.
 
 use crate::call_site::{graphs_are_still, with_gil};
-use crate::convert::{argument, beside, strong};
+use crate::convert::{argument, strong, strong_like};
 use crate::error::{raised, shown};
 use crate::tensor::{PyTensor, Values};
 use fluxrs::error::{Error, Result};
@@ -68,7 +68,7 @@ impl PyPullback {
             .try_iter()?
             .map(|x| {
                 let x = x?;
-                if x.is_none() { Ok(None) } else { Ok(Some(beside("a pullback", g.device(), &x, strong(&x)?)?.into_owned())) }
+                if x.is_none() { Ok(None) } else { Ok(Some(strong_like("a pullback", g, &x)?.into_owned())) }
             })
             .collect()
     }

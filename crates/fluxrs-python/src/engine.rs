@@ -1,7 +1,7 @@
 //! The engine's own functions, for tests and debugging: counters, plans, traces, the op table, the optimisers' rules.
 
 use crate::call_site::alone;
-use crate::convert::{beside, strong};
+use crate::convert::strong_like;
 use crate::error::{core, detached};
 use crate::lists::{each, is_list};
 use crate::params::{PyDeltas, PyParams};
@@ -151,7 +151,7 @@ fn step(
     }
     let delta = |(g, leaf): (PyResult<Bound<'_, PyAny>>, &Arc<Leaf>)| match g? {
         g if g.is_none() => Ok(None),
-        g => Ok(Some(beside(rule.name, leaf.device(), &g, strong(&g)?)?.detached())),
+        g => Ok(Some(strong_like(rule.name, &leaf.peek(), &g)?.detached())),
     };
     let grads = match grads.cast::<PyDeltas>() {
         Ok(taken) => taken.get().0.iter().map(|g| g.as_ref().map(Tensor::detached)).collect(),

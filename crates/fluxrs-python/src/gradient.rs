@@ -1,6 +1,6 @@
 //! gradient, forward, withgradient and back.
 
-use crate::convert::{argument, beside, strong};
+use crate::convert::{beside, strong};
 use crate::error::{DimensionMismatch, core, detached, shown};
 use crate::params::{Found, Leaves, PyGrads, PyParams};
 use crate::tensor::{PyTensor, zeros_of};
@@ -217,7 +217,7 @@ fn withgradient<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bo
 
 /// A sensitivity in the shape of `y`, and where that lives: a number or a 0-d tensor broadcasts.
 fn sensitivity(op: &str, y: &Tensor, delta: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    let delta = beside(op, y.device(), delta, argument(delta)?)?;
+    let delta = beside(op, y, delta)?;
     if delta.ndim() != 0 && delta.shape() != y.shape() {
         return Err(DimensionMismatch::new_err(format!(
             "{op}: the sensitivity Δ has shape {}, the result {}; they must be equal, or Δ a number",

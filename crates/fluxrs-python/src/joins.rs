@@ -3,7 +3,7 @@
 // Methods that a macro of ours writes trip this lint over the code PyO3 makes of them.
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use crate::convert::{Axes, argument, arguments, count, number, settle, strong};
+use crate::convert::{Axes, argument, arguments, count, is_numpy_scalar, meet, number, settle, strong, strong_beside};
 use crate::error::{core, shown};
 use crate::reference::{self, sections};
 use crate::tensor::{PyTensor, Value, Values, made, made_or_none, result};
@@ -33,11 +33,11 @@ fn tensors(xs: &Bound<'_, PyAny>, op: &str) -> PyResult<Values> {
     }
     let list = xs.try_iter().map_err(|_| PyTypeError::new_err(format!("{op} takes a list of tensors, got {}", shown(xs))))?;
     let items = list.collect::<PyResult<Vec<_>>>()?;
-    several(&items)
+    several(op, &items)
 }
 
 /// Items with types of their own, on one device.
-fn several(items: &[Bound<'_, PyAny>]) -> PyResult<Values> {
+fn several<'a>(op: &str, items: &'a [Bound<'_, PyAny>]) -> PyResult<Values> {
     let mut xs: Vec<Value<'_>> = Vec::with_capacity(items.len());
     let mut first: HashMap<usize, usize> = HashMap::new();
     for (i, item) in items.iter().enumerate() {
@@ -45,12 +45,20 @@ fn several(items: &[Bound<'_, PyAny>]) -> PyResult<Values> {
             Entry::Occupied(known) => xs[*known.get()].again(),
             Entry::Vacant(place) => {
                 place.insert(i);
-                strong(item)?
+                match number(item)? {
+                    Some(n) if !is_numpy_scalar(item)? => Value::Owned(Tensor::number(n)),
+                    _ => strong(item)?,
+                }
             }
         };
         xs.push(x);
     }
-    settle(&items.iter().collect::<Vec<_>>(), &mut xs)?;
+    let objects: Vec<_> = items.iter().collect();
+    let met = meet(&objects, &mut xs)?;
+    for (item, x) in items.iter().zip(&mut xs).filter(|(_, x)| x.is_number()) {
+        *x = strong_beside(op, item, met)?;
+    }
+    settle(&objects, &mut xs)?;
     Ok(xs.into_iter().collect())
 }
 
@@ -245,7 +253,7 @@ pairs! {
 #[pyfunction]
 #[pyo3(signature = (spec, *xs))]
 fn einsum(spec: &str, xs: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
-    let xs = several(&xs.iter().collect::<Vec<_>>())?;
+    let xs = several("einsum", &xs.iter().collect::<Vec<_>>())?;
     made(|| contraction::einsum(spec, &xs))
 }
 

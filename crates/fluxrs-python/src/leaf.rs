@@ -1,8 +1,8 @@
 //! Parameters and state: made by `param`, changed by `update` and through `.data`.
 
-use crate::arrays::{from_numpy, refuse_mask};
+use crate::arrays::refuse_mask;
 use crate::call_site::without_gil;
-use crate::convert::{argument, beside, strong};
+use crate::convert::{beside, strong};
 use crate::error::{core, detached, unheard};
 use crate::tensor::{Inner, PyTensor, Value, data_object, grad_object, leaf_object};
 use fluxrs::evaluate::rollback;
@@ -71,7 +71,7 @@ pub fn update<'py>(
     if crate::custom::replaying() {
         return Ok(p);
     }
-    let delta = beside("update", leaf.device(), delta, argument(delta)?)?;
+    let delta = beside("update", &leaf.peek(), delta)?;
     // An update that waits for this leaf, perhaps of another thread, is committed first: that runs a plan.
     if !core(|| leaf::try_update(leaf, &delta))? {
         detached(py, || leaf::update(leaf, &delta))?;
@@ -309,7 +309,7 @@ impl PyTensor {
         {
             return Ok(());
         }
-        let new = beside("data", slf.get().like().device(), value, argument(value)?)?;
+        let new = beside("data", &slf.get().like(), value)?;
         write(data_object(py, leaf)?.get(), py, &new)
     }
 
@@ -333,7 +333,7 @@ impl PyTensor {
         {
             return Ok(());
         }
-        let new = beside("grad", slf.get().like().device(), value, argument(value)?)?;
+        let new = beside("grad", &slf.get().like(), value)?;
         write(grad_object(py, leaf)?.get(), py, &new)
     }
 
@@ -354,15 +354,14 @@ impl PyTensor {
             });
         let now = target.value(py)?;
         if whole {
-            let new = beside("[…]", now.device(), value, argument(value)?)?;
+            let new = beside("[…]", &now, value)?;
             let wide = if new.is_number() { new } else { Value::Owned(core(|| new.broadcast_to(now.shape()))?) };
             return write(target, py, &wide);
         }
         refuse_mask(value)?;
         let array = crate::convert::numpy(py)?.call_method1("array", (slf,))?;
         array.set_item(key, value)?;
-        let new = from_numpy(array.cast::<PyUntypedArray>()?)?;
-        write(target, py, &*beside("[…]", now.device(), &array, Value::Owned(new))?)
+        write(target, py, &*beside("[…]", &now, &array)?)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Nests of lists and tuples as tensors: numbers become float32 unless another type is wanted, tensors among them are stacked.
 
 use crate::arrays::{from_numpy, refuse_mask};
-use crate::convert::{numpy, strong};
+use crate::convert::{Dt, is_numpy_scalar, numpy, strong_beside};
 use crate::error::core;
 use crate::tensor::{PyTensor, Value};
 use fluxrs::evaluate::Handle;
@@ -22,6 +22,8 @@ const MOST: f64 = (1u64 << 45) as f64;
 #[derive(Clone, Copy, PartialEq)]
 pub enum Wanted {
     Floats,
+    /// What one number of their kind would be beside a tensor of this type.
+    Beside(DType),
     /// Integers stay integers.
     Indices,
     Exactly(DType),
@@ -56,11 +58,13 @@ struct Nest {
     lists: HashMap<usize, Seen>,
     /// True if its numbers are Python's integers and truth values.
     integers: bool,
+    /// What its tensors and arrays promote to.
+    met: Option<DType>,
 }
 
 impl Nest {
     fn of(list: &Bound<'_, PyAny>) -> PyResult<(Nest, Seen)> {
-        let mut nest = Nest { lists: HashMap::new(), integers: true };
+        let mut nest = Nest { lists: HashMap::new(), integers: true, met: None };
         let seen = nest.look(list, 1)?;
         if seen.elements > MOST {
             return Err(PyMemoryError::new_err(format!("a tensor of {:.1e} elements does not fit into memory", seen.elements)));
@@ -93,6 +97,7 @@ impl Nest {
                 all.tensors |= x.is_instance_of::<PyTensor>();
                 self.integers &= x.is_instance_of::<PyInt>();
                 refuse_mask(&x)?;
+                self.met = [self.met, own_dtype(&x)?].into_iter().flatten().reduce(DType::promote);
             }
             Ok(())
         })?;
@@ -105,6 +110,9 @@ impl Nest {
 pub fn from_list(list: &Bound<'_, PyAny>, wanted: Wanted) -> PyResult<Tensor> {
     let (mut nest, seen) = Nest::of(list)?;
     if seen.tensors {
+        if let Wanted::Exactly(dtype) = wanted {
+            nest.met = Some(dtype);
+        }
         return Stacking { nest: &mut nest, known: HashMap::new(), handles: Vec::new() }.stacked(list, 1);
     }
     of_numbers(list, &nest, wanted)
@@ -139,12 +147,26 @@ impl<'py> Stacking<'_, 'py> {
         if is_list(x) && self.nest.look(x, depth + 1)?.tensors {
             return self.stacked(x, depth + 1);
         }
-        let value = strong(x)?;
+        let value = match (self.nest.met, is_list(x)) {
+            (Some(met), true) => Value::Owned(from_list(x, Wanted::Beside(met))?),
+            (met, _) => strong_beside("tensor", x, met)?,
+        };
         let tensor = (*value).clone();
         if let Value::Held(handle) = value {
             self.handles.push(handle);
         }
         Ok(tensor)
+    }
+}
+
+/// The type of a tensor, an array or a NumPy scalar, which is not weak.
+fn own_dtype(x: &Bound<'_, PyAny>) -> PyResult<Option<DType>> {
+    if let Ok(t) = x.cast::<PyTensor>() {
+        return Ok(Some(t.get().like().dtype()));
+    }
+    match x.is_instance_of::<PyUntypedArray>() || is_numpy_scalar(x)? {
+        true => Ok(x.getattr("dtype")?.extract::<Dt>().ok().map(|d| d.0)),
+        false => Ok(None),
     }
 }
 
@@ -168,13 +190,20 @@ fn array_of<'py>(list: &Bound<'py, PyAny>, dtype: Option<&str>) -> PyResult<Boun
 
 fn of_numbers(list: &Bound<'_, PyAny>, nest: &Nest, wanted: Wanted) -> PyResult<Tensor> {
     let py = list.py();
-    if let (Wanted::Exactly(dtype), true) = (wanted, nest.integers)
-        && dtype.is_int()
+    let mut array = array_of(list, None)?;
+    let mut kind = array.dtype().kind();
+    let weak = if nest.integers { DType::I64 } else { DType::F64 };
+    let whole = match wanted {
+        Wanted::Exactly(dtype) => Some(dtype),
+        Wanted::Beside(met) => Some(met.promote_weak(weak)),
+        _ => None,
+    };
+    if nest.integers
+        && kind != b'b'
+        && let Some(dtype) = whole.filter(|d| d.is_int())
     {
         return exact(list, dtype);
     }
-    let mut array = array_of(list, None)?;
-    let mut kind = array.dtype().kind();
     if matches!(kind, b'U' | b'S') {
         return Err(PyTypeError::new_err("cannot make a tensor of a list with str or bytes in it; tensors hold numbers"));
     }
@@ -190,8 +219,14 @@ fn of_numbers(list: &Bound<'_, PyAny>, nest: &Nest, wanted: Wanted) -> PyResult<
         return core(|| Tensor::full(array.shape(), 0i64, DType::I64));
     }
     let x = from_numpy(&array)?;
-    let weak = wanted == Wanted::Floats && kind != b'b' && !innermost_is_array(list, py)?;
-    Ok(if weak { x.cast(DType::F32) } else { x })
+    if kind == b'b' || innermost_is_array(list, py)? {
+        return Ok(x);
+    }
+    Ok(match wanted {
+        Wanted::Floats => x.cast(DType::F32),
+        Wanted::Beside(met) => x.cast(met.promote_weak(weak)),
+        Wanted::Indices | Wanted::Exactly(_) => x,
+    })
 }
 
 /// Integers without a way through floats, each of which must fit.

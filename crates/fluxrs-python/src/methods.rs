@@ -187,7 +187,7 @@ ops! {
         ///
         /// >>> clip([-2, 0, 2], -1, 1)
         clip(x, low: Option<&Bound<'_, PyAny>> = None, high: Option<&Bound<'_, PyAny>> = None) {
-            let beside = |b| crate::convert::beside("clip", x.device(), b, argument(b)?);
+            let beside = |b| crate::convert::beside("clip", x, b);
             let bound = |b: Option<_>| b.map(|b| beside(b).map_err(crate::error::raised)).transpose();
             compose::clip(x, bound(low)?.as_deref(), bound(high)?.as_deref())
         }

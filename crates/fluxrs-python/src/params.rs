@@ -1,6 +1,6 @@
 //! Params, an ordered set of tensors by identity, and Grads, what `gradient` gives for one.
 
-use crate::convert::{beside, strong};
+use crate::convert::strong_like;
 use crate::error::{DimensionMismatch, shown};
 use crate::leaf;
 use crate::tensor::{PyTensor, zeros_of};
@@ -285,7 +285,7 @@ impl PyGrads {
     fn __setitem__(&self, py: Python<'_>, p: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let i = self.place(p)?;
         let wanted = self.found.leaves[i].peek();
-        let new = beside("grads[p]", wanted.device(), value, strong(value)?)?;
+        let new = strong_like("grads[p]", &wanted, value)?;
         if new.shape() != wanted.shape() {
             let (want, got) = (show(wanted.shape()), show(new.shape()));
             return Err(DimensionMismatch::new_err(format!(

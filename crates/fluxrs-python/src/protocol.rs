@@ -1,6 +1,6 @@
 //! NumPy's functions on tensors: they give tensors, or say that they cannot. And DLPack.
 
-use crate::convert::{argument, numpy, settle};
+use crate::convert::{argument, meet, numpy, settle};
 use crate::error::core;
 use crate::lists::{DEEPEST, each, is_list, too_deep};
 use crate::tensor::{PyTensor, Values, made};
@@ -167,7 +167,9 @@ impl PyTensor {
                 }
                 xs.push(argument(x)?);
             }
-            settle(&objects.iter().collect::<Vec<_>>(), &mut xs)?;
+            let objects: Vec<_> = objects.iter().collect();
+            meet(&objects, &mut xs)?;
+            settle(&objects, &mut xs)?;
             let xs: Values = xs.into_iter().collect();
             return universal(&name, &xs).unwrap_or_else(|| Err(cannot(&what)))?.into_bound_py_any(py);
         }

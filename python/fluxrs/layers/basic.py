@@ -94,7 +94,12 @@ class Chain:
 
 def _check_layer(i: int, layer: Any) -> None:
     if not callable(layer):
-        raise TypeError(f"Chain: layer {i} is {layer!r}, which cannot be called")
+        hint = ""
+        if isinstance(layer, (list, tuple)):
+            hint = "; give the layers one by one, as in Chain(*layers)"
+        elif hasattr(type(layer), "__treelike__"):
+            hint = f"; a layer is called: {type(layer).__name__} needs a method __call__(self, x)"
+        raise TypeError(f"Chain: layer {i} is {layer!r}, which cannot be called{hint}")
 
 
 def _locate(error: Exception, i: int, layer: Layer) -> None:

@@ -93,7 +93,7 @@ class Optimiser:
 
     def _arguments(self, δs: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
         for p, δ, state in zip(self.params, δs, self.state, strict=True):
-            yield data(p), data(p) * 0 if δ is None else tensor(δ), *map(data, state)
+            yield data(p), data(p) * 0 if δ is None else tensor(δ, dtype=p.dtype), *map(data, state)
 
     def _ruled(self, *args: Any) -> tuple[Any, ...]:
         given = self.rule(*args)
@@ -172,7 +172,9 @@ def _given(opt: Optimiser, grads: Any) -> list[Any]:
     elif isinstance(grads, (list, tuple)):
         δs = list(grads)
     else:
-        raise TypeError(f"opt(grads) takes gradient(f, ps) or a list of arrays, got {grads!r}")
+        raise TypeError(
+            f"opt(grads) takes gradient(f, ps) or a list of arrays, got {grads!r}; of a loss, call back(loss), then opt()"
+        )
     shapes, wanted = [np.shape(δ) for δ in δs], [p.shape for p in opt.params]
     if shapes != wanted:
         raise DimensionMismatch(
@@ -180,6 +182,6 @@ def _given(opt: Optimiser, grads: Any) -> list[Any]:
         )
     # Arrays go where the parameters are.
     return [
-        δ if isinstance(δ, Tensor) else tensor(δ).to(p.device)
+        δ if isinstance(δ, Tensor) else tensor(δ, dtype=p.dtype).to(p.device)
         for p, δ in zip(opt.params, δs, strict=True)
     ]
