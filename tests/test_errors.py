@@ -145,7 +145,7 @@ ROWS = {
     "Dense's initW": (lambda: Dense(3, 2, initW=lambda *n: rand(5)), DimensionMismatch, r"initW.*\(2, 3\)"),
     "Dense's initb": (lambda: Dense(3, 2, initb=0), TypeError, "Dense: initb"),
     "BatchNorm's activation": (lambda: BatchNorm(3, 0.1), TypeError, "BatchNorm: the activation"),
-    "Dropout of a string": (lambda: Dropout("a"), TypeError, "Dropout: p is a probability"),
+    "Dropout of a string": (lambda: Dropout("a"), TypeError, "Dropout: p must be a probability"),
     "LayerNorm's input": (lambda: LayerNorm(3)(rand(4, 1)), DimensionMismatch, r"^LayerNorm\(3\).*\(4, 1\)"),
     "Chain's index": (lambda: m[5], IndexError, "Chain: index 5 into a chain of 2 layers"),
     "Chain's append": (lambda: m.append(3), TypeError, "Chain: layer 2 is 3"),
@@ -153,8 +153,8 @@ ROWS = {
         lambda: crossentropy(rand(3, 2), rand(3, 2), weight=rand(4, 3, 2)), DimensionMismatch,
         r"crossentropy: weight.*\(4, 3, 2\).*\(3, 2\)"),
     "labels for onecold": (lambda: onecold(rand(3, 4), "abc"), DimensionMismatch, "3 labels for 4 classes"),
-    "η of a string": (lambda: ADAM([W], "0.1"), TypeError, "ADAM: η, or eta, is a number, got '0.1'"),
-    "η set to None": (lambda: set_η(None), TypeError, "SGD: η, or eta, is a number, got None"),
+    "η of a string": (lambda: ADAM([W], "0.1"), TypeError, "ADAM: η, or eta, must be a number, got '0.1'"),
+    "η set to None": (lambda: set_η(None), TypeError, "SGD: η, or eta, must be a number, got None"),
     "an optimiser's class": (lambda: train(lambda x: W.sum(), [1], ADAM), TypeError, r"ADAM\(params\(m\)\)"),
     "throttle without time": (lambda: fluxrs.throttle(print), TypeError, r"throttle\(f, 30\)"),
     "epochs": (lambda: list(fluxrs.epochs("2")), TypeError, "epochs.*'2'"),
@@ -301,7 +301,7 @@ def test_tensors_used_from_several_threads():
     assert errors == []
 
 
-def test_what_a_thread_made_that_has_ended_is_as_it_was():
+def test_values_of_a_thread_that_has_ended_are_as_they_were():
     k, held = np.array([1.0, 2.0, 3.0]), {}
     p = param([1.0, 2.0, 3.0])
 

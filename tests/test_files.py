@@ -88,7 +88,7 @@ def test_file_and_folder_are_synced(file, monkeypatch):
 
 
 @posix
-def test_what_is_no_regular_file_is_neither_written_nor_read(tmp_path):
+def test_only_regular_files_are_written_and_read(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (pipe, "/dev/null", "/dev/zero"):
@@ -237,7 +237,7 @@ def test_text_that_is_no_unicode(file):
     assert (back["\ud800"].tolist(), back["s"]) == ([1], "\udfff")
 
 
-def test_what_a_file_cannot_hold_is_refused_before_it_is_touched(file):
+def test_values_that_a_file_cannot_hold_are_refused_before_it_is_touched(file):
     save(file, n=1)
     deep = []
     for _ in range(100_000):

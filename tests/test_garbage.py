@@ -88,7 +88,7 @@ def test_models_are_freed_by_the_collector(keep):
 
 
 @pytest.mark.parametrize("keep", KEEPS)
-def test_what_is_referred_to_is_kept(keep):
+def test_objects_with_a_reference_are_kept(keep):
     m = Model(keep)
     outside = [v for k, v in vars(m).items() if k != "W"]
     reference = weakref.ref(m)

@@ -98,7 +98,7 @@ def test_float64_becomes_float32_and_operands_must_be_together():
         np.asarray(x[np.array([7])])
 
 
-def test_what_is_not_there_yet_says_so():
+def test_ops_missing_there_say_so():
     x = gpu(np.arange(4).reshape(2, 2))
     with pytest.raises(fluxrs.DeviceError, match=r"matmul of int64.*cpu\(x\)"):
         np.asarray(x @ x)

@@ -98,7 +98,7 @@ def test_second_gradients_agree(name):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int32", "int64", "bool"])
-def test_what_gives_integers_agrees(dtype):
+def test_integer_results_agree(dtype):
     x = (RNG.normal(size=(4, 5)) * 3).astype(dtype)
     for axis in (0, -1):
         for f in (fx.argmax, fx.argmin, fx.argsort, fx.all, fx.any, fx.sum, fx.max, fx.sort):

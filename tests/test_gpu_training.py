@@ -111,7 +111,7 @@ def test_counters_and_gradients_follow_what_was_committed():
 
 
 @pytest.mark.parametrize("read", [float, fluxrs.evaluate, np.asarray])
-def test_whoever_reads_first_is_told(read):
+def test_the_first_reader_is_told(read):
     W = gpu(fluxrs.param(np.ones((3, 2))))
     opt = fluxrs.Momentum([W], 0.1)
     loss = (W * np.inf).sum()
@@ -137,7 +137,7 @@ def test_a_bad_step_of_one_optimiser_does_not_count_for_another():
     np.testing.assert_allclose(B, np.full(3, 0.9), rtol=1e-5)
 
 
-def test_what_waits_when_a_bad_step_is_told_goes_with_it():
+def test_updates_that_wait_when_a_bad_step_is_told_go_with_it():
     W = gpu(fluxrs.param(np.ones(3)))
     opt = fluxrs.SGD([W], 0.1)
     fluxrs.back((W * np.inf).sum())

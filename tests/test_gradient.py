@@ -235,7 +235,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("call", "error", "message"), WRONG.values(), ids=WRONG.keys())
-def test_what_is_refused(call, error, message):
+def test_bad_calls_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
     assert W.tolist() == [[1] * 3] * 2

@@ -164,6 +164,6 @@ print("done")
 """
 
 
-def test_what_is_deep_is_dropped_without_nesting() -> None:
+def test_deep_graphs_are_dropped_without_nesting() -> None:
     done = subprocess.run([sys.executable, "-c", DEEP], capture_output=True, text=True, timeout=240)
     assert done.stdout == "done\n", done.stderr[-2000:]

@@ -176,7 +176,7 @@ class Alarm(Exception):
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_what_was_interrupted_is_computed_anew(name):
+def test_an_interrupted_value_is_computed_anew(name):
     make = KERNELS[name]
     start = time.perf_counter()
     want = np.array(make())

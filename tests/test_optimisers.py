@@ -199,7 +199,7 @@ def test_a_gradient_that_is_gone_is_not_used():
         SGD([W])()
 
 
-def test_what_back_left_comes_before_the_latest_gradient():
+def test_accumulated_gradients_come_before_the_latest_gradient():
     W = param([1.0])
     back((W * 5).sum())
     loss, grads = withgradient(lambda: (W * 2).sum(), Params([W]))
@@ -309,7 +309,7 @@ def test_a_rule_of_ones_own_has_what_attributes_it_likes():
 )  # fmt: skip
 def test_hyperparameters_out_of_range(name, value):
     Opt = Momentum if name == "rho" else ADAM
-    with pytest.raises(ValueError, match="is at least 0 and"):
+    with pytest.raises(ValueError, match="must be at least 0 and"):
         Opt([param(1)], **{name: value})
     opt = Opt([param(1)])
     before = getattr(opt, name)

@@ -93,7 +93,7 @@ def test_everything_else_comes_back(file):
     assert back_["e"].shape == (0, 2)
 
 
-def test_what_is_shared_stays_shared(file):
+def test_shared_objects_stay_shared(file):
     d = Dense(10, 10)
     opt = ADAM(params(d))
     save(file, m=Chain(d, d), opt=opt, d=d)
@@ -159,7 +159,7 @@ def test_types_are_classes_and_functions(file):
         load(file, types=twins)
 
 
-def test_what_has_no_name_is_refused_with_its_place(file):
+def test_objects_without_a_name_are_refused_with_their_place(file):
     class Local:
         pass
 
@@ -183,7 +183,7 @@ def test_what_has_no_name_is_refused_with_its_place(file):
     assert load(file) == {"kept": 1}
 
 
-def test_what_load_would_refuse_is_not_saved(file):
+def test_objects_that_load_would_refuse_are_not_saved(file):
     save(file, kept=1)
     named, wrong, odd, shadowed = Dense(2, 2), Dense(2, 2), Dense(2, 2), Chain(relu)
     named.name = "encoder"

@@ -269,7 +269,7 @@ def test_writing_a_parameters_storage_leaves_its_gradient(step):
     np.testing.assert_array_equal(p.grad, [0, 0])
 
 
-def test_what_may_not_be_written():
+def test_tensors_that_may_not_be_written():
     p, t = param([1.0, 2.0]), tensor([1.0])
 
     def iadd(x):

@@ -175,7 +175,7 @@ def test_checkpoints_of_checkpoints():
     np.testing.assert_allclose(gradient(lambda: deep(x), ps)[W], gradient(lambda: plain(x), ps)[W])
 
 
-def test_what_goes_with_a_gradient_may_compute():
+def test_an_object_freed_with_a_gradient_may_compute():
     """A pullback's finalizer runs ops when the graph goes that holds it."""
     seen = []
 
@@ -272,7 +272,7 @@ def test_only_what_is_tracked_is_a_tracked_array():
     assert isleaf(fluxrs.TrackedArray([1.0]))
 
 
-def test_what_is_tracked_says_so():
+def test_tracked_tensors_say_so():
     W = param([[1.0, 2.0], [3.0, 4.0]])
     assert str(W) == f"{W}" == "[[1. 2.]\n [3. 4.]] (tracked)"
     assert str(W.sum()) == f"{W.sum()}" == "10.0 (tracked)"

@@ -332,7 +332,7 @@ def test_a_bad_loss_with_a_hand_written_optimiser_is_raised_in_its_step():
     assert p.grad.tolist() == [0, 0]
 
 
-def test_what_a_failing_optimiser_has_queued_is_discarded():
+def test_updates_of_a_failing_optimiser_are_discarded():
     p = param([1.0])
 
     def opt():

@@ -47,7 +47,7 @@ def chunk(xs: Sequence[T], n: int) -> list[Sequence[T]]:
     [range(1, 5), range(5, 9), range(9, 11)]
     """
     if n < 1:
-        raise ValueError(f"chunk: the number of parts is at least 1, got {n}")
+        raise ValueError(f"chunk: the number of parts must be >= 1, got {n}")
     size = max(math.ceil(len(xs) / n), 1)
     return [xs[i : i + size] for i in range(0, len(xs), size)]
 
@@ -129,9 +129,9 @@ def batches(x: Any, y: Any, size: int, shuffle: bool = True) -> Batches:
     if len(x) != len(y):
         raise ValueError(f"batches: x has {len(x)} rows and y {len(y)}; they must be as many")
     if not hasattr(size, "__index__"):
-        raise TypeError(f"batches: size is a whole number, got {size!r}")
+        raise TypeError(f"batches: size must be a whole number, got {size!r}")
     if size < 1:
-        raise ValueError(f"batches: size is at least 1, got {size}")
+        raise ValueError(f"batches: size must be >= 1, got {size}")
     return Batches(x, y, size, shuffle)
 
 

@@ -61,7 +61,7 @@ plain! {
 
 impl<'a, 'py> Argument<'a, 'py> for Number {
     fn take(obj: &'a Bound<'py, PyAny>) -> PyResult<Self> {
-        let wrong = || PyTypeError::new_err(format!("it takes a number here, got {}", shown(obj)));
+        let wrong = || PyTypeError::new_err(format!("the argument must be a number, got {}", shown(obj)));
         match number(obj)? {
             Some(n) => Ok(n),
             None => {

@@ -310,14 +310,14 @@ pub fn integers(args: &Bound<'_, PyTuple>, what: &str) -> PyResult<SmallVec<[isi
 
 /// A number of things, which is not negative.
 pub fn count(what: &str, n: isize) -> PyResult<usize> {
-    usize::try_from(n).map_err(|_| PyValueError::new_err(format!("{what} is not negative, got {n}")))
+    usize::try_from(n).map_err(|_| PyValueError::new_err(format!("{what} must be >= 0, got {n}")))
 }
 
 /// A shape: integers that are not negative.
 pub fn shape(args: &Bound<'_, PyTuple>, op: &str) -> PyResult<SmallVec<[usize; 4]>> {
     let list = integers(args, &format!("{op}: a shape"))?;
     if let Some(bad) = list.iter().find(|&&n| n < 0) {
-        return Err(PyValueError::new_err(format!("{op}: a length is not negative, got {bad}")));
+        return Err(PyValueError::new_err(format!("{op}: lengths must be >= 0, got {bad}")));
     }
     let shape: SmallVec<[usize; 4]> = list.into_iter().map(|n| n as usize).collect();
     core(|| fluxrs::shape::check(op, &shape))?;

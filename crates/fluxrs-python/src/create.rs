@@ -91,7 +91,7 @@ fn ones(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
 fn full(shape: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     let args = PyTuple::new(shape.py(), [shape])?;
     let Some(n) = crate::convert::number(value)? else {
-        return Err(PyTypeError::new_err(format!("full: the value is a number, got {}", shown(value))));
+        return Err(PyTypeError::new_err(format!("full: the value must be a number, got {}", shown(value))));
     };
     let kind = if n.dtype() == DType::Bool { DType::Bool } else { DType::F32 };
     filled(&args, dtype.or(Some(Dt(kind))), "full", n)

@@ -98,7 +98,7 @@ fn inputs(xs: &Bound<'_, PyAny>) -> PyResult<Values> {
     let items = xs.try_iter()?.collect::<PyResult<Vec<_>>>()?;
     let value = |x| match Bound::cast::<PyTensor>(x) {
         Ok(t) => t.get().value(t.py()),
-        Err(_) => Err(PyTypeError::new_err(format!("custom: the inputs are tensors, got {}", shown(x)))),
+        Err(_) => Err(PyTypeError::new_err(format!("custom: the inputs must be tensors, got {}", shown(x)))),
     };
     items.iter().map(value).collect()
 }

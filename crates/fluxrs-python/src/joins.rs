@@ -127,12 +127,12 @@ fn split(x: &Bound<'_, PyAny>, parts: &Bound<'_, PyAny>, axis: isize) -> PyResul
     let x = argument(x)?;
     let pieces = match parts.extract::<isize>() {
         Ok(n) => {
-            let n = count("split: a number of parts", n)?;
+            let n = count("split: the number of parts", n)?;
             core(|| x.split(n, axis))?
         }
         Err(_) => {
             let at: Vec<isize> = parts.extract()?;
-            let at = at.into_iter().map(|n| count("split: a position", n)).collect::<PyResult<Vec<_>>>()?;
+            let at = at.into_iter().map(|n| count("split: positions", n)).collect::<PyResult<Vec<_>>>()?;
             core(|| x.split_at(&at, axis))?
         }
     };
@@ -153,13 +153,13 @@ fn pad(x: &Bound<'_, PyAny>, width: &Bound<'_, PyAny>, value: Option<&Bound<'_, 
     } else {
         width.extract().map_err(|_| {
             PyValueError::new_err(
-                "pad: width is a number, a pair (before, after), or a pair for every axis, none of them negative",
+                "pad: width must be a number, a pair (before, after), or a pair for every axis, all >= 0",
             )
         })?
     };
     let widths = if widths.len() == 1 { vec![widths[0]; x.ndim()] } else { widths };
     let value = match value {
-        Some(v) => number(v)?.ok_or_else(|| PyTypeError::new_err("pad: value is a number"))?,
+        Some(v) => number(v)?.ok_or_else(|| PyTypeError::new_err("pad: value must be a number"))?,
         None => Number::Int(0),
     };
     made(|| x.pad(&widths, value))
@@ -269,7 +269,7 @@ fn tensordot(x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>, axes: Option<&Bound<'_,
             let n: isize = axes.map_or(Ok(2), |a| a.extract())?;
             if !(0..=MOST_AXES as isize).contains(&n) {
                 return Err(PyValueError::new_err(format!(
-                    "tensordot: axes is a number of axes or a pair of lists of them, got {n}"
+                    "tensordot: axes must be a number of axes or a pair of lists of them, got {n}"
                 )));
             }
             ((-n..0).collect(), (0..n).collect())

@@ -161,7 +161,7 @@ ops! {
         ///
         /// >>> repeat([[1, 2], [3, 4]], 2, axis=1)
         repeat(x, repeats: isize, axis: Option<isize> = None) {
-            let repeats = crate::convert::count("repeat: a number of repetitions", repeats).map_err(crate::error::raised)?;
+            let repeats = crate::convert::count("repeat: repeats", repeats).map_err(crate::error::raised)?;
             match axis {
                 Some(axis) => plain(x).repeat(repeats, axis),
                 None => plain(x).reshape(&[-1])?.repeat(repeats, 0),
@@ -172,7 +172,7 @@ ops! {
         /// >>> tile([1, 2], (2, 2))
         tile(x, reps: Axes) {
             if let Some(bad) = reps.0.iter().find(|&&n| n < 0) {
-                fluxrs::bail!(Value, "tile: a number of repetitions is not negative, got {bad}");
+                fluxrs::bail!(Value, "tile: repetitions must be >= 0, got {bad}");
             }
             plain(x).tile(&reps.0.iter().map(|&n| n as usize).collect::<Vec<_>>())
         }

@@ -63,7 +63,7 @@ fn randint(low: i64, high: i64, shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -
 #[pyo3(signature = (p, *shape))]
 fn bernoulli(p: &Bound<'_, PyAny>, shape: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
     if let Some(n) = number(p)?.map(|n| n.as_f64()).filter(|n| !(0.0..=1.0).contains(n)) {
-        return Err(PyValueError::new_err(format!("bernoulli: p is a probability, between 0 and 1, got {n}")));
+        return Err(PyValueError::new_err(format!("bernoulli: p must be a probability, between 0 and 1, got {n}")));
     }
     let p = argument(p)?;
     let shape = if shape.is_empty() { p.shape().into() } else { owned_shape(shape, "bernoulli")? };

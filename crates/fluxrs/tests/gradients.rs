@@ -129,7 +129,7 @@ fn corners() {
 
 /// An infinite gradient of what `maximum` makes stays with the operand it belongs to.
 #[test]
-fn what_was_not_chosen_stays_clean() {
+fn a_branch_not_chosen_has_a_clean_gradient() {
     let x = Tensor::tracked_identity(&float64(&[-1.0, 4.0], &[2]));
     let y = Elementwise::maximum.apply(&[&x, &Tensor::number(0.0)]).unwrap();
     let root = Elementwise::sqrt.apply(&[&y]).unwrap().sum(None, false).unwrap();

@@ -50,7 +50,7 @@ fn slope(y: &Tensor, leaf: &Leaf) -> Handle {
 }
 
 #[test]
-fn what_a_column_fold_reads_outlives_the_block() {
+fn operands_of_a_column_fold_outlive_the_block() {
     let x = floats(&[1.0, -2.0, 3.0, 4.0], &[2, 2]);
     let b = by(Elementwise::greater, &[&x, &Tensor::number(-5.0)]);
     let t = by(Elementwise::tanh, &[&b]);
@@ -59,7 +59,7 @@ fn what_a_column_fold_reads_outlives_the_block() {
 }
 
 #[test]
-fn what_a_long_row_fold_reads_outlives_the_block() {
+fn operands_of_a_long_row_fold_outlive_the_block() {
     let x = Tensor::from_slice(&(0..9000).collect::<Vec<i32>>(), &[1800, 5]).unwrap();
     let y = &x * &x;
     let g = by(Elementwise::sigmoid, &[&y]);
@@ -413,7 +413,7 @@ fn two_threads_update_one_parameter() {
 }
 
 #[test]
-fn what_is_kept_for_the_backward_pass_goes_with_it_and_is_needed_elsewhere() {
+fn a_kept_value_goes_with_the_backward_pass_and_is_computed_again_elsewhere() {
     let w = param(&[1.0, 2.0], &[2]);
     let total = (&w.value().unwrap() * w.value().unwrap()).sum(None, false).unwrap();
     let beside = Handle::new(&total * 2.0);
@@ -477,7 +477,7 @@ fn a_gradient_goes_back_to_what_it_was_before_a_bad_loss_though_a_parameter_has_
 }
 
 #[test]
-fn what_a_gradient_needs_of_a_value_kept_is_there_for_another() {
+fn a_kept_value_out_of_reach_serves_a_second_gradient() {
     let (v, w) = (param(&[1.0, 2.0, 3.0, 4.0], &[2, 2]), param(&[1.0, 2.0, 3.0, 4.0], &[2, 2]));
     let hidden = matmul(&w.value().unwrap(), &floats(&[1.0, 1.0, 1.0, 1.0], &[2, 2])).unwrap();
     let loss = Handle::new((&hidden * v.value().unwrap()).sum(None, false).unwrap());

@@ -260,9 +260,9 @@ def check_vectors(layer: str, *vectors: Tensor) -> None:
 def whole(layer: str, n: Any) -> int:
     """A layer's size, checked."""
     if isinstance(n, (bool, float)) or not hasattr(n, "__index__"):
-        raise TypeError(f"{layer}: a size is a whole number, got {n!r}")
+        raise TypeError(f"{layer}: sizes must be whole numbers, got {n!r}")
     if n < 0:
-        raise ValueError(f"{layer}: a size is not negative, got {n}")
+        raise ValueError(f"{layer}: sizes must be >= 0, got {n}")
     return int(n)
 
 

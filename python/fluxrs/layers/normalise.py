@@ -66,14 +66,14 @@ class Dropout:
 
     def __init__(self, p: float, /) -> None:
         if not hasattr(p, "__float__"):
-            raise TypeError(f"Dropout: p is a probability, between 0 and 1, got {p!r}")
+            raise TypeError(f"Dropout: p must be a probability, between 0 and 1, got {p!r}")
         self.p = p
         self.active = True
         self._check()
 
     def _check(self) -> None:
         if not 0 <= self.p <= 1:
-            raise ValueError(f"Dropout: p is a probability, between 0 and 1, got {self.p!r}")
+            raise ValueError(f"Dropout: p must be a probability, between 0 and 1, got {self.p!r}")
 
     def __call__(self, x: ArrayLike) -> Tensor:
         t = tensor_of(x)

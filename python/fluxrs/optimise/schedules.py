@@ -48,7 +48,7 @@ def warmup(steps: int, schedule: Schedule) -> Schedule:
 
 def _check_count(schedule: str, name: str, n: Any) -> None:
     if not n > 0:
-        raise ValueError(f"{schedule}: {name} is a number of steps above 0, got {n!r}")
+        raise ValueError(f"{schedule}: {name} must be a number of steps above 0, got {n!r}")
 
 
 def anneal(opt: Optimiser, schedule: Schedule) -> Callable[[], None]:

@@ -149,10 +149,10 @@ def _check_attribute(cls: type, name: str, value: Any) -> None:
 
 def _check_number(name: str, k: str, v: Any) -> None:
     if not hasattr(v, "__float__") and not hasattr(v, "__index__"):
-        raise TypeError(f"{name}: {shown(k)} is a number, got {v!r}")
+        raise TypeError(f"{name}: {shown(k)} must be a number, got {v!r}")
     if not 0 <= v < _RANGES[k]:
         wanted = "at least 0 and finite" if _RANGES[k] == inf else "at least 0 and below 1"
-        raise ValueError(f"{name}: {shown(k)} is {wanted}, got {v!r}")
+        raise ValueError(f"{name}: {shown(k)} must be {wanted}, got {v!r}")
 
 
 def _accumulated(opt: Optimiser) -> Any:

@@ -100,7 +100,7 @@ def _check(given: tuple[Any, ...], cb: Any) -> tuple[list[Callback], list[Callba
             f"train takes (loss, data, opt), as in train(loss, data, ADAM(params(m))); got ({got})"
         )
     if not all(map(callable, cbs)):
-        raise TypeError(f"train: cb is a function or a list of functions, got {cb!r}")
+        raise TypeError(f"train: cb must be a function or a list of functions, got {cb!r}")
     return opts, cbs
 
 
@@ -135,7 +135,7 @@ def epochs(n: int) -> Iterator[int]:
     hello
     """
     if not hasattr(n, "__index__"):
-        raise TypeError(f"epochs: how many is a whole number, got {n!r}")
+        raise TypeError(f"epochs: n must be a whole number, got {n!r}")
     for epoch in range(1, n + 1):
         print(f"Epoch {epoch}", file=sys.stderr)
         yield epoch
@@ -269,9 +269,9 @@ def clipvalue(ps: Any, c: float) -> None:
 def _gradients(op: str, ps: Any, c: Any) -> tuple[Any, list[Tensor]]:
     """The parameters, or the Grads, and the gradients to clip."""
     if not hasattr(c, "__float__"):
-        raise TypeError(f"{op}: the bound c is a number, got {c!r}")
+        raise TypeError(f"{op}: the bound c must be a number, got {c!r}")
     if not c >= 0:
-        raise ValueError(f"{op}: the bound c is not negative, got {c!r}")
+        raise ValueError(f"{op}: the bound c must be >= 0, got {c!r}")
     if isinstance(ps, Grads):
         return ps, list(ps.values())
     listed = isinstance(ps, Iterable) and not isinstance(ps, Tensor)

@@ -80,7 +80,7 @@ fn two_steps_in_flight_make_nothing_new_either() {
 }
 
 #[test]
-fn what_a_step_seen_late_to_be_bad_had_touched_is_as_before() {
+fn a_step_seen_late_to_be_bad_changes_nothing() {
     let Some((_session, device, _)) = hardware() else { return };
     let model = Model::new(device);
     let rule = RULES.iter().find(|rule| rule.name == "ADAM").unwrap();

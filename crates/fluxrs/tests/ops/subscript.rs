@@ -54,7 +54,7 @@ fn an_ellipsis_of_no_axes_separates_arrays() {
 }
 
 #[test]
-fn what_does_not_fit() {
+fn subscripts_that_do_not_fit_are_refused() {
     let table: Vec<(Vec<Index>, &str)> = vec![
         (vec![At(2)], "index 2 is out of range for axis 0 of size 2"),
         (vec![all(), at(&[0, -4])], "index -4 is out of range for axis 1 of size 3"),
