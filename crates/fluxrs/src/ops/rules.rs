@@ -5,29 +5,29 @@ use crate::graph::Tensor;
 use std::borrow::Borrow;
 
 /// A tensor or a number as an operand of a gradient rule.
-pub(crate) trait Operand {
+pub(crate) trait Quantity {
     type Held: Borrow<Tensor>;
     fn hold(self) -> Self::Held;
 }
-impl<'a> Operand for &'a Tensor {
+impl<'a> Quantity for &'a Tensor {
     type Held = &'a Tensor;
     fn hold(self) -> &'a Tensor {
         self
     }
 }
-impl Operand for Tensor {
+impl Quantity for Tensor {
     type Held = Tensor;
     fn hold(self) -> Tensor {
         self
     }
 }
-impl Operand for f64 {
+impl Quantity for f64 {
     type Held = Tensor;
     fn hold(self) -> Tensor {
         Tensor::number(self)
     }
 }
-impl Operand for i64 {
+impl Quantity for i64 {
     type Held = Tensor;
     fn hold(self) -> Tensor {
         Tensor::number(self)
@@ -35,7 +35,7 @@ impl Operand for i64 {
 }
 
 /// `where` in gradient rules.
-pub(crate) fn choose(c: &Tensor, x: impl Operand, y: impl Operand) -> Tensor {
+pub(crate) fn choose(c: &Tensor, x: impl Quantity, y: impl Quantity) -> Tensor {
     Elementwise::r#where.of(&[c, x.hold().borrow(), y.hold().borrow()])
 }
 

@@ -30,7 +30,7 @@ impl Target {
 }
 
 /// One tracked node on the way from the result back.
-struct Step<'a> {
+struct Visit<'a> {
     node: &'a Tensor,
     srcs: &'a [Tensor],
     /// The local index of each src, or NONE for one that is not tracked.
@@ -41,11 +41,11 @@ const NONE: u32 = u32::MAX;
 
 /// The tracked history of `y`, every node after its srcs, and whether a parameter in it has been overwritten: back to nodes that
 /// `ends` says are as far as one need go, and to none numbered below `floor`.
-fn history<'a>(g: &mut Graph, y: &'a Tensor, floor: u64, ends: impl Fn(&Tensor) -> bool) -> (Vec<Step<'a>>, bool) {
+fn history<'a>(g: &mut Graph, y: &'a Tensor, floor: u64, ends: impl Fn(&Tensor) -> bool) -> (Vec<Visit<'a>>, bool) {
     g.epoch += 1;
     let epoch = g.epoch;
     let mut stale = false;
-    let mut steps: Vec<Step<'a>> = Vec::new();
+    let mut visits: Vec<Visit<'a>> = Vec::new();
     let mut stack: Vec<(&'a Tensor, &'a [Tensor], usize)> = Vec::new();
     let enter = |g: &mut Graph, t: &'a Tensor| {
         t.0.mark.set(g, (epoch, NONE));
@@ -73,12 +73,12 @@ fn history<'a>(g: &mut Graph, y: &'a Tensor, floor: u64, ends: impl Fn(&Tensor) 
         let (node, srcs) = (*node, *srcs);
         stack.pop();
         stale |= matches!(node.op(), Op::Data) && matches!(node.0.value.get(g), Value::Overwritten);
-        node.0.mark.set(g, (epoch, steps.len() as u32));
+        node.0.mark.set(g, (epoch, visits.len() as u32));
         let links = srcs.iter().map(|s| if is_part(s) { s.0.mark.get(g).1 } else { NONE }).collect();
-        steps.push(Step { node, srcs, links });
+        visits.push(Visit { node, srcs, links });
     }
     work::count(looks);
-    (steps, stale)
+    (visits, stale)
 }
 
 /// The gradient of `y`, weighted by `seed` of its shape, by each target; `None` where `y` does not depend on it.
@@ -138,62 +138,62 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
         let by_leaf = if node.0.leaf == 0 { None } else { wanted.get(&node.0.leaf) };
         if nodes { by_leaf.or_else(|| wanted.get(&node.id())) } else { by_leaf }
     };
-    let (steps, stale) = history(&mut graph::lock(), y, floor, |t| cut && hits(t).is_some());
+    let (visits, stale) = history(&mut graph::lock(), y, floor, |t| cut && hits(t).is_some());
     // Only nodes between a target and the result take part.
-    let mut needed: Vec<bool> = Vec::with_capacity(steps.len());
-    for step in &steps {
-        let below = step.links.iter().any(|&l| l != NONE && needed[l as usize]);
-        needed.push(below || hits(step.node).is_some());
+    let mut needed: Vec<bool> = Vec::with_capacity(visits.len());
+    for visit in &visits {
+        let below = visit.links.iter().any(|&l| l != NONE && needed[l as usize]);
+        needed.push(below || hits(visit.node).is_some());
     }
-    let mut grads: Vec<Option<Tensor>> = vec![None; steps.len()];
+    let mut grads: Vec<Option<Tensor>> = vec![None; visits.len()];
     let mut out: Vec<Option<Tensor>> = vec![None; targets.len()];
-    let Some(last) = steps.len().checked_sub(1) else { return Ok(out) };
+    let Some(last) = visits.len().checked_sub(1) else { return Ok(out) };
     grads[last] = Some(start(y, seed));
     let watched = crate::ENGINE.looks_for_nan();
-    for i in (0..steps.len()).rev() {
+    for i in (0..visits.len()).rev() {
         if !needed[i] {
             continue;
         }
         let Some(g) = grads[i].take() else { continue };
-        let step = &steps[i];
+        let visit = &visits[i];
         if watched {
-            crate::ENGINE.inspect_gradient(step.node, &g, false)?;
+            crate::ENGINE.inspect_gradient(visit.node, &g, false)?;
         }
-        for &t in hits(step.node).into_iter().flatten() {
+        for &t in hits(visit.node).into_iter().flatten() {
             out[t] = Some(match out[t].take() {
                 None => g.clone(),
                 Some(sum) => sum + &g,
             });
         }
-        let wants = |k: usize| step.links[k] != NONE && needed[step.links[k] as usize];
+        let wants = |k: usize| visit.links[k] != NONE && needed[visit.links[k] as usize];
         let mut give = |k: usize, part: Option<Tensor>| -> Result<()> {
             let Some(part) = part else { return Ok(()) };
             if watched {
-                crate::ENGINE.inspect_gradient(step.node, &part, true)?;
+                crate::ENGINE.inspect_gradient(visit.node, &part, true)?;
             }
             // The one place where a broadcast is reversed.
-            let shape = step.srcs[k].shape();
+            let shape = visit.srcs[k].shape();
             let part = if part.shape() == shape { part } else { part.sum_to(shape) };
-            let slot = &mut grads[step.links[k] as usize];
+            let slot = &mut grads[visit.links[k] as usize];
             *slot = Some(match slot.take() {
                 None => part,
                 Some(sum) => sum + part,
             });
             Ok(())
         };
-        if let Op::Custom(custom) = step.node.op() {
-            if (1..step.srcs.len()).any(wants) {
-                for (k, part) in custom.pull(step.node, &g)?.into_iter().enumerate() {
-                    if k + 1 < step.srcs.len() && wants(k + 1) {
+        if let Op::Custom(custom) = visit.node.op() {
+            if (1..visit.srcs.len()).any(wants) {
+                for (k, part) in custom.pull(visit.node, &g)?.into_iter().enumerate() {
+                    if k + 1 < visit.srcs.len() && wants(k + 1) {
                         give(k + 1, part)?;
                     }
                 }
             }
             continue;
         }
-        for k in 0..step.srcs.len() {
+        for k in 0..visit.srcs.len() {
             if wants(k) {
-                give(k, ops::gradient(k, step.srcs, step.node, &g))?;
+                give(k, ops::gradient(k, visit.srcs, visit.node, &g))?;
             }
         }
     }

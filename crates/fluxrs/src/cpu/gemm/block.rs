@@ -25,7 +25,7 @@ pub(super) struct Block<T> {
     pub add: bool,
 }
 
-pub(super) type Kernel<T> = unsafe fn(&Block<T>);
+pub(super) type MicroKernel<T> = unsafe fn(&Block<T>);
 
 /// # Safety
 /// The matrices are as large as the block says.

@@ -1,7 +1,7 @@
 //! The vectors that the kernels are written in, with one implementation per type and instruction set.
 //!
 //! A kernel's body is generic and always inlined; its entry here is compiled for the instruction set.
-use super::block::{Kernel, Panels};
+use super::block::{MicroKernel, Panels};
 use super::skinny::Task;
 
 /// The lanes of the longest vector.
@@ -46,7 +46,7 @@ pub(super) trait Simd: Sized + 'static {
 
     /// The kernels for blocks of one, two, three and four vectors; in each, one for every number of rows from 1,
     /// up to as many accumulators as the registers hold.
-    const KERNELS: [&'static [Kernel<Self::T>]; 4];
+    const KERNELS: [&'static [MicroKernel<Self::T>]; 4];
     /// 32 of them, not 16.
     const MANY_REGISTERS: bool = Self::KERNELS[1].len() > 8;
     unsafe fn block<const R: usize, const W: usize>(block: &super::block::Block<Self::T>);
@@ -58,7 +58,7 @@ pub(super) trait Simd: Sized + 'static {
 /// The entries of an implementation: `entries!(#[target_feature(…)]; rows of one or two vectors; of three or four)`.
 macro_rules! entries {
     ($($feature:meta)?; $($r:literal)*; $($h:literal)*) => {
-        const KERNELS: [&'static [$crate::cpu::gemm::block::Kernel<Self::T>]; 4] = [
+        const KERNELS: [&'static [$crate::cpu::gemm::block::MicroKernel<Self::T>]; 4] = [
             &[$(Self::block::<$r, 1>),*],
             &[$(Self::block::<$r, 2>),*],
             &[$(Self::block::<$h, 3>),*],
