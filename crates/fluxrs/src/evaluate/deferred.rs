@@ -1,6 +1,7 @@
 //! Plans for graphs whose gradients are deferred; `tape::deferred` says what that is.
 
-use super::gather::{Gathered, Wanted, Writing, collect, make_plan};
+use super::collect::{collect, make_plan};
+use super::gather::{Gathered, Wanted, Writing};
 use crate::dtype::Number;
 use crate::error::Result;
 use crate::graph::{self, Graph};
@@ -62,5 +63,58 @@ fn renumber(plan: &mut Plan, short: &Gathered, long: &Gathered) {
             let node = &long.locals[call.local as usize].node;
             call.local = known.get(&node.id()).copied().unwrap_or(u32::MAX);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::dtype::DType;
+    use crate::error::Result;
+    use crate::evaluate::COUNTERS;
+    use crate::graph::{Handle, Tensor};
+    use crate::leaf::{self, Leaf};
+    use crate::ops::{Op, Operand, OperandMut, Structured};
+    use crate::shape::Shape;
+    use crate::tape::{Target, gradient};
+    use smallvec::smallvec;
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+
+    /// 2·x, with a gradient rule that brings in a value in memory.
+    struct Doubled;
+
+    impl Structured for Doubled {
+        fn name(&self) -> &'static str {
+            "doubled"
+        }
+
+        fn gradient(&self, _: usize, _: &[Tensor], _: &Tensor, g: &Tensor) -> Option<Tensor> {
+            Some(g * Tensor::from_slice(&[2.0f32; 3], &[3]).unwrap())
+        }
+
+        fn cpu(&self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
+            let x = srcs[0].as_slice::<f32>();
+            out.as_mut_slice::<f32>().iter_mut().zip(x).for_each(|(y, x)| *y = 2.0 * x);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn gradients_that_do_not_fit_beside_their_graph_are_planned_once() {
+        let p = Leaf::of(&Tensor::from_slice(&[1.0f32, 2.0, 3.0], &[3]).unwrap(), true).unwrap();
+        let step = || {
+            let op = Op::Structured(Arc::new(Doubled));
+            let y = Tensor::within(op, smallvec![p.value().unwrap()], Shape::from_slice(&[3]), DType::F32);
+            let loss = Handle::new(y.sum(None, false).unwrap());
+            let grads = gradient(loss.tensor(), None, &[Target::Leaf(p.number())], false).unwrap();
+            leaf::update(&p, &(grads[0].as_ref().unwrap() * -0.25)).unwrap();
+            leaf::flush().unwrap();
+        };
+        step();
+        let plans = COUNTERS.plans_made.load(Ordering::Relaxed);
+        step();
+        assert_eq!(COUNTERS.plans_made.load(Ordering::Relaxed), plans);
+        let values = crate::transfer::to_host(&p.value().unwrap()).unwrap();
+        assert_eq!(values.as_slice::<f32>()[..3], [0.0, 1.0, 2.0]);
     }
 }

@@ -1,11 +1,14 @@
 //! Evaluation: gathers what is pending, finds or makes its plan, binds memory, runs, and publishes the results.
 
 mod closed;
+mod collect;
 mod deferred;
+mod dependents;
 mod engine;
 #[cfg(unix)]
 mod fork;
 mod gather;
+mod publish;
 pub mod rollback;
 mod run;
 mod seen;

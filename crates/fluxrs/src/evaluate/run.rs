@@ -1,7 +1,8 @@
-//! One evaluation: plan, memory, run, publication.
+//! One evaluation: plan, memory, run.
 
+use super::collect::{collect, make_plan};
 use super::deferred::{gather_instead, plan_beside};
-use super::gather::{Gathered, Publish, Wanted, Writing, collect, make_plan};
+use super::gather::{Gathered, Wanted, Writing};
 use super::rollback::Commit;
 use super::seen::Seen;
 use super::{COUNTERS, MAX_PLANNED_BYTES};
@@ -9,18 +10,17 @@ use crate::backend::{Executable, backend};
 use crate::bail;
 use crate::buffer::Buffer;
 use crate::cache::{Cache, bytes_of};
+use crate::debug::explain::describe;
 use crate::debug::profile::span;
 use crate::device::Device;
 use crate::dtype::Number;
 use crate::error::{Error, Result};
-use crate::graph::{self, Graph, Node, Srcs, Tensor, Value};
+use crate::graph::{self, Graph, Srcs, Tensor};
 use crate::leaf::{self, Bad, Queue, Update};
 use crate::ops::Op;
 use crate::plan::{Bindings, Plan, Rollback};
-use crate::schedule::{Local, LocalKind};
 use crate::stop::watch;
 use crate::tape::deferred::{Written, write_out};
-use smallvec::smallvec;
 use std::cell::Cell;
 #[cfg(unix)]
 use std::sync::TryLockResult;
@@ -41,6 +41,12 @@ impl Prepared {
     }
 }
 
+/// A plan for a graph whose key was not known: one that its gradients' key finds, or a new one with its constants.
+enum Scheduled {
+    Known(Arc<Prepared>),
+    New(Plan, Vec<Number>),
+}
+
 /// Nodes of a plan that is remembered to be shown.
 const MAX_SHOWN: usize = 1 << 14;
 
@@ -50,14 +56,14 @@ pub(super) struct Runner {
     plans: Cache<u128, Arc<Prepared>>,
     seen: Seen,
     last: Option<Arc<Prepared>>,
-    gathered: Gathered,
+    pub gathered: Gathered,
     /// The same graph with its gradients written out beside it.
     long: Gathered,
     /// Gradients that are written out, for as long as they are looked at.
     written: Written,
-    outputs: Vec<Buffer>,
+    pub outputs: Vec<Buffer>,
     /// Operands that published nodes no longer need.
-    dropped: Vec<Srcs>,
+    pub dropped: Vec<Srcs>,
 }
 
 /// One evaluation at a time.
@@ -242,11 +248,11 @@ impl Runner {
         };
         drop(looking);
         if !prepared.plan.device.is_cpu()
-            && let Err(late) = backend(prepared.plan.device).ready()
+            && let Err(earlier) = backend(prepared.plan.device).ready()
         {
             // Of an earlier evaluation: that this one held more than it was asked for is not why.
             self.gathered.held.clear();
-            return Err(late);
+            return Err(earlier);
         }
         self.allocate(&prepared.plan)?;
         self.gathered.numbers.extend_from_slice(&prepared.constants);
@@ -268,8 +274,9 @@ impl Runner {
         result.map_err(|e| call_site.map_or_else(|| e.clone(), |call_site| call_site.named(e.clone())))?;
 
         let bad: Bad = bindings.bad_losses.iter().map(|&i| self.gathered.losses[i].0.id()).collect();
-        let late = commit.filter(|_| bindings.rollback.is_none());
-        let bad = self.publish(&prepared.plan, updates, bad, late.as_deref());
+        // The device has taken over: it says later if the commit happened.
+        let awaited = commit.filter(|_| bindings.rollback.is_none());
+        let bad = self.publish(&prepared.plan, updates, bad, awaited.as_deref());
         // The plan of an enormous graph is not worth its memory.
         self.last = (self.gathered.locals.len() <= MAX_SHOWN).then_some(prepared);
         if !bad.is_empty() {
@@ -296,8 +303,10 @@ impl Runner {
     fn prepare(&mut self, g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<Arc<Prepared>> {
         let _span = span("plan", || "compile".into());
         self.seen.remember(&g, &self.gathered, &self.written);
-        let (plan, constants) = self.schedule(g, wanted)?;
-        let plan = Arc::new(plan);
+        let (plan, constants) = match self.schedule(g, wanted)? {
+            Scheduled::Known(known) => return Ok(known),
+            Scheduled::New(plan, constants) => (Arc::new(plan), constants),
+        };
         let prepared = Arc::new(Prepared { executable: backend(plan.device).compile(&plan)?, plan, constants });
         COUNTERS.plans_made.fetch_add(1, Ordering::Relaxed);
         self.long.clear();
@@ -305,19 +314,22 @@ impl Runner {
         Ok(prepared)
     }
 
-    /// A plan with its constants.
-    fn schedule(&mut self, mut g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<(Plan, Vec<Number>)> {
+    /// The plan for what was gathered. Gradients that are written out instead of their nodes change the key, which may be known.
+    fn schedule(&mut self, mut g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<Scheduled> {
         // Again for gradients that another thread has come to hold while the lock was not.
         while self.gathered.has_deferred() {
             drop(g);
             write_out(&self.gathered.deferred(), &mut self.written)?;
-            if let Some(made) = plan_beside(wanted, &mut self.gathered, &mut self.long, &self.written)? {
-                return Ok(made);
+            if let Some((plan, constants)) = plan_beside(wanted, &mut self.gathered, &mut self.long, &self.written)? {
+                return Ok(Scheduled::New(plan, constants));
             }
             self.long.clear();
             g = gather_instead(wanted, &mut self.gathered, &self.written)?;
+            if let Some(known) = self.plans.get(&self.gathered.key.finish()) {
+                return Ok(Scheduled::Known(known.clone()));
+            }
         }
-        Ok((make_plan(&g, &self.gathered, &self.written), vec![]))
+        Ok(Scheduled::New(make_plan(&g, &self.gathered, &self.written), vec![]))
     }
 
     fn explain(&mut self, wanted: &Wanted<'_>) -> Result<String> {
@@ -326,11 +338,13 @@ impl Runner {
             return Ok("nothing to compute: the values are there\n".into());
         }
         if let Some(known) = self.plans.get(&self.gathered.key.finish()) {
-            return Ok(crate::debug::explain::describe(&known.plan, "replayed"));
+            return Ok(describe(&known.plan, "replayed"));
         }
         let state = format!("to be compiled ({})", self.seen.why(&g, &self.gathered, &self.written));
-        let (plan, _) = self.schedule(g, wanted)?;
-        Ok(crate::debug::explain::describe(&plan, &state))
+        Ok(match self.schedule(g, wanted)? {
+            Scheduled::Known(known) => describe(&known.plan, "replayed"),
+            Scheduled::New(plan, _) => describe(&plan, &state),
+        })
     }
 
     /// Memory for the results: all of it before the first kernel, so that a failure changes nothing.
@@ -349,88 +363,6 @@ impl Runner {
             });
         }
         Ok(())
-    }
-
-    /// Hands the results to their nodes and leaves; with a bad loss, to nodes alone. Gives the losses that are bad as known by then.
-    fn publish(&mut self, plan: &Plan, updates: &[Update], mut bad: Bad, late: Option<&Commit>) -> Bad {
-        // Gradients that are taken back, dropped after the lock.
-        let mut gone = Vec::new();
-        let mut g = graph::lock();
-        let g = &mut *g;
-        let gathered = &self.gathered;
-        if gathered.backward {
-            release_kept(g, &gathered.locals);
-        }
-        if late.is_some_and(Commit::is_undone) {
-            // Another thread has taken the report by now: of which loss is no matter here, where everything goes.
-            bad = gathered.losses.iter().map(|(loss, _)| loss.id()).collect();
-        }
-        let undone = !bad.is_empty();
-        let mut made: Vec<_> = updates.iter().filter(|_| late.is_some()).map(|u| (u.clone(), None)).collect();
-        for (i, buffer) in self.outputs.drain(..).enumerate() {
-            let node = &gathered.locals[gathered.requests[i].local as usize].node.0;
-            match gathered.publish[i] {
-                Publish::Leaf(_) if undone => {}
-                Publish::Leaf(u) => {
-                    let old = updates[u].leaf.replace(g, buffer);
-                    if plan.outputs[i].donor.is_some() {
-                        old.0.value.set(g, Value::Overwritten);
-                    }
-                    if late.is_some() {
-                        made[u].1 = Some((old.clone(), updates[u].leaf.current(g).clone()));
-                    }
-                    self.dropped.push(smallvec![old]);
-                }
-                Publish::Keep => {
-                    node.value.set(g, Value::Kept(buffer));
-                }
-                Publish::Value => {
-                    if matches!(node.op, Op::Custom(_)) {
-                        self.dropped.extend(share(g, node, &buffer));
-                    }
-                    node.value.set(g, Value::Ready(buffer));
-                    if !node.tracked {
-                        // It cannot be differentiated: its history goes, once the gathered nodes are not looked at any more.
-                        self.dropped.push(node.srcs.set(g, Default::default()));
-                    }
-                }
-            }
-        }
-        if let (Some(late), false) = (late, undone) {
-            late.record(g, made, gathered.losses.iter().map(|(loss, _)| loss.clone()).collect());
-        }
-        if undone {
-            for u in updates {
-                gone.extend(u.restore_grad(g));
-                gone.extend(u.leaf.undo_grad(g, &bad));
-            }
-        }
-        bad
-    }
-}
-
-/// The value of a node with a gradient of its own is its operand's, too, which then needs no history: that is returned.
-fn share(g: &mut Graph, node: &Node, buffer: &Buffer) -> Option<Srcs> {
-    let value = node.srcs.get(g)[0].clone();
-    let pending = matches!(value.0.value.get(g), Value::Pending);
-    if !pending || value.is_tracked() || matches!(value.op(), Op::View(_) | Op::Number(_)) {
-        return None;
-    }
-    value.0.value.set(g, Value::Ready(buffer.clone()));
-    Some(value.0.srcs.set(g, Srcs::new()))
-}
-
-/// Intermediates kept for the backward pass have served; they stay where they could not be computed again, for another gradient.
-fn release_kept(g: &mut Graph, locals: &[Local]) {
-    let is_kept =
-        |g: &Graph, local: &Local| local.kind != LocalKind::Compute && matches!(local.node.0.value.get(g), Value::Kept(_));
-    let kept: Vec<&Tensor> = locals.iter().filter(|local| is_kept(g, local)).map(|local| &*local.node).collect();
-    let operands: Vec<Tensor> = kept.iter().flat_map(|t| t.0.operands(g).iter().cloned()).collect();
-    if graph::out_of_reach(g, operands.iter()).is_some() {
-        return;
-    }
-    for t in kept {
-        t.0.value.set(g, Value::Pending);
     }
 }
 
@@ -459,8 +391,5 @@ pub fn explain(roots: &[Tensor], queued: bool) -> Result<String> {
 pub fn explain_last() -> Result<String> {
     let _evaluating = Evaluating::enter()?;
     let last = runner().last.clone();
-    Ok(last.map_or_else(
-        || "nothing has been computed yet\n".into(),
-        |last| crate::debug::explain::describe(&last.plan, "the last that ran"),
-    ))
+    Ok(last.map_or_else(|| "nothing has been computed yet\n".into(), |last| describe(&last.plan, "the last that ran")))
 }
