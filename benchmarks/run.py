@@ -17,7 +17,7 @@ from pathlib import Path
 
 LIBRARIES = ["fluxrs", "torch", "torch.compile", "jax.jit"]
 
-# What each case is, and the bound: at most so much of the named (None: of the fastest other) library's time.
+# Each case, and its bound: at most so much of the named (None: of the fastest other) library's time.
 CASES = {
     "page": ("W 2×5: forward, gradient, update", 0.7, None),
     "sgd": ("Dense(784, 32, σ), Dense(32, 10), softmax, mse: one sample, SGD", 0.6, None),

@@ -24,7 +24,7 @@ ROUNDS = 15
 
 
 def whole() -> float:
-    """Microseconds of a step, called from Python and watched by nobody."""
+    """Microseconds of a step, called from Python without a profiler."""
     run = page()
     run(STEPS)
     rounds = []

@@ -25,8 +25,8 @@ thread_local! {
     static LAST: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
 }
 
-/// The mark of this thread's last commit, if it was under way when it returned: raised if it comes to nothing, and held by
-/// nobody else once it has happened.
+/// The mark of this thread's last commit, if it was under way when it returned: raised if it comes to nothing, and without
+/// another reference once it has happened.
 pub fn take_last() -> Option<Arc<AtomicBool>> {
     LAST.take()
 }
