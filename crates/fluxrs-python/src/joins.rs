@@ -152,9 +152,7 @@ fn pad(x: &Bound<'_, PyAny>, width: &Bound<'_, PyAny>, value: Option<&Bound<'_, 
         vec![pair; x.ndim()]
     } else {
         width.extract().map_err(|_| {
-            PyValueError::new_err(
-                "pad: width must be a number, a pair (before, after), or a pair for every axis, all >= 0",
-            )
+            PyValueError::new_err("pad: width must be a number, a pair (before, after), or a pair for every axis, all >= 0")
         })?
     };
     let widths = if widths.len() == 1 { vec![widths[0]; x.ndim()] } else { widths };
