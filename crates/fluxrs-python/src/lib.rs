@@ -32,6 +32,7 @@ mod tensor;
 use pyo3::prelude::*;
 
 /// Nodes are small, many and short-lived.
+#[cfg(not(sanitized))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

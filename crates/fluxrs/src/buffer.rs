@@ -7,6 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System, alloc, dealloc};
 use std::any::Any;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 
 pub const ALIGN: usize = 64;
 /// From so many bytes on the system is asked: it refuses what it does not have, where a program's own allocator reserves addresses
@@ -32,6 +33,10 @@ unsafe impl Send for HostBuffer {}
 unsafe impl Sync for HostBuffer {}
 
 fn layout(bytes: usize) -> Option<Layout> {
+    if cfg!(any(miri, sanitized)) {
+        // With nothing behind the last element, so that they see who reads there.
+        return Layout::from_size_align(bytes.max(1), ALIGN).ok();
+    }
     let padded = bytes.max(1).checked_next_multiple_of(ALIGN)?;
     match padded < SMALL {
         true => Layout::from_size_align(padded + ALIGN - PLAIN_ALIGN, PLAIN_ALIGN).ok(),
@@ -122,10 +127,13 @@ impl Buffer {
 
     /// True if there are just `n` references to the memory, and it is ours to write.
     pub fn is_shared_by(&self, n: usize) -> bool {
-        match self {
+        let is = match self {
             Buffer::Host(b) => Arc::strong_count(b) == n && !b.is_foreign(),
             Buffer::Device(b) => Arc::strong_count(b) == n,
-        }
+        };
+        // What another thread read before it let go comes before what is written now: the count alone does not say so.
+        fence(Ordering::Acquire);
+        is
     }
 
     pub(crate) fn host_ptr(&self) -> *mut u8 {

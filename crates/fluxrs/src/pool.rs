@@ -19,6 +19,11 @@ use std::time::{Duration, Instant};
 /// The time that a thread waits actively: a helper for the next kernel, the caller for helpers that finish.
 const ACTIVE: Duration = Duration::from_micros(50);
 
+/// A number of elements at which work is cut or shared out. Miri, a thousand times as slow, is to see the same of small tensors.
+pub(crate) const fn grain(elements: usize) -> usize {
+    if cfg!(miri) { elements / 16 } else { elements }
+}
+
 /// On cache lines of its own: other threads write it often.
 #[repr(align(128))]
 struct Apart<T>(T);

@@ -12,12 +12,13 @@
 use crate::dtype::DType;
 use crate::ops::reduce::Kind;
 use crate::per_isa;
+use crate::pool::grain;
 use crate::simd::isa::{Isa, level};
 use crate::simd::lanes::Lane;
 use crate::simd::math::Num;
 
 /// Elements folded in one go; longer rows are folded in pieces of this length, whose results are combined pairwise.
-pub const CHUNK: usize = 2048;
+pub const CHUNK: usize = grain(2048);
 /// Rows that a column fold adds up in order before the sums are combined pairwise.
 pub const ROWS: usize = 64;
 

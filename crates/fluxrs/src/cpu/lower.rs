@@ -7,13 +7,14 @@ use crate::dtype::DType;
 use crate::ops::Elementwise;
 use crate::ops::reduce::Kind;
 use crate::plan::{Code, Inst, Load, Loop, Mode, Place, Plan, Rank, Reg, Source, Store};
+use crate::pool::grain;
 use crate::shape::{self, Map, Shape, spilled};
 use crate::simd::lanes::{self, Loop as LaneLoop, UnaryBody};
 use crate::simd::math::Cast;
 use smallvec::{SmallVec, smallvec};
 
 /// Elements of a register: a few of them fit the first-level cache.
-pub const BLOCK: usize = 2048;
+pub const BLOCK: usize = grain(2048);
 
 /// Rows from this length on are worth a block of their own.
 const LONG_ROW: usize = 256;

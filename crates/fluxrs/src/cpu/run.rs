@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Kernels cheaper than this (in nanoseconds of one core) are not worth waking other threads for.
-const PARALLEL: usize = 30_000;
+const PARALLEL: usize = pool::grain(30_000);
 /// Elements that a task works on.
 const TASK: usize = 16 * BLOCK;
 

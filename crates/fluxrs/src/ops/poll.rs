@@ -7,9 +7,9 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 /// Elements of a piece at most.
-pub const PIECE: usize = 1 << 14;
+pub const PIECE: usize = pool::grain(1 << 14);
 /// Turns of the innermost loop from which on other threads are worth waking.
-const PARALLEL: usize = 1 << 15;
+const PARALLEL: usize = pool::grain(1 << 15);
 
 /// Asked with the number of elements (turns of the innermost loop) that come next whether to stop before them.
 #[derive(Clone, Copy)]

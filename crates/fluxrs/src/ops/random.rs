@@ -126,7 +126,7 @@ struct Random {
 }
 
 /// Elements that a task makes: whole blocks.
-const TASK: usize = 1 << 12;
+const TASK: usize = crate::pool::grain(1 << 12);
 
 /// Normals from pairs of uniforms; u is in (0, 1], v in [0, 1). In arithmetic without FMA, which is the same on every machine.
 ///

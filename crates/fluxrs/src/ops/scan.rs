@@ -33,7 +33,7 @@ struct Scan {
 }
 
 /// Elements below which one thread is enough.
-const PARALLEL: usize = 1 << 15;
+const PARALLEL: usize = pool::grain(1 << 15);
 
 impl Scan {
     fn apply(self, srcs: Srcs) -> Tensor {

@@ -18,7 +18,7 @@ use std::ops::{AddAssign, Range};
 use std::sync::Arc;
 
 /// Elements below which one thread is enough.
-const PARALLEL: usize = 1 << 14;
+const PARALLEL: usize = pool::grain(1 << 14);
 
 /// Rows longer than this are not sorted by counting on a GPU.
 const COUNTED: usize = 1 << 12;
