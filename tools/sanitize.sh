@@ -27,7 +27,7 @@ miri() {
         return
     }
     run FLUXRS_ISA=plain RAYON_NUM_THREADS=3 CARGO_TARGET_DIR=target/miri \
-        MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks -Zmiri-tree-borrows" \
+        MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks -Zmiri-tree-borrows -Zmiri-permissive-provenance" \
         cargo +nightly miri test --locked -p fluxrs --test miri
 }
 

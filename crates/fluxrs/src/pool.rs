@@ -21,7 +21,7 @@ const ACTIVE: Duration = Duration::from_micros(50);
 
 /// A number of elements at which work is cut or shared out. Miri, a thousand times as slow, is to see the same of small tensors.
 pub(crate) const fn grain(elements: usize) -> usize {
-    if cfg!(miri) { elements / 16 } else { elements }
+    if cfg!(miri) { elements / 32 } else { elements }
 }
 
 /// On cache lines of its own: other threads write it often.

@@ -71,7 +71,7 @@ fn check(tensors: Vec<Result<Tensor>>) {
 #[test]
 fn loops_in_every_mode() {
     const TYPES: [DType; 5] = [DType::F32, DType::F64, DType::I32, DType::I64, DType::Bool];
-    for (i, shape) in [&[][..], &[0], &[3], &[70], &[2, 0, 3], &[3, 5], &[2, 70], &[70, 2], &[2, 300]].into_iter().enumerate() {
+    for (i, shape) in [&[][..], &[0], &[70], &[2, 0, 3], &[3, 5], &[2, 70], &[70, 2], &[2, 150]].into_iter().enumerate() {
         for dtype in some(i, TYPES) {
             let x = data(shape, dtype);
             let all = |x: &Tensor| x.sum(None, false);
@@ -81,9 +81,6 @@ fn loops_in_every_mode() {
                 made.push(y.sum(Some(&[axis]), true));
                 made.push(Ok(&y + &y.sum(Some(&[axis]), true).unwrap()));
                 made.push(y.flip(Some(&[axis])).map(|flipped| flipped + 1));
-                made.push(y.cumsum(Some(axis)));
-                made.push(y.sort(Some(axis)));
-                made.push(y.argsort(Some(axis)));
             }
             made.push(y.transpose(None).map(|t| t.contiguous()));
             check(made);
@@ -126,6 +123,8 @@ fn structured_ops() {
         x.argsort(Some(1)).and_then(|order| take_along_axis(&x, &order, Some(1))),
         x.argmax(Some(0), false),
         x.cumprod(None),
+        x.cumsum(Some(0)),
+        x.sort(Some(0)),
         x.softmax(1),
         concatenate(&[x.clone(), floats(&[2, 5])], 0),
         stack(&[x.clone(), x.clone()], 1),
@@ -147,18 +146,18 @@ fn structured_ops() {
 fn handles_claims_and_drops() {
     let mut x = floats(&[2]);
     let first = Handle::new(&x + 1.0);
-    for _ in 0..40 {
+    for _ in 0..12 {
         x = x + 1.0;
     }
     let views: Vec<Handle> = (0..3).map(|_| Handle::new(x.reshape(&[2, 1]).unwrap())).collect();
     let again = views.clone();
     drop(views);
     assert!(!evaluate::is_ready(again[0].tensor()));
-    assert_eq!(values(&x)[0], values(first.tensor())[0] + 39.0);
+    assert_eq!(values(&x)[0], values(first.tensor())[0] + 11.0);
     drop(x);
     // A chain that nobody evaluates, dropped by a thread that ends.
     let mut chain = again[0].tensor() * 2.0;
-    for _ in 0..200 {
+    for _ in 0..60 {
         chain = chain + 1.0;
     }
     std::thread::spawn(move || drop(chain)).join().unwrap();
@@ -188,15 +187,15 @@ fn updates_in_place() {
 
 #[test]
 fn gradients_deferred_and_nested() {
-    let (w, b) = (param(&[4, 3]), param(&[3]));
-    let x = floats(&[5, 4]);
+    let (w, b) = (param(&[3, 2]), param(&[2]));
+    let x = floats(&[4, 3]);
     let hyper = Hyper { η: 0.125, ρ: 0.5, β1: 0.5, β2: 0.5, ε: 1e-8, decay: 0.0, couple: false, t: 1.0 };
-    let rule = by_name("ADAM").unwrap();
+    let rule = by_name("Momentum").unwrap();
     let params = [w.clone(), b.clone()];
     let zeros = |of: &Arc<Leaf>| Leaf::of(&Tensor::filled(&of.value().unwrap(), 0.0), false).unwrap();
     let state: Vec<Vec<Arc<Leaf>>> = params.iter().map(|p| rule.slots.iter().map(|_| zeros(p)).collect()).collect();
     let mut losses = vec![];
-    for _ in 0..3 {
+    for _ in 0..2 {
         let hidden = by(Elementwise::tanh, &[&(matmul(&x, &w.value().unwrap()).unwrap() + b.value().unwrap())]);
         let loss = Handle::new(square(&hidden));
         leaf::back(loss.tensor(), None).unwrap();
@@ -205,7 +204,7 @@ fn gradients_deferred_and_nested() {
         leaf::flush().unwrap();
         losses.push(values(loss.tensor())[0]);
     }
-    assert!(losses[2] < losses[0], "{losses:?}");
+    assert!(losses[1] < losses[0], "{losses:?}");
     let y = square(&w.value().unwrap());
     let first = gradient(&y, None, &[Target::Leaf(w.number())], true).unwrap()[0].clone().unwrap();
     let second = gradient(&square(&first), None, &[Target::Leaf(w.number())], false).unwrap()[0].clone().unwrap();
@@ -263,7 +262,7 @@ fn the_pool_shares_kernels() {
 
 #[test]
 fn loops_on_several_threads() {
-    for shape in [&[9000][..], &[40, 200], &[3, 3000], &[3000, 3]] {
+    for shape in [&[1100][..], &[11, 100], &[2, 550], &[550, 2]] {
         let x = floats(shape);
         let axes = 0..shape.len() as isize;
         let sums: Vec<Result<Tensor>> = axes.map(|axis| (&x * &x).sum(Some(&[axis]), false)).collect();
