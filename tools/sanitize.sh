@@ -34,7 +34,7 @@ miri() {
 # $1: the sanitizer, $2: its library for Python, $3: further flags of cargo, $4: tests of the core, $5: tests of the module
 sanitizer() {
     # Without much optimisation it is compiled in a third of the time; `sanitized` leaves every piece of memory to the system.
-    local dir="target/$1" library
+    local dir="$PWD/target/$1" library
     export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$dir" CARGO_PROFILE_RELEASE_OPT_LEVEL=1
     export RUSTFLAGS="-Zsanitizer=$1 -Cforce-frame-pointers=yes --cfg sanitized"
     # shellcheck disable=SC2086
@@ -50,10 +50,10 @@ sanitizer() {
     cp "$dir/$target/release/lib_core.so" "$dir/python/fluxrs/_core.abi3.so" || return
     # Python and NumPy free nothing at the end, and a child that is forked has no leaks of its own.
     # shellcheck disable=SC2086
-    run LD_PRELOAD="$library" PYTHONMALLOC=malloc PYTHONPATH="$dir/python" RAYON_NUM_THREADS=4 \
+    run setarch -R env LD_PRELOAD="$library" PYTHONMALLOC=malloc PYTHONPATH="$dir/python" RAYON_NUM_THREADS=4 \
         ASAN_OPTIONS=detect_leaks=0:use_sigaltstack=0:allocator_may_return_null=1 \
         TSAN_OPTIONS="ignore_noninstrumented_modules=1 die_after_fork=0" \
-        setarch -R "$python" -m pytest -q -p no:cacheprovider $5
+        "$python" -m pytest -q -p no:cacheprovider $5
 }
 
 for part in $parts; do
