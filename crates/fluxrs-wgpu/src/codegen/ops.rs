@@ -17,23 +17,10 @@ pub(crate) fn result(inst: &Inst) -> DType {
     }
 }
 
-/// The function for an op of int64, which is kept in 32 bits, where the result may not fit.
-fn wide(op: Elementwise) -> Option<&'static str> {
-    Some(match op.record().name {
-        "add" => "fx_wide_add",
-        "subtract" | "negative" => "fx_wide_sub",
-        "multiply" | "square" => "fx_wide_mul",
-        "abs" => "fx_wide_abs",
-        "floor_divide" => "fx_wide_floordiv",
-        "power" => "fx_wide_pow",
-        _ => return None,
-    })
-}
-
 /// True if an instruction may give an int64 that does not fit the device's 32 bits.
 fn may_overflow(inst: &Inst) -> bool {
     match inst.code {
-        Code::Map(op) => inst.dtype == DType::I64 && wide(op).is_some(),
+        Code::Map(op) => inst.dtype == DType::I64 && op.record().wide.is_some(),
         Code::Cast(to) => to == DType::I64 && inst.dtype.is_float(),
         Code::Fold(kind) => inst.dtype == DType::I64 && matches!(kind, Kind::Sum | Kind::Prod),
         Code::Spread => false,
@@ -48,18 +35,11 @@ pub(crate) fn any_overflows(body: &Loop) -> bool {
 /// An expression of the op table with registers for operands, and integer functions where the operands are integers.
 fn apply(op: Elementwise, dtype: DType, operands: &[String]) -> Result<String> {
     let record = op.record();
-    if dtype == DType::I64
-        && let Some(function) = wide(op)
-    {
-        return Ok(match operands {
-            [x] if op == Elementwise::negative => format!("fx_wide_sub(0, {x})"),
-            [x] if op == Elementwise::square => format!("fx_wide_mul({x}, {x})"),
-            _ => format!("{function}({})", operands.join(", ")),
-        });
-    }
-    let whole = matches!(dtype, DType::I32 | DType::I64);
+    let (mut rest, whole) = match record.wide {
+        Some(wide) if dtype == DType::I64 => (wide, false),
+        _ => (record.wgsl, matches!(dtype, DType::I32 | DType::I64)),
+    };
     let mut text = String::new();
-    let mut rest = record.wgsl;
     while let Some(start) = rest.find(|c: char| c.is_ascii_alphabetic() || c == '_') {
         let length = rest[start..].find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         let end = length.map_or(rest.len(), |length| start + length);

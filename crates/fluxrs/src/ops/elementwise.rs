@@ -63,6 +63,8 @@ pub struct Record {
     pub arity: usize,
     pub class: Class,
     pub wgsl: &'static str,
+    /// The same for int64, where the result may not fit the 32 bits that a GPU has for it.
+    pub wide: Option<&'static str>,
     pub operands: &'static [&'static str],
     /// True if a gradient exists.
     pub differentiable: bool,
@@ -70,6 +72,15 @@ pub struct Record {
     pub ulp: u32,
     /// Where tests draw each operand from.
     pub domain: &'static [(f64, f64)],
+}
+
+macro_rules! optional {
+    () => {
+        None
+    };
+    ($x:literal) => {
+        Some($x)
+    };
 }
 
 macro_rules! class {
@@ -197,7 +208,7 @@ macro_rules! gradients {
 
 macro_rules! define {
     ($(#[doc = $doc:literal] $name:ident($x:ident $(, $rest:ident)*): $class:ident {
-        cpu: $cpu:expr, wgsl: $wgsl:literal, grad($g:ident, $out:ident): $grad:tt, ulp: $ulp:literal, domain: $domain:expr
+        cpu: $cpu:expr, wgsl: $wgsl:literal, $(wide: $wide:literal,)? grad($g:ident, $out:ident): $grad:tt, ulp: $ulp:literal, domain: $domain:expr
     })*) => {
         /// An elementwise op: an entry of the table.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -215,6 +226,7 @@ macro_rules! define {
                     arity: [stringify!($x) $(, stringify!($rest))*].len(),
                     class: class!($class),
                     wgsl: $wgsl,
+                    wide: optional!($($wide)?),
                     operands: &[stringify!($x) $(, stringify!($rest))*],
                     differentiable: stringify!($grad).len() > "none".len(),
                     ulp: $ulp,

@@ -1,7 +1,8 @@
 //! The table of elementwise ops: one entry each, from which everything else comes.
 //!
 //! An entry: doc line; name and operands; class (which types it takes and gives, see [`Class`](super::Class)); the CPU expression over
-//! scalars of type `T` for the instruction set `I`; the WGSL expression; the gradients towards each operand, written in the forward ops
+//! scalars of type `T` for the instruction set `I`; the WGSL expression, and a `wide` one for int64 where the result may not fit the 32
+//! bits that it has on a GPU; the gradients towards each operand, written in the forward ops
 //! (`g` the gradient of the result, `out` the result; `none` where there is none); the accuracy in units of the last place; the
 //! domain that tests draw each operand from.
 
@@ -9,19 +10,19 @@
 #[macro_export]
 macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     /// Sum, x + y.
-    add(x, y): num { cpu: x.add(y), wgsl: "x + y", grad(g, out): [g.clone(), g.clone()], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
+    add(x, y): num { cpu: x.add(y), wgsl: "x + y", wide: "fx_wide_add(x, y)", grad(g, out): [g.clone(), g.clone()], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
     /// Difference, x − y.
-    subtract(x, y): num { cpu: x.sub(y), wgsl: "x - y", grad(g, out): [g.clone(), -g], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
+    subtract(x, y): num { cpu: x.sub(y), wgsl: "x - y", wide: "fx_wide_sub(x, y)", grad(g, out): [g.clone(), -g], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
     /// Product, x · y.
-    multiply(x, y): num { cpu: x.mul(y), wgsl: "x * y", grad(g, out): [g * y, g * x], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
+    multiply(x, y): num { cpu: x.mul(y), wgsl: "x * y", wide: "fx_wide_mul(x, y)", grad(g, out): [g * y, g * x], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
     /// Quotient, x / y; integers are divided as floats.
     divide(x, y): real { cpu: x / y, wgsl: "x / y", grad(g, out): [g / y, -(g * out / y)], ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
     /// The floor of x / y.
-    floor_divide(x, y): num { cpu: x.floor_divide(y), wgsl: "fx_floordiv(x, y)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
+    floor_divide(x, y): num { cpu: x.floor_divide(y), wgsl: "fx_floordiv(x, y)", wide: "fx_wide_floordiv(x, y)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
     /// The remainder of floor division, x − ⌊x/y⌋·y; it has the sign of y.
     remainder(x, y): num { cpu: x.remainder(y), wgsl: "fx_rem(x, y)", grad(g, out): [g.clone(), -(g * x.floor_divide(y))], ulp: 0, domain: [(-10.0, 10.0), (0.5, 10.0)] }
     /// x to the power y. Integers stay integers: a negative number as y is an error, to a negative element of y the power is 0, unless x is 1 or −1.
-    power(x, y): num { cpu: x.power::<I>(y), wgsl: "fx_pow(x, y)", grad(g, out): [g * $crate::ops::rules::power_slope(x, y), g * out * $crate::ops::rules::safe_log(x)], ulp: 4, domain: [(0.1, 5.0), (-3.0, 3.0)] }
+    power(x, y): num { cpu: x.power::<I>(y), wgsl: "fx_pow(x, y)", wide: "fx_wide_pow(x, y)", grad(g, out): [g * $crate::ops::rules::power_slope(x, y), g * out * $crate::ops::rules::safe_log(x)], ulp: 4, domain: [(0.1, 5.0), (-3.0, 3.0)] }
     /// The angle of the point (y, x): atan(x / y), in the right quadrant.
     arctan2(x, y): real { cpu: x.atan2::<I>(y), wgsl: "fx_atan2(x, y)", grad(g, out): [$crate::ops::rules::over_square(&(g * y), x, y), -$crate::ops::rules::over_square(&(g * x), x, y)], ulp: 4, domain: [(0.5, 5.0), (-5.0, -0.5)] }
     /// √(x² + y²), without overflow.
@@ -34,13 +35,13 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     minimum(x, y): num { cpu: x.minimum(y), wgsl: "fx_min(x, y)", grad(g, out): [$crate::ops::rules::share(g, y, x), $crate::ops::rules::share(g, x, y)], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
 
     /// −x.
-    negative(x): num { cpu: x.neg(), wgsl: "-(x)", grad(g, out): [-g], ulp: 0, domain: [(-10.0, 10.0)] }
+    negative(x): num { cpu: x.neg(), wgsl: "-(x)", wide: "fx_wide_sub(0, x)", grad(g, out): [-g], ulp: 0, domain: [(-10.0, 10.0)] }
     /// |x|.
-    abs(x): num { cpu: x.abs(), wgsl: "abs(x)", grad(g, out): [g * x.sign()], ulp: 0, domain: [(-10.0, 10.0)] }
+    abs(x): num { cpu: x.abs(), wgsl: "abs(x)", wide: "fx_wide_abs(x)", grad(g, out): [g * x.sign()], ulp: 0, domain: [(-10.0, 10.0)] }
     /// −1, 0 or 1 by the sign of x; NaN stays NaN.
     sign(x): num { cpu: x.sign(), wgsl: "fx_sign(x)", grad(g, out): none, ulp: 0, domain: [(-10.0, 10.0)] }
     /// x².
-    square(x): num { cpu: x.mul(x), wgsl: "x * x", grad(g, out): [g * (x * 2i64)], ulp: 0, domain: [(-10.0, 10.0)] }
+    square(x): num { cpu: x.mul(x), wgsl: "x * x", wide: "fx_wide_mul(x, x)", grad(g, out): [g * (x * 2i64)], ulp: 0, domain: [(-10.0, 10.0)] }
     /// 1 / x.
     reciprocal(x): real { cpu: T::of(1.0) / x, wgsl: "1.0 / x", grad(g, out): [-(g * out * out)], ulp: 0, domain: [(0.5, 10.0)] }
     /// √x.
