@@ -12,4 +12,5 @@ fn item(i: u32) {
         rank += select(0u, 1u, other < mine || (other == mine && j < own));
     }
     out(start + rank, own);
+    elements(start + rank, x(i));
 }

@@ -1,5 +1,8 @@
-// The last pass over long rows: the indices in order, without the padding.
+// The last pass over long rows: the indices in order, without the padding, and the elements there.
 
 fn item(i: u32) {
-    out(i, order[i / args.length * args.padded + i % args.length]);
+    let row = i / args.length;
+    let place = order[row * args.padded + i % args.length];
+    out(i, place);
+    elements(i, x(row * args.length + place));
 }

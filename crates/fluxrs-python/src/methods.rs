@@ -17,14 +17,14 @@ use pyo3::types::PyTuple;
 /// Defines ops once, by section of the reference page: as a method, and as a function that takes anything that can be an array.
 macro_rules! ops {
     ($($title:literal {
-        $($(#[doc = $doc:literal])* $name:ident($x:ident $(, $arg:ident: $ty:ty $(= $default:expr)?)*) $body:block)*
+        $($(#[doc = $doc:literal])* $name:ident($x:ident $(, $arg:ident: $ty:ty $(= [$($default:tt)+])?)*) $body:block)*
     })*) => {
         names! { $($($name)*)* }
 
         #[pymethods]
         impl PyTensor {
             $($($(#[doc = $doc])*
-            #[pyo3(signature = ($($arg $(= $default)?),*))]
+            #[pyo3(signature = ($($arg $(= $($default)+)?),*))]
             fn $name(&self, py: Python<'_> $(, #[pyo3(from_py_with = of::<names::$name, $ty>)] $arg: $ty)*) -> PyResult<PyTensor> {
                 let $x = &*self.value(py)?;
                 made(|| $body)
@@ -36,7 +36,7 @@ macro_rules! ops {
 
             $($($(#[doc = $doc])*
             #[pyfunction]
-            #[pyo3(signature = ($x $(, $arg $(= $default)?)*))]
+            #[pyo3(signature = ($x $(, $arg $(= $($default)+)?)*))]
             pub fn $name(
                 $x: &Bound<'_, PyAny>
                 $(, #[pyo3(from_py_with = of::<names::$name, $ty>)] $arg: $ty)*
@@ -71,60 +71,60 @@ ops! {
         ///
         /// The axes of `axis` are gone from the result, or have length 1 with `keepdims`.
         /// >>> fluxrs.sum([[1, 2], [3, 4]], axis=0)
-        sum(x, axis: Option<Axes> = None, keepdims: bool = false) { plain(x).sum(list(&axis), keepdims) }
+        sum(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).sum(list(&axis), keepdims) }
         /// Π x over some axes, or all. Its gradient is right where an element is 0 too.
         ///
         /// The axes of `axis` are gone from the result, or have length 1 with `keepdims`.
         /// >>> prod([[1, 2], [3, 4]], axis=1)
-        prod(x, axis: Option<Axes> = None, keepdims: bool = false) { plain(x).reduce(Kind::Prod, list(&axis), keepdims) }
+        prod(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).reduce(Kind::Prod, list(&axis), keepdims) }
         /// Σ x / n over the n elements of some axes, or of all. Integers are taken as float32.
         ///
         /// >>> mean([[1, 2], [3, 4]], axis=0, keepdims=True)
-        mean(x, axis: Option<Axes> = None, keepdims: bool = false) { plain(x).mean(list(&axis), keepdims) }
+        mean(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).mean(list(&axis), keepdims) }
         /// The largest element along some axes, or of all; NaN if one is. Equal ones share the gradient.
         ///
         /// Raises ValueError over an axis of length 0.
         /// >>> fluxrs.max([[1, 5], [3, 4]], axis=1)
-        max(x, axis: Option<Axes> = None, keepdims: bool = false) { plain(x).reduce(Kind::Max, list(&axis), keepdims) }
+        max(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).reduce(Kind::Max, list(&axis), keepdims) }
         /// The smallest element along some axes, or of all; NaN if one is. Equal ones share the gradient.
         ///
         /// Raises ValueError over an axis of length 0.
         /// >>> fluxrs.min([[1, 5], [3, 4]])
-        min(x, axis: Option<Axes> = None, keepdims: bool = false) { plain(x).reduce(Kind::Min, list(&axis), keepdims) }
+        min(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).reduce(Kind::Min, list(&axis), keepdims) }
         /// True if any element is true, along some axes or of all.
         ///
         /// >>> fluxrs.any([[0, 0], [3, 4]], axis=1)
-        any(x, axis: Option<Axes> = None, keepdims: bool = false) { plain(x).reduce(Kind::Any, list(&axis), keepdims) }
+        any(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).reduce(Kind::Any, list(&axis), keepdims) }
         /// True if all elements are true, along some axes or of all.
         ///
         /// >>> fluxrs.all([[0, 1], [3, 4]], axis=1)
-        all(x, axis: Option<Axes> = None, keepdims: bool = false) { plain(x).reduce(Kind::All, list(&axis), keepdims) }
+        all(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).reduce(Kind::All, list(&axis), keepdims) }
         /// The variance, Σ (x − mean)² / (n − ddof), over some axes or all; corrected (`ddof` 1) as in Flux.
         ///
         /// `np.var(t)` keeps NumPy's `ddof`, 0.
         /// >>> var([1, 2, 3, 4])
-        var(x, axis: Option<Axes> = None, ddof: f64 = 1.0, keepdims: bool = false) { plain(x).var(list(&axis), ddof, keepdims) }
+        var(x, axis: Option<Axes> = [None], ddof: f64 = [1.0], keepdims: bool = [false]) { plain(x).var(list(&axis), ddof, keepdims) }
         /// The standard deviation, √(Σ (x − mean)² / (n − ddof)), over some axes or all; corrected (`ddof` 1) as in Flux.
         ///
         /// `np.std(t)` keeps NumPy's `ddof`, 0.
         /// >>> std([[1, 2], [3, 5]], axis=0, ddof=0)
-        std(x, axis: Option<Axes> = None, ddof: f64 = 1.0, keepdims: bool = false) { plain(x).std(list(&axis), ddof, keepdims) }
+        std(x, axis: Option<Axes> = [None], ddof: f64 = [1.0], keepdims: bool = [false]) { plain(x).std(list(&axis), ddof, keepdims) }
         /// log Σ eˣ over some axes, or all, without overflow.
         ///
         /// >>> logsumexp([1000, 1000])
-        logsumexp(x, axis: Option<Axes> = None, keepdims: bool = false) { plain(x).logsumexp(list(&axis), keepdims) }
+        logsumexp(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).logsumexp(list(&axis), keepdims) }
         /// eˣ / Σ eˣ along an axis, without overflow.
         ///
         /// >>> softmax([[0, 0], [1000, 0]])
-        softmax(x, axis: isize = -1) { x.softmax(axis) }
+        softmax(x, axis: isize = [-1]) { x.softmax(axis) }
         /// x − log Σ eˣ along an axis: log softmax(x), without overflow.
         ///
         /// >>> logsoftmax([0, 0])
-        logsoftmax(x, axis: isize = -1) { x.logsoftmax(axis) }
+        logsoftmax(x, axis: isize = [-1]) { x.logsoftmax(axis) }
         /// (Σ |x|ᵖ)^(1/p) over some axes, or all. Its gradient at 0 is 0.
         ///
         /// >>> norm([[3, 4], [6, 8]], axis=1)
-        norm(x, p: f64 = 2.0, axis: Option<Axes> = None, keepdims: bool = false) { products::norm(&plain(x), p, list(&axis), keepdims) }
+        norm(x, p: f64 = [2.0], axis: Option<Axes> = [None], keepdims: bool = [false]) { products::norm(&plain(x), p, list(&axis), keepdims) }
     }
 
     "Shapes" {
@@ -144,15 +144,15 @@ ops! {
         ///
         /// Raises DimensionMismatch if a named axis is longer.
         /// >>> squeeze(zeros(1, 3, 1)).shape
-        squeeze(x, axis: Option<Axes> = None) { plain(x).squeeze(list(&axis)) }
+        squeeze(x, axis: Option<Axes> = [None]) { plain(x).squeeze(list(&axis)) }
         /// The elements in reverse order along some axes, or all.
         ///
         /// >>> flip([[1, 2], [3, 4]], axis=1)
-        flip(x, axis: Option<Axes> = None) { plain(x).flip(list(&axis)) }
+        flip(x, axis: Option<Axes> = [None]) { plain(x).flip(list(&axis)) }
         /// The diagonal, `offset` places above the main one, over two axes: the last axis of the result.
         ///
         /// >>> diagonal([[1, 2], [3, 4]])
-        diagonal(x, offset: isize = 0, axis1: isize = 0, axis2: isize = 1) { plain(x).diagonal(offset, axis1, axis2) }
+        diagonal(x, offset: isize = [0], axis1: isize = [0], axis2: isize = [1]) { plain(x).diagonal(offset, axis1, axis2) }
         /// All elements along one axis.
         ///
         /// >>> ravel([[1, 2], [3, 4]])
@@ -160,7 +160,7 @@ ops! {
         /// Every element `repeats` times along an axis; without an axis, of all elements in a row.
         ///
         /// >>> repeat([[1, 2], [3, 4]], 2, axis=1)
-        repeat(x, repeats: isize, axis: Option<isize> = None) {
+        repeat(x, repeats: isize, axis: Option<isize> = [None]) {
             let repeats = crate::convert::count("repeat: repeats", repeats).map_err(crate::error::raised)?;
             match axis {
                 Some(axis) => plain(x).repeat(repeats, axis),
@@ -179,14 +179,14 @@ ops! {
         /// The elements shifted along some axes, or in a row; those that fall off come in at the other end.
         ///
         /// >>> roll([1, 2, 3, 4], 1)
-        roll(x, shift: Axes, axis: Option<Axes> = None) { plain(x).roll(&shift.0, list(&axis)) }
+        roll(x, shift: Axes, axis: Option<Axes> = [None]) { plain(x).roll(&shift.0, list(&axis)) }
     }
 
     "Elements and order" {
         /// x between two bounds; None leaves a side open. At a bound the gradient is x's.
         ///
         /// >>> clip([-2, 0, 2], -1, 1)
-        clip(x, low: Option<&Bound<'_, PyAny>> = None, high: Option<&Bound<'_, PyAny>> = None) {
+        clip(x, low: Option<&Bound<'_, PyAny>> = [None], high: Option<&Bound<'_, PyAny>> = [None]) {
             let beside = |b| crate::convert::beside("clip", x, b);
             let bound = |b: Option<_>| b.map(|b| beside(b).map_err(crate::error::raised)).transpose();
             compose::clip(x, bound(low)?.as_deref(), bound(high)?.as_deref())
@@ -195,7 +195,7 @@ ops! {
         ///
         /// Negative indices count from the end. Raises IndexError for one that is out of range, when it is evaluated.
         /// >>> take([[1, 2, 3], [4, 5, 6]], [2, 0], axis=1)
-        take(x, indices: &Bound<'_, PyAny>, axis: Option<isize> = None) {
+        take(x, indices: &Bound<'_, PyAny>, axis: Option<isize> = [None]) {
             let at = self::indices(indices).map_err(crate::error::raised)?;
             match axis {
                 Some(axis) => index::take(&plain(x), &at, axis),
@@ -215,33 +215,33 @@ ops! {
         ///
         /// Integers and bools are added up as int64.
         /// >>> cumsum([[1, 2], [3, 4]], axis=0)
-        cumsum(x, axis: Option<isize> = None) { plain(x).cumsum(axis) }
+        cumsum(x, axis: Option<isize> = [None]) { plain(x).cumsum(axis) }
         /// The products of the elements up to each, yᵢ = yᵢ₋₁ · xᵢ, along an axis; without one, of all elements in a row.
         ///
         /// Its gradient is right where an element is 0 too.
         /// >>> cumprod([1, 2, 3, 4])
-        cumprod(x, axis: Option<isize> = None) { plain(x).cumprod(axis) }
+        cumprod(x, axis: Option<isize> = [None]) { plain(x).cumprod(axis) }
         /// The elements in increasing order along an axis (with None, of all in a row), NaN last.
         ///
         /// >>> sort([3, 1, 2])
-        sort(x, axis: Option<isize> = Some(-1)) { plain(x).sort(axis) }
+        sort(x, axis: Option<isize> = [Some(-1)]) { plain(x).sort(axis) }
         /// The indices that would sort the elements along an axis (with None, of all in a row), as int64; equal elements keep their
         /// order, NaN is last.
         ///
         /// >>> argsort([3, 1, 2])
-        argsort(x, axis: Option<isize> = Some(-1)) { plain(x).argsort(axis) }
+        argsort(x, axis: Option<isize> = [Some(-1)]) { plain(x).argsort(axis) }
         /// The index of the largest element along an axis, or of all elements in a row, as int64; of equal ones the first, NaN
         /// before all.
         ///
         /// Raises ValueError over an axis of length 0.
         /// >>> argmax([[1, 5], [3, 2]], axis=1)
-        argmax(x, axis: Option<isize> = None, keepdims: bool = false) { plain(x).argmax(axis, keepdims) }
+        argmax(x, axis: Option<isize> = [None], keepdims: bool = [false]) { plain(x).argmax(axis, keepdims) }
         /// The index of the smallest element along an axis, or of all elements in a row, as int64; of equal ones the first, NaN
         /// before all.
         ///
         /// Raises ValueError over an axis of length 0.
         /// >>> argmin([[1, 5], [3, 2]])
-        argmin(x, axis: Option<isize> = None, keepdims: bool = false) { plain(x).argmin(axis, keepdims) }
+        argmin(x, axis: Option<isize> = [None], keepdims: bool = [false]) { plain(x).argmin(axis, keepdims) }
     }
 
     "Linear algebra" {
@@ -260,11 +260,11 @@ ops! {
         /// The sum of the diagonal, `offset` places above the main one, over the first two axes.
         ///
         /// >>> trace([[1, 2], [3, 4]])
-        trace(x, offset: isize = 0) { products::trace(&plain(x), offset) }
+        trace(x, offset: isize = [0]) { products::trace(&plain(x), offset) }
         /// A matrix with the vector on its k-th diagonal, zeros elsewhere.
         ///
         /// >>> diagm([1, 2], k=1)
-        diagm(x, k: isize = 0) { products::diagm(&plain(x), k) }
+        diagm(x, k: isize = [0]) { products::diagm(&plain(x), k) }
     }
 
     "Activations" {

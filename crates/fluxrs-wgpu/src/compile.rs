@@ -155,9 +155,10 @@ fn written(body: &Body) -> impl Iterator<Item = Buf> {
         Body::Matmul(m) => {
             (m.epilogue.as_ref().map(|body| &body.stores), Some(m.c).filter(|_| m.keeps_c || m.epilogue.is_none()))
         }
-        Body::Structured(call) => (None, Some(call.out)),
+        Body::Structured(call) => (None, call.out),
     };
-    stores.into_iter().flatten().map(|store| store.buffer).chain(own)
+    let elements = if let Body::Structured(call) = body { call.elements } else { None };
+    stores.into_iter().flatten().map(|store| store.buffer).chain(own).chain(elements)
 }
 
 /// A kernel that commits and may raise a flag of its own runs to scratch before anything is committed: by then the flag must

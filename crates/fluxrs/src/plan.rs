@@ -83,7 +83,7 @@ impl Body {
             }
             Body::Structured(call) => {
                 out.extend(call.srcs.iter().filter_map(|s| s.source.buffer()));
-                out.push(call.out);
+                out.extend(call.out.into_iter().chain(call.elements));
             }
         }
         out
@@ -298,7 +298,10 @@ pub struct Call {
     /// The node among those that the plan was made for: at another run another one, called elsewhere.
     pub local: u32,
     pub srcs: Vec<Argument>,
-    pub out: Buf,
+    /// Its result; None if only the elements at the places that it finds are asked for.
+    pub out: Option<Buf>,
+    /// The elements of `srcs[0]` at the places that it finds, if they are asked for.
+    pub elements: Option<Buf>,
     pub shape: Shape,
     pub dtype: DType,
 }

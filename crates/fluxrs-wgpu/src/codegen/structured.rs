@@ -11,7 +11,7 @@ use crate::pipeline::Access;
 use crate::template;
 use fluxrs::dtype::DType;
 use fluxrs::ops::shader::{Arg, Binding, Grid, Pass, Shader, Spec};
-use fluxrs::plan::{Argument, Call, Source};
+use fluxrs::plan::{Argument, Buf, Call, Source};
 use fluxrs::shape::size;
 
 fn unsupported<T>(call: &Call, what: &str) -> Result<T> {
@@ -105,6 +105,14 @@ impl Kernel<'_> {
         }
     }
 
+    /// The memory of a result, if anybody asks for it, and its type.
+    fn result(&self, k: usize) -> (Option<Buf>, DType) {
+        match k {
+            0 => (self.call.out, self.call.dtype),
+            _ => (self.call.elements, self.call.srcs[0].dtype),
+        }
+    }
+
     fn argument(&mut self, name: &str, arg: Arg) -> Result<()> {
         match arg {
             Arg::Size(size) => self.builder.args.named(name, u32::try_from(size).unwrap_or(u32::MAX)),
@@ -136,15 +144,17 @@ impl Kernel<'_> {
                     word_type(argument.dtype)
                 ))
             }
-            Binding::Result(_) => {
-                let variable = self.builder.buffer(self.call.out, Access::Write);
-                Ok(format!(
-                    "alias {name}_type = {};\nfn {name}(i: u32, word: u32) {{\n{variable}[i] = word;\n}}\n",
-                    word_type(self.call.dtype)
-                ))
+            Binding::Result(k) => {
+                let (buffer, dtype) = self.result(k);
+                let write = match buffer {
+                    Some(buffer) => format!("{}[i] = word;\n", self.builder.buffer(buffer, Access::Write)),
+                    None => String::new(),
+                };
+                Ok(format!("alias {name}_type = {};\nfn {name}(i: u32, word: u32) {{\n{write}}}\n", word_type(dtype)))
             }
-            Binding::Memory(_, element) => {
-                self.builder.declare(self.builder.target(self.call.out), name, element);
+            Binding::Memory(k, element) => {
+                let (Some(buffer), _) = self.result(k) else { return unsupported(self.call, " without its result") };
+                self.builder.declare(self.builder.target(buffer), name, element);
                 Ok(String::new())
             }
             Binding::Room(room, element) => {

@@ -40,7 +40,9 @@ fn structured_ops_agree() {
         "sorting",
         |x| {
             let whole = (&x[0] * 3.0).cast(DType::I32);
-            vec![x[0].sort(Some(1)).unwrap(), x[0].argsort(None).unwrap(), whole.argsort(Some(0)).unwrap()]
+            let places = x[0].argsort(Some(2)).unwrap();
+            let elements = fluxrs::ops::sort::take_along_axis(&x[0], &places, Some(2)).unwrap();
+            vec![x[0].sort(Some(1)).unwrap(), x[0].argsort(None).unwrap(), whole.argsort(Some(0)).unwrap(), places, elements]
         },
         &xs,
         0.0,

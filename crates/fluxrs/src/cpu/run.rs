@@ -431,6 +431,16 @@ fn run_call(call: &Call, context: &Context<'_>) -> Result<()> {
         })
         .collect();
     let stopped = |_: usize| stopped(context.stop);
-    let out = context.buffers[call.out as usize].0;
-    call.op.cpu(&srcs, OperandMut { ptr: out, shape: &call.shape, dtype: call.dtype, poll: Poll(&stopped) })
+    let result = |buffer: u32, dtype: DType| OperandMut {
+        ptr: context.buffers[buffer as usize].0,
+        shape: &call.shape,
+        dtype,
+        poll: Poll(&stopped),
+    };
+    let out = call.out.map(|buffer| result(buffer, call.dtype));
+    match (out, call.elements) {
+        (out, Some(elements)) => call.op.cpu_elements(&srcs, out, result(elements, call.srcs[0].dtype)),
+        (Some(out), None) => call.op.cpu(&srcs, out),
+        (None, None) => Ok(()),
+    }
 }

@@ -100,7 +100,7 @@ fn traffic(plan: &Plan, kernel: &Kernel) -> (usize, usize) {
         }
         Body::Structured(c) => {
             let read = total(c.srcs.iter().map(|s| shape::size(&s.shape) * s.dtype.bytes()));
-            (read, size(c.out))
+            (read, total(c.out.into_iter().chain(c.elements).map(size)))
         }
     }
 }

@@ -37,7 +37,7 @@ pub use elementwise::{Class, Elementwise, Record};
 pub use place::Place;
 pub use poll::Poll;
 pub use reduce::Reduce;
-pub use structured::{Operand, OperandMut, Structured};
+pub use structured::{Half, Operand, OperandMut, Structured};
 pub use view::{View, ViewKind};
 
 pub enum Op {

@@ -74,6 +74,7 @@ pub enum Arg {
 #[derive(Clone, Copy)]
 pub enum Binding {
     Operand(usize),
+    /// Where nobody asks for this result, writing to it does nothing.
     Result(usize),
     /// A result as an array of this type, to be read and written.
     Memory(usize, &'static str),
@@ -118,6 +119,11 @@ impl Pass {
 
     pub fn result(self, name: &'static str) -> Pass {
         self.bind(name, Binding::Result(0))
+    }
+
+    /// The places in the last axis of the first operand as `out`, and the elements there as `elements`.
+    pub fn places(self) -> Pass {
+        self.bind("out", Binding::Result(0)).bind("elements", Binding::Result(1))
     }
 }
 

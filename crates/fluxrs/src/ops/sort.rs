@@ -4,7 +4,7 @@ use super::index::{Indexed, floats};
 use super::poll::{PIECE, Poll, rows};
 use super::shader::{Binding, Pass, Shader, Spec, template};
 use super::structured::{offset, room};
-use super::{Op, Operand, OperandMut, Structured};
+use super::{Half, Op, Operand, OperandMut, Structured};
 use crate::bail;
 use crate::call_site::CallSite;
 use crate::dtype::{DType, Element};
@@ -132,9 +132,15 @@ fn merge<K: Ord + Copy>(a: &[K], b: &[K], skip: usize, out: &mut [K]) {
     }
 }
 
-fn argsort_by<T: Copy, K: Ord + Copy + Send + Sync>(
+/// What a row is sorted into: places and elements, as far as they are asked for.
+struct Sorted<'a, T> {
+    places: Option<&'a mut [i64]>,
+    elements: Option<&'a mut [T]>,
+}
+
+fn argsort_by<T: Element, K: Ord + Copy + Send + Sync>(
     x: &[T],
-    out: &mut [i64],
+    out: Sorted<'_, T>,
     poll: Poll<'_>,
     key: impl Fn(T, usize) -> K,
     index: impl Fn(K) -> i64 + Sync,
@@ -145,13 +151,20 @@ fn argsort_by<T: Copy, K: Ord + Copy + Send + Sync>(
         Ok(())
     })?;
     order(&mut keys, poll)?;
-    poll.fill(out, 1, |start, part| {
-        part.iter_mut().zip(&keys[start..]).for_each(|(o, &k)| *o = index(k));
+    if let Some(places) = out.places {
+        poll.fill(places, 1, |start, part| {
+            part.iter_mut().zip(&keys[start..]).for_each(|(o, &k)| *o = index(k));
+            Ok(())
+        })?;
+    }
+    let Some(elements) = out.elements else { return Ok(()) };
+    poll.fill(elements, 1, |start, part| {
+        part.iter_mut().zip(&keys[start..]).for_each(|(o, &k)| *o = x[index(k) as usize]);
         Ok(())
     })
 }
 
-fn argsort_row<T: SortKey>(x: &[T], out: &mut [i64], poll: Poll<'_>) -> Result<()> {
+fn argsort_row<T: SortKey>(x: &[T], out: Sorted<'_, T>, poll: Poll<'_>) -> Result<()> {
     if T::SHORT && x.len() <= u32::MAX as usize {
         argsort_by(x, out, poll, |x, i| x.key() << 32 | i as u64, |k| (k & u32::MAX as u64) as i64)
     } else {
@@ -159,17 +172,39 @@ fn argsort_row<T: SortKey>(x: &[T], out: &mut [i64], poll: Poll<'_>) -> Result<(
     }
 }
 
-fn argsort_rows<T: SortKey>(x: &[T], n: usize, mut out: OperandMut<'_>) -> Result<()> {
-    let poll = out.poll;
-    let out = out.as_mut_slice::<i64>();
-    let sort = |x: &[T], out: &mut [i64]| {
-        x.chunks_exact(n).zip(out.chunks_exact_mut(n)).try_for_each(|(x, out)| argsort_row(x, out, poll))
+fn argsort_rows<T: SortKey>(x: &[T], n: usize, out: Sorted<'_, T>, poll: Poll<'_>) -> Result<()> {
+    let sort = |x: &[T], out: &mut Sorted<'_, T>| {
+        let mut places = out.places.as_mut().map(|places| places.chunks_exact_mut(n));
+        let mut elements = out.elements.as_mut().map(|elements| elements.chunks_exact_mut(n));
+        x.chunks_exact(n).try_for_each(|x| {
+            let (places, elements) = (places.as_mut().and_then(Iterator::next), elements.as_mut().and_then(Iterator::next));
+            argsort_row(x, Sorted { places, elements }, poll)
+        })
     };
+    let mut out = out;
     if x.len() < PARALLEL {
-        return sort(x, out);
+        return sort(x, &mut out);
     }
     let some = (PIECE / n).max(1) * n;
-    pool::each_chunk(out, some, |k, out| sort(&x[k * some..][..out.len()], out))
+    let mut places = out.places.map(|places| places.chunks_mut(some));
+    let mut elements = out.elements.map(|elements| elements.chunks_mut(some));
+    let mut parts = room(x.len().div_ceil(some))?;
+    parts.extend(x.chunks(some).map(|x| {
+        let (places, elements) = (places.as_mut().and_then(Iterator::next), elements.as_mut().and_then(Iterator::next));
+        (x, Sorted { places, elements })
+    }));
+    pool::each_chunk(&mut parts, 1, |_, part| part.iter_mut().try_for_each(|(x, out)| sort(x, out)))
+}
+
+/// Sorts the rows of `srcs[0]` into what is asked for.
+fn argsort(x: Operand<'_>, places: Option<OperandMut<'_>>, elements: Option<OperandMut<'_>>) -> Result<()> {
+    let n = *x.shape.last().expect("made with an axis");
+    let Some(poll) = places.as_ref().or(elements.as_ref()).map(|out| out.poll).filter(|_| n > 0) else { return Ok(()) };
+    let (mut places, mut elements) = (places, elements);
+    with_element!(x.dtype, T => {
+        let (places, elements) = (places.as_mut().map(|out| out.as_mut_slice()), elements.as_mut().map(|out| out.as_mut_slice()));
+        argsort_rows::<T>(x.as_slice(), n, Sorted { places, elements }, poll)
+    })
 }
 
 #[expect(clippy::eq_op, reason = "only NaN differs from itself")]
@@ -207,9 +242,15 @@ impl Structured for Argsort {
     }
 
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
-        let x = srcs[0];
-        let &n = x.shape.last().expect("made with an axis");
-        if n == 0 { Ok(()) } else { with_element!(x.dtype, T => argsort_rows::<T>(x.as_slice(), n, out)) }
+        argsort(srcs[0], Some(out), None)
+    }
+
+    fn half(&self) -> Option<Half> {
+        Some(Half::Places)
+    }
+
+    fn cpu_elements(&self, srcs: &[Operand<'_>], places: Option<OperandMut<'_>>, elements: OperandMut<'_>) -> Result<()> {
+        argsort(srcs[0], places, Some(elements))
     }
 
     fn cost(&self, _: &[&[usize]], out: &[usize]) -> usize {
@@ -228,7 +269,7 @@ impl Structured for Argsort {
             return Ok(bitonic(key, out.size(), length));
         }
         let pass = Pass::threads(template!("argsort"), out.size(), 256).sizes([("length", length)]).code(key);
-        Ok(pass.operand("x", 0).result("out").into())
+        Ok(pass.operand("x", 0).places().into())
     }
 }
 
@@ -248,7 +289,7 @@ fn bitonic(key: String, elements: usize, length: usize) -> Shader {
         let pass = Pass::threads(template!("bitonic"), slots / 2, 256).sizes(sizes).code(key.clone());
         passes.push(order(pass.operand("x", 0)));
     }
-    passes.push(order(give).result("out"));
+    passes.push(order(give).operand("x", 0).places());
     Shader { passes, rooms: vec![slots], raises: false }
 }
 
@@ -301,6 +342,10 @@ impl Structured for TakeAlong {
 
     fn call_site(&self) -> Option<&CallSite> {
         Some(&self.of.call_site)
+    }
+
+    fn half(&self) -> Option<Half> {
+        Some(Half::Elements)
     }
 
     fn gradient(&self, i: usize, srcs: &[Tensor], _: &Tensor, g: &Tensor) -> Option<Tensor> {

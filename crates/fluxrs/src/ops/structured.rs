@@ -92,6 +92,15 @@ impl OperandMut<'_> {
     }
 }
 
+/// What two nodes may be that one kernel makes: places in the last axis of an operand, and the elements there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Half {
+    /// Of an op that finds places in the last axis of `srcs[0]`.
+    Places,
+    /// Of an op that gives the elements of the last axis of `srcs[0]` at the places `srcs[1]`.
+    Elements,
+}
+
 pub trait Structured: Send + Sync {
     fn name(&self) -> &'static str;
 
@@ -111,6 +120,16 @@ pub trait Structured: Send + Sync {
     /// The CPU kernel. Number operands are their eight bytes as i64 or f64.
     /// An error (an index out of range, a singular matrix) fails the evaluation.
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()>;
+
+    /// Its part, if it can be one of two results of one kernel. The places are an op's first result then, the elements its second.
+    fn half(&self) -> Option<Half> {
+        None
+    }
+
+    /// The CPU kernel of an op that finds places, for the elements there and, if they are asked for, the places.
+    fn cpu_elements(&self, _srcs: &[Operand<'_>], _places: Option<OperandMut<'_>>, _elements: OperandMut<'_>) -> Result<()> {
+        Err(Error::Value(format!("{}: the kernel gives no elements", self.name())))
+    }
 
     /// An estimate in nanoseconds for operands and a result of these shapes: long kernels are watched for interrupts.
     fn cost(&self, srcs: &[&[usize]], out: &[usize]) -> usize {

@@ -119,13 +119,17 @@ impl Program {
         let Op::Structured(op) = pending.op(i) else { unreachable!("only structured ops and places are alone") };
         let edges = pending.edges[i].iter().enumerate();
         let srcs = edges.map(|(n, e)| self.argument(pending, e, op.reads_through_map(n))).collect();
-        let Some(out) = self.buffer_of[i] else { return };
+        let out = self.buffer_of[i];
+        let elements = group.members.get(1).and_then(|&j| self.buffer_of[j]);
+        if out.is_none() && elements.is_none() {
+            return;
+        }
         let shape = Shape::from(pending.shape(i));
         let shapes: SmallVec<[&[usize]; 4]> = pending.edges[i].iter().map(|e| &e.shape[..]).collect();
         let cost = op.cost(&shapes, &shape);
-        let label = op.name().into();
+        let label = label(pending, group);
         self.kernels.push(Kernel {
-            body: Body::Structured(Call { op: op.clone(), local: i as u32, srcs, out, shape, dtype: pending.dtype(i) }),
+            body: Body::Structured(Call { op: op.clone(), local: i as u32, srcs, out, elements, shape, dtype: pending.dtype(i) }),
             label,
             cost,
         });

@@ -4,7 +4,7 @@
 //! only at the index it writes, or a later one over the same space. So every group depends on earlier groups alone.
 
 use super::{Edge, Pending};
-use crate::ops::Op;
+use crate::ops::{Half, Op};
 use crate::plan::{Mode, Rank};
 use crate::shape::{self, Map, Shape};
 use crate::work;
@@ -147,12 +147,26 @@ impl Assigner<'_> {
                 let p = self.open(Kind::Matmul, shape, 0, false);
                 self.join(i, p, Rank::Full);
             }
-            Op::Place(_) | Op::Structured(_) => {
+            Op::Structured(op) => {
+                let beside = if op.half() == Some(Half::Elements) { self.places(i) } else { None };
+                let p = beside.unwrap_or_else(|| self.open(Kind::Alone, shape, 0, false));
+                self.join(i, p, Rank::Full);
+            }
+            Op::Place(_) => {
                 let p = self.open(Kind::Alone, shape, 0, false);
                 self.join(i, p, Rank::Full);
             }
             _ => self.place_elementwise(i, late),
         }
+    }
+
+    /// The group that finds the places of the elements that `i` takes, in the same operand: its kernel gives the elements as well.
+    fn places(&self, i: usize) -> Option<Position> {
+        let [x, places] = &self.pending.edges[i][..] else { return None };
+        let (p, _) = self.of[places.base]?;
+        let whole = places.shape.as_slice() == self.pending.shape(places.base) && places.map == Map::contiguous(&places.shape);
+        let finds = matches!(self.pending.op(places.base), Op::Structured(op) if op.half() == Some(Half::Places));
+        (finds && whole && self.pending.edges[places.base][0] == *x && self.group(p).members.len() == 1).then_some(p)
     }
 
     /// The latest group that an operand of `i` is computed in.

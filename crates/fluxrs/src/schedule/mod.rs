@@ -45,7 +45,7 @@ pub struct Request {
 }
 
 /// One operand of a node: element i lies at `map(i)` of the contiguous base.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Edge {
     pub base: usize,
     pub shape: crate::shape::Shape,

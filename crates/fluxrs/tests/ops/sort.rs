@@ -15,6 +15,25 @@ fn argsort_is_stable_and_nan_is_last() {
 }
 
 #[test]
+fn one_kernel_gives_the_places_and_the_elements() {
+    let kernels = |xs: &[Tensor]| fluxrs::evaluate::explain(xs, false).unwrap().matches("argsort").count();
+    for n in [6usize, 40_000] {
+        let x = float32(&numbers(2 * n, (-5.0, 5.0), 3).iter().map(|&x| x as f32).collect::<Vec<_>>(), &[2, n]);
+        let elements = x.sort(Some(1)).unwrap();
+        let plan = fluxrs::evaluate::explain(std::slice::from_ref(&elements), false).unwrap();
+        assert!(plan.contains("argsort take_along_axis"), "{plan}");
+        let places = x.argsort(Some(1)).unwrap();
+        let both = [places.clone(), take_along_axis(&x, &places, Some(1)).unwrap()];
+        assert_eq!(kernels(&both), 1);
+        fluxrs::evaluate::evaluate(&both).unwrap();
+        assert_eq!(values(&both[1]), values(&elements));
+        // Of another tensor, the places are taken by a kernel of their own.
+        let other = [take_along_axis(&(&x * 2.0), &x.argsort(Some(1)).unwrap(), Some(1)).unwrap()];
+        assert_eq!(values(&other[0]), values(&(elements * 2.0)));
+    }
+}
+
+#[test]
 fn sort_along_every_axis() {
     let x = numbers(60, (-5.0, 5.0), 1);
     let shape = [3, 4, 5];
