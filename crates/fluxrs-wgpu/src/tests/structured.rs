@@ -188,3 +188,15 @@ fn int64_is_right_or_raises() {
         assert!(matches!(&result, Err(Error::Device(why)) if why.contains("int64")) || i == 2, "{i}: {result:?}");
     }
 }
+
+#[test]
+fn no_op_is_known_by_its_name() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = ["codegen", ""].map(|part| std::fs::read_dir(folder.join(part)).unwrap());
+    for file in files.into_iter().flatten().map(|file| file.unwrap().path()).filter(|path| path.is_file()) {
+        for line in std::fs::read_to_string(&file).unwrap().lines() {
+            let compares = ["match ", "if ", "==", "contains("].iter().any(|word| line.contains(word));
+            assert!(!(line.contains("name()") && compares), "{}: {line}", file.display());
+        }
+    }
+}
