@@ -45,7 +45,7 @@ BASES = {
 
 # The types of arguments, by name; and of the names that stand for several shapes or axes.
 ARGUMENTS = {
-    "axis": "int | Sequence[int] | None", "keepdims": "bool", "ddof": "int", "nest": "bool",
+    "axis": "int | Sequence[int] | None", "keepdims": "bool", "ddof": "float", "nest": "bool",
     "path": "str", "dtype": "DTypeLike | None", "x": "ArrayLike", "y": "ArrayLike", "z": "ArrayLike",
     "value": "ArrayLike", "repeats": "ArrayLike", "indices": "ArrayLike", "low": "ArrayLike | None",
     "high": "ArrayLike | None", "delta": "ArrayLike", "start": "float", "stop": "float | None",

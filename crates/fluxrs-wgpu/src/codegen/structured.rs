@@ -105,7 +105,7 @@ impl Kernel<'_> {
         }
     }
 
-    /// The memory of a result, if anybody asks for it, and its type.
+    /// The memory of a result, if it is asked for, and its type.
     fn result(&self, k: usize) -> (Option<Buf>, DType) {
         match k {
             0 => (self.call.out, self.call.dtype),

@@ -74,7 +74,7 @@ pub enum Arg {
 #[derive(Clone, Copy)]
 pub enum Binding {
     Operand(usize),
-    /// Where nobody asks for this result, writing to it does nothing.
+    /// If this result is not asked for, writing to it does nothing.
     Result(usize),
     /// A result as an array of this type, to be read and written.
     Memory(usize, &'static str),

@@ -132,7 +132,7 @@ fn merge<K: Ord + Copy>(a: &[K], b: &[K], skip: usize, out: &mut [K]) {
     }
 }
 
-/// What a row is sorted into: places and elements, as far as they are asked for.
+/// The results of a sorted row: places and elements, as far as they are asked for.
 struct Sorted<'a, T> {
     places: Option<&'a mut [i64]>,
     elements: Option<&'a mut [T]>,

@@ -92,7 +92,7 @@ impl OperandMut<'_> {
     }
 }
 
-/// What two nodes may be that one kernel makes: places in the last axis of an operand, and the elements there.
+/// The two results that one kernel may give: places in the last axis of an operand, and the elements there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Half {
     /// Of an op that finds places in the last axis of `srcs[0]`.
