@@ -92,7 +92,7 @@ mod tests {
         let before = cache.len();
         cache.insert(1000, 1, 50_000);
         assert_eq!((cache.len(), cache.get(&1000)), (before, None));
-        cache.insert(1001, 2, 9_000);
+        cache.insert(1001, 2, 9_900);
         assert_eq!((cache.len(), cache.get(&1001)), (1, Some(&2)));
     }
 }
