@@ -252,9 +252,9 @@ fn fx_relu_i(x: i32) -> i32 {
     return max(x, 0);
 }
 
-// Towards zero; NaN gives the least integer, as on most processors.
+// Towards zero, as far as there are integers; NaN gives 0, as on the CPU.
 fn fx_to_int(x: f32) -> i32 {
     let least = bitcast<i32>(0x80000000u);
     let y = select(i32(clamp(x, -2147483520.0, 2147483520.0)), 0x7fffffff, x >= 2147483648.0);
-    return select(y, least, fx_isnan(x) || x <= -2147483648.0);
+    return select(select(y, least, x <= -2147483648.0), 0, fx_isnan(x));
 }

@@ -61,7 +61,7 @@ fn fx_wide_pow(x: i32, y: i32) -> i32 {
 }
 
 fn fx_wide_int(x: f32) -> i32 {
-    if (fx_isnan(x) || x >= 2147483648.0 || x < -2147483648.0) {
+    if (!fx_isnan(x) && (x >= 2147483648.0 || x < -2147483648.0)) {
         fx_overflow();
     }
     return fx_to_int(x);

@@ -262,6 +262,13 @@ def test_an_update_that_does_not_fit_changes_nothing():
     np.testing.assert_array_equal(p, [4, 7, 10])
 
 
+def test_floats_become_integers_as_on_the_cpu():
+    x = np.array([np.nan, 1e10, -1e10, np.inf, -np.inf, 1.9, -1.9, -0.0], "float32")
+    agree(lambda x: x.astype("int32"), x)
+    agree(lambda x: x.astype("bool"), x)
+    agree(lambda x: x[[0, 5, 6, 7]].astype("int64"), x)
+
+
 def test_int64_within_32_bits_is_right():
     x = np.array([2**31 - 1, -(2**31), 40_000, -7])
     agree(lambda x: x // 2 + x % 7 - 1, x)
