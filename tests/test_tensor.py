@@ -315,9 +315,33 @@ def test_numpy_functions_give_tensors():
     assert np.shape(t) == (2, 3) and np.ndim(t) == 2 and np.size(t) == 6
     assert np.allclose(t, x)
     assert isinstance(np.copy(t), np.ndarray)
-    for wrong in (np.fft.fft, np.median, np.nextafter, lambda a: np.sin(a, where=[True])):
+    for wrong in (
+        np.fft.fft,
+        np.median,
+        np.modf,
+        lambda a: np.nextafter(a, 1),
+        lambda a: np.sin(a, where=[True]),
+    ):
         with pytest.raises(TypeError, match=r"np\."):
-            wrong(t) if wrong is not np.nextafter else wrong(t, t)
+            wrong(t)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda a: np.power(a, 3), lambda a: np.power(2, a), lambda a: np.float_power(a, 0.5), np.positive, np.conjugate,
+        np.negative, np.abs, np.fabs, lambda a: np.mod(a, 2), lambda a: np.true_divide(1, a), lambda a: np.matmul(a.T, a),
+        lambda a: np.invert(a > 2), lambda a: np.bitwise_and(a > 2, a < 4), lambda a: np.bitwise_or(a > 4, a < 2),
+        lambda a: np.bitwise_xor(a > 2, a < 4), lambda a: np.greater(4, a), lambda a: np.arctan2(a, 2), lambda a: np.logaddexp(1, a),
+        lambda a: np.ones((2, 3)) ** a, lambda a: np.ones((2, 3), bool) & (a > 2), lambda a: np.ones((3, 2)) @ a,
+    ],
+)  # fmt: skip
+def test_universal_functions_give_tensors(f):
+    x = np.arange(1.0, 7.0).reshape(2, 3)
+    got = f(tensor(x))
+    assert isinstance(got, Tensor)
+    np.testing.assert_allclose(got, f(x), rtol=1e-12)
+    assert got.dtype == f(x).dtype
 
 
 def test_in_place_numpy_with_a_tensor():

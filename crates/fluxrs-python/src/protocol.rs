@@ -1,12 +1,9 @@
 //! NumPy's functions on tensors: they give tensors, or say that they cannot. And DLPack.
 
-use crate::convert::{argument, meet, numpy, settle};
+use crate::convert::numpy;
 use crate::error::core;
 use crate::lists::{DEEPEST, each, is_list, too_deep};
-use crate::tensor::{PyTensor, Values, made};
-use fluxrs::ops::matmul::matmul;
-use fluxrs::ops::power::power;
-use fluxrs::{DType, Elementwise, Tensor};
+use crate::tensor::PyTensor;
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::prelude::*;
@@ -15,8 +12,27 @@ use std::collections::HashMap;
 
 type Object<'py> = PyResult<Bound<'py, PyAny>>;
 
-/// NumPy's second names of functions that we have under the first.
-const RENAMED: &[(&str, &str)] = &[("amax", "max"), ("amin", "min"), ("permute_dims", "transpose"), ("concat", "concatenate")];
+/// NumPy's names of functions that we have under the second.
+const RENAMED: &[(&str, &str)] = &[
+    ("absolute", "abs"),
+    ("fabs", "abs"),
+    ("amax", "max"),
+    ("amin", "min"),
+    ("permute_dims", "transpose"),
+    ("concat", "concatenate"),
+];
+
+/// NumPy's universal functions that are operators of Python, by the names of its methods.
+const OPERATORS: &[(&str, &str)] = &[
+    ("power", "pow"),
+    ("float_power", "pow"),
+    ("positive", "pos"),
+    ("conjugate", "pos"),
+    ("invert", "invert"),
+    ("bitwise_and", "and"),
+    ("bitwise_or", "or"),
+    ("bitwise_xor", "xor"),
+];
 
 /// NumPy's reductions by a universal function, and running ones.
 const BY_UFUNC: &[(&str, &str, &str)] = &[
@@ -115,25 +131,17 @@ fn any_tracked(args: &Bound<'_, PyTuple>) -> bool {
     args.iter().any(|x| x.cast::<PyTensor>().is_ok_and(|t| t.get().is_tracked()))
 }
 
-/// A universal function on its operands.
-fn universal(name: &str, xs: &[Tensor]) -> Option<PyResult<PyTensor>> {
-    let ours = match name {
-        "absolute" | "fabs" => "abs",
-        "mod" => "remainder",
-        "bitwise_and" if xs.iter().all(|x| x.dtype() == DType::Bool) => "logical_and",
-        "bitwise_or" if xs.iter().all(|x| x.dtype() == DType::Bool) => "logical_or",
-        "bitwise_xor" if xs.iter().all(|x| x.dtype() == DType::Bool) => "logical_xor",
-        "invert" if xs.iter().all(|x| x.dtype() == DType::Bool) => "logical_not",
-        other => other,
+/// A universal function on its operands, one of which is a tensor: an operator, or our function of its name.
+fn universal<'py>(name: &str, what: &str, inputs: &Bound<'py, PyTuple>) -> Object<'py> {
+    let Some((_, operator)) = OPERATORS.iter().find(|operator| operator.0 == name) else {
+        let ours = ours(name, false).ok_or_else(|| cannot(what))?;
+        return inputs.py().import("fluxrs._core")?.getattr(ours)?.call1(inputs);
     };
-    match (ours, xs) {
-        ("positive" | "conjugate", [x]) => return Some(Ok(PyTensor::new(x.clone()))),
-        ("matmul", [x, y]) => return Some(made(|| matmul(x, y))),
-        ("power" | "float_power", [x, y]) => return Some(made(|| power(x, y))),
-        _ => {}
+    let x = inputs.get_item(0)?;
+    if x.is_instance_of::<PyTensor>() {
+        return x.call_method1(format!("__{operator}__"), inputs.get_slice(1, inputs.len()));
     }
-    let op = Elementwise::by_name(ours).filter(|op| op.record().arity == xs.len())?;
-    Some(made(|| op.apply(&xs.iter().collect::<Vec<_>>())))
+    inputs.get_item(1)?.call_method1(format!("__r{operator}__"), (x,))
 }
 
 #[pymethods]
@@ -159,19 +167,12 @@ impl PyTensor {
             return into_array(ufunc, method, inputs, options, &what);
         }
         if method == "__call__" && options.is_none_or(|o| o.is_empty()) {
-            let objects: Vec<_> = inputs.iter().collect();
-            let mut xs = Vec::with_capacity(inputs.len());
-            for x in &objects {
+            for x in inputs {
                 if x.getattr_opt("__array_ufunc__")?.is_some_and(|u| u.is_none()) {
                     return Ok(py.NotImplemented().into_bound(py));
                 }
-                xs.push(argument(x)?);
             }
-            let objects: Vec<_> = objects.iter().collect();
-            meet(&objects, &mut xs)?;
-            settle(&objects, &mut xs)?;
-            let xs: Values = xs.into_iter().collect();
-            return universal(&name, &xs).unwrap_or_else(|| Err(cannot(&what)))?.into_bound_py_any(py);
+            return universal(&name, &what, inputs);
         }
         let Some((_, _, ours)) = BY_UFUNC.iter().find(|by| by.0 == method && by.1 == name) else { return Err(cannot(&what)) };
         let arguments = PyDict::new(py);
