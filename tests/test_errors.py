@@ -48,6 +48,11 @@ def isub():
     p -= 1
 
 
+@fluxrs.treelike
+class Uncalled:
+    pass
+
+
 class Forgetful(Optimiser):
     slots = ("v",)
 
@@ -129,6 +134,10 @@ ROWS = {
     "Dense size": (lambda: Dense(2.5, 1), TypeError, "Dense"),
     "Dense sizes by name": (lambda: Dense(in_=2, out=1), TypeError, "Dense"),
     "Chain of a number": (lambda: Chain(3), TypeError, "layer 0"),
+    "Chain of a list": (lambda: Chain([abs]), TypeError, r"one by one, as in Chain\(\*layers\)"),
+    "Chain of what is no layer": (lambda: Chain(Uncalled()), TypeError, "Uncalled needs a method __call__"),
+    "a step by a loss": (lambda: SGD([W])(W.sum()), TypeError, r"call back\(loss\), then opt\(\)"),
+    "save without names": (lambda: fluxrs.save("no", m), TypeError, r"as in save\(path, model=m\)"),
     "layer's input": (lambda: m(rand(4)), DimensionMismatch, r"Chain\[0\] Dense\(3, 2\).*\(4,\)"),
     "layer in a layer": (
         lambda: Chain(m, Chain(Dense(2, 2)))(rand(3)),

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import types as kinds
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from .treelike import fields, loadparams, named_params
 from .typing import PathLike
 
 
-def save(path: PathLike, /, **things: Any) -> None:
+def save(path: PathLike, /, *unnamed: NoReturn, **things: Any) -> None:
     """`save(path, **things)`: models, optimisers, arrays, numbers and any nest of them, in one file.
 
     What is shared stays shared. The file is replaced as a whole or not at all. A lambda, a
@@ -33,6 +33,8 @@ def save(path: PathLike, /, **things: Any) -> None:
     >>> fluxrs.load(file)
     {'model': Chain(Dense(3, 2, relu), softmax), 'epoch': 7}
     """
+    if unnamed:
+        raise TypeError("save takes things by name after the path, as in save(path, model=m)")
     writer = Writer()
     try:
         names = {name: writer.encode(x, name) for name, x in things.items()}

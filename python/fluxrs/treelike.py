@@ -170,7 +170,8 @@ def prefor(f: Callable[[Any], object], x: Any) -> None:
 def mapleaves(f: Callable[[Any], Any], x: Any) -> Any:
     """A copy of the tree `x` with every leaf `l` replaced by `f(l)`.
 
-    What is shared in `x` is shared in the copy. No constructor runs.
+    What is shared in `x` is shared in the copy. No constructor runs. Numbers and functions, such as
+    a layer's activation, are leaves too.
 
     >>> import fluxrs
     >>> fluxrs.mapleaves(lambda n: 10 * n, {"a": 1, "b": [2, 3]})
