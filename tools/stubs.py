@@ -145,7 +145,10 @@ ATTRIBUTES = {
 SUBCLASSABLE = 1 << 10
 
 # Names that every object has, and that no user calls.
-INHERITED = {"__doc__", "__module__", "__new__", "__getattribute__", "__setattr__", "__delattr__"}
+# `__getattr__` raises; a checker that saw it would take any attribute for one there is.
+INHERITED = {
+    "__doc__", "__module__", "__new__", "__getattr__", "__getattribute__", "__setattr__", "__delattr__",
+}  # fmt: skip
 
 
 def parameters(f: Any, owner: str = "") -> str:

@@ -36,7 +36,6 @@ from ._core import bernoulli as bernoulli
 from ._core import broadcast_to as broadcast_to
 from ._core import cbrt as cbrt
 from ._core import ceil as ceil
-from ._core import checkpointed as checkpointed
 from ._core import clip as clip
 from ._core import concatenate as concatenate
 from ._core import cos as cos
@@ -113,7 +112,6 @@ from ._core import ones_like as ones_like
 from ._core import outer as outer
 from ._core import pad as pad
 from ._core import param as param
-from ._core import passing as passing
 from ._core import permutation as permutation
 from ._core import power as power
 from ._core import prod as prod
@@ -291,7 +289,6 @@ __all__ = [
     "cbrt",
     "ceil",
     "checkpoint",
-    "checkpointed",
     "children",
     "chunk",
     "clip",
@@ -407,7 +404,6 @@ __all__ = [
     "pad",
     "param",
     "params",
-    "passing",
     "permutation",
     "power",
     "prefor",
