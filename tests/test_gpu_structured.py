@@ -74,6 +74,8 @@ SMOOTH = {
     "where": (lambda x: fx.where(x > 0, x, 0.0), n(4, 5)),
     "normalise": (fx.normalise, n(4, 5)),
     "one-hot product": (lambda W: fx.onehotbatch([0, 2, 1, 0], range(5)) @ W, n(5, 2)),
+    "transposed one-hot product": (lambda M: fx.onehotbatch([0, 2, 1, 0], range(5)).T @ M, n(4, 2)),
+    "product by one-hot rows": (lambda M: M @ fx.onehotbatch([0, 2, 1, 0], range(5)), n(2, 4)),
 }
 IDS = list(SMOOTH)
 

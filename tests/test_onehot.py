@@ -75,6 +75,31 @@ def test_products(got, expected):
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
+T = onehotbatch("bacb", "abc")
+C = onehot("c", "abc")
+V = np.random.default_rng(1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64"])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (T, (3,)), (T, (3, 2)), (T, (3, 3, 2)), (T, (2, 5, 3, 0)), (C, (3,)), (C, (3, 3, 2)), (T.T, (4,)), (T.T, (4, 2)),
+        (T.T, (4, 4, 2)), ((4,), T), ((2, 4), T), ((4, 5, 4), T), ((3,), T.T), ((4, 2, 3), T.T), ((3,), C), ((3, 2, 3), C),
+    ],
+    ids=lambda x: str(getattr(x, "shape", x)),
+)  # fmt: skip
+def test_products_are_those_of_the_array(left, right, dtype):
+    given = V.normal(size=left if isinstance(left, tuple) else right) * 2**26
+    given = (given * 2**30).astype(dtype) if dtype == "int64" else given.astype(dtype)
+    x, y = (given, right) if isinstance(left, tuple) else (left, given)
+    want = np.asarray(x).astype(dtype) @ np.asarray(y).astype(dtype)
+    for of in (np.asarray, fluxrs.tensor):
+        a, b = (of(x), y) if x is given else (x, of(y))
+        assert (a @ b).dtype == dtype
+        np.testing.assert_allclose(a @ b, want, rtol=1e-6 if dtype == "float32" else 1e-14)
+
+
 def test_gradient_of_a_product_reaches_the_gathered_rows():
     p = fluxrs.param(W)
     fluxrs.back((Y @ p).sum())

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._core import DimensionMismatch, Tensor, arange, argmax, forward, take, tensor, zeros
+from ._core import DimensionMismatch, Tensor, arange, argmax, forward, swapaxes, take, tensor, zeros
 from ._core import gpu as to_gpu
 from .treelike import treelike
 
@@ -81,8 +81,8 @@ class OneHot(Booleans):
         return np.asarray(rows, dtype=dtype)
 
     def __matmul__(self, W: Any) -> Tensor:
-        _check_product(self.shape[-1], W, 0)
-        return take(W, self.indices, axis=0)
+        axis = _check_product(self.shape[-1], W, -2)
+        return take(W, self.indices, axis=axis)
 
     def __rmatmul__(self, W: Any) -> Tensor:
         _check_product(self.shape[-1], W, -1)
@@ -146,7 +146,8 @@ class OneHotMatrix(OneHot):
         return (OneHotMatrix if rows.ndim else OneHotVector)(rows, self.classes)
 
     def __rmatmul__(self, M: Any) -> Tensor:
-        return (self.T @ tensor(M).T).T
+        M = tensor_of(M)
+        return self.T @ M if M.ndim < 2 else swapaxes(self.T @ swapaxes(M, -1, -2), -1, -2)
 
 
 class TransposedOneHot(Booleans):
@@ -168,16 +169,24 @@ class TransposedOneHot(Booleans):
 
     def __matmul__(self, M: Any) -> Tensor:
         """Sums the rows of `M` by class, which is what a gather's pullback does."""
-        _check_product(self.shape[1], M, 0)
-        _, back = forward(lambda W: self.T @ W, zeros((self.shape[0], *np.shape(M)[1:])))
-        total: Tensor = back(M)[0]
+        axis = _check_product(self.shape[1], M, -2)
+        rows = tensor_of(M)
+        if rows.dtype not in ("float32", "float64"):
+            return tensor_of(self, rows) @ rows  # integers have no gradient
+        shape = list(rows.shape)
+        shape[axis] = self.shape[0]
+        _, back = forward(lambda W: self.T @ W, zeros(shape, dtype=rows.dtype).to(rows.device))
+        total: Tensor = back(rows)[0]
         return total
 
 
-def _check_product(n: int, W: Any, axis: int) -> None:
+def _check_product(n: int, W: Any, axis: int) -> int:
+    """The axis of `W` that a product sums over: the one before the last of a matrix, the only one of a vector."""
     shape = np.shape(W)
+    axis = max(axis, -len(shape))
     if not shape or shape[axis] != n:
         raise DimensionMismatch(f"a product of one-hot rows of {n} with an array of shape {shape}")
+    return axis
 
 
 def tensor_of(x: Any, beside: Any = None) -> Tensor:
