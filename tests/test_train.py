@@ -373,6 +373,74 @@ def test_a_bad_loss_with_clipping_leaves_no_gradient():
     assert p.grad.tolist() == [0, 0]
 
 
+# Ways from the slope of a loss that is NaN to a step; the values on the way are finite, as the slope is.
+def by_itself(p, slope):
+    slope.tolist()
+    fluxrs.update(p, fluxrs.data(slope))
+
+
+def by_the_slope_of_a_product(p, slope):
+    fluxrs.update(p, fluxrs.gradient(lambda: (slope * p).sum(), fluxrs.Params([p]))[p])
+
+
+def by_the_slope_of_a_slope(p, slope):
+    fluxrs.update(p, fluxrs.gradient(lambda: slope.sum(), fluxrs.Params([p]), nest=True)[p])
+
+
+def by_a_constant_power(p, slope):
+    fluxrs.update(p, fluxrs.data(slope) ** 0)
+
+
+def by_back(p, slope):
+    back((slope * p).sum())
+    SGD([p])()
+
+
+def by_back_after_reading(p, slope):
+    for _ in range(3):
+        loss = (slope * p).sum()
+        back(loss)
+        float(loss)
+    SGD([p])()
+
+
+def by_writing_the_gradient(p, slope):
+    p.grad = fluxrs.data(slope)
+    for _ in range(3):
+        loss = (p * 2).sum()
+        back(loss)
+        float(loss)
+    SGD([p])()
+
+
+@pytest.mark.parametrize("start", [[1.0, 2.0], [], [[3.0]]], ids=str)
+@pytest.mark.parametrize(
+    "step",
+    [
+        by_itself,
+        by_the_slope_of_a_product,
+        by_the_slope_of_a_slope,
+        by_a_constant_power,
+        by_back,
+        by_back_after_reading,
+        by_writing_the_gradient,
+    ],
+)
+def test_a_step_that_derives_from_a_bad_loss(step, start):
+    p = param(start)
+    slope = fluxrs.gradient(
+        lambda: p.prod() + (p * p).sum() + np.nan, fluxrs.Params([p]), nest=True
+    )[p]
+    with pytest.raises(FloatingPointError):
+        step(p, slope)
+        p.tolist()
+    assert p.tolist() == start
+    assert p.grad.tolist() == np.zeros_like(start).tolist()
+    back(p.sum())
+    SGD([p], 1.0)()
+    assert p.tolist() == (np.array(start) - 1).tolist()
+
+
 def test_clipping_in_train():
     m, loss, d = line()
     ps = params(m)

@@ -12,14 +12,15 @@ use std::sync::Arc;
 const LOOK: usize = 12;
 
 pub struct Guards {
-    /// Of guards that are no union.
+    /// None for a union.
     loss: Option<Tensor>,
     parts: SmallVec<[Arc<Guards>; 2]>,
 }
 
 impl Guards {
+    /// A loss, and the losses that it derives from: the gradient of a loss made of a gradient derives from both.
     pub fn of(loss: &Tensor) -> Arc<Guards> {
-        Arc::new(Guards { loss: Some(loss.clone()), parts: SmallVec::new() })
+        Arc::new(Guards { loss: Some(loss.clone()), parts: loss.0.guards.iter().cloned().collect() })
     }
 
     /// The guards of what is made of these tensors.

@@ -277,8 +277,12 @@ impl Tensor {
 
     /// A node whose value is there, of a possible shape.
     pub fn from_buffer(buffer: Buffer, shape: &[usize], dtype: DType, device: Device) -> Tensor {
+        Tensor::ready(buffer, shape, dtype, device, None)
+    }
+
+    fn ready(buffer: Buffer, shape: &[usize], dtype: DType, device: Device, guards: Option<Arc<Guards>>) -> Tensor {
         bound::count_bytes(crate::shape::size(shape) * dtype.bytes());
-        Tensor::build(Op::Data, smallvec![], shape.into(), dtype, device, false, None, 0, Value::Ready(buffer))
+        Tensor::build(Op::Data, smallvec![], shape.into(), dtype, device, false, guards, 0, Value::Ready(buffer))
     }
 
     /// The value of leaf number `leaf`, as a node of its own: gradients find it by that number.
@@ -304,7 +308,7 @@ impl Tensor {
         let (shape, dtype, device) = (self.0.shape.clone(), self.0.dtype, self.0.device);
         let guards = self.0.guards.clone();
         let base = match ready {
-            Some(buffer) => Tensor::from_buffer(buffer, &base.0.shape, dtype, device),
+            Some(buffer) => Tensor::ready(buffer, &base.0.shape, dtype, device, guards.clone()),
             // An element for an element, fused into what makes them: a view would hold the history as long as it lives.
             None => return no_grad(|| self.copied()),
         };

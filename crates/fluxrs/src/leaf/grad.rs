@@ -182,8 +182,13 @@ impl Leaf {
         if let Some(bad) = journal.iter().position(|(loss, _)| known_finite(loss) == Some(false)) {
             journal.truncate(bad + 1);
         }
-        // A total without history derives from no loss any more.
-        let total = if journal.is_empty() { old.as_ref().map(graph::without_guards) } else { old.clone() };
+        // A total of finite losses alone derives from no loss any more.
+        let settled =
+            |t: &Tensor| t.0.guards.as_ref().is_none_or(|guards| !guards.any(|loss| has_finite_elements(loss) != Some(true)));
+        let total = match &old {
+            Some(t) if journal.is_empty() && settled(t) => Some(graph::without_guards(t)),
+            _ => old.clone(),
+        };
         let mut g = graph::lock();
         let now = self.grad.get(&g);
         let unchanged = now.journal.len() == known && same(now.total.as_ref().map(Handle::tensor), old.as_ref());
@@ -199,14 +204,13 @@ impl Leaf {
     /// the total. What that leaves is to be dropped after the lock.
     pub(crate) fn undo_grad(&self, g: &mut Graph, bad: &Bad) -> Option<Grad> {
         let grad = self.grad.get(g);
-        let is_bad = |loss: &Tensor| bad.contains(&loss.id());
+        let is_bad = |loss: &Tensor| derives(loss, |loss| bad.contains(&loss.id()));
         let kept = match grad.journal.iter().position(|(loss, _)| is_bad(loss.tensor())) {
             Some(first) => {
                 let mut journal = grad.journal();
                 let before = journal.drain(first..).next().and_then(|(_, before)| before);
                 Grad::new(g, before, journal, first)
             }
-            None if !grad.journal.is_empty() => return None,
             None if grad.total.as_ref()?.tensor().0.guards.as_ref()?.any(is_bad) => Grad::default(),
             None => return None,
         };
@@ -214,8 +218,23 @@ impl Leaf {
     }
 }
 
-/// True if the elements of a loss are finite, None if they have not been computed. Not called under the lock.
+/// True if this holds of a loss, or of one that it derives from.
+fn derives(loss: &Tensor, is_such: impl Fn(&Tensor) -> bool) -> bool {
+    is_such(loss) || loss.0.guards.as_ref().is_some_and(|guards| guards.any(is_such))
+}
+
+/// True if the elements of a loss, and of those that it derives from, are finite, None if they have not been computed. Not called
+/// under the lock.
 fn known_finite(loss: &Tensor) -> Option<bool> {
+    let own = has_finite_elements(loss);
+    let Some(guards) = loss.0.guards.as_ref().filter(|_| own != Some(false)) else { return own };
+    match guards.any(|loss| has_finite_elements(loss) == Some(false)) {
+        true => Some(false),
+        false => own.filter(|_| !guards.any(|loss| has_finite_elements(loss).is_none())),
+    }
+}
+
+fn has_finite_elements(loss: &Tensor) -> Option<bool> {
     match graph::base_node(loss).value.get(&graph::lock()) {
         // A parameter that was its own loss: it was committed as it was.
         Value::Overwritten => return Some(true),

@@ -95,7 +95,7 @@ pub fn made_on(x: &Tensor, device: Device) -> Option<Tensor> {
     };
     let srcs = x.0.srcs.get(&crate::graph::lock()).clone();
     let alone = srcs.iter().all(Tensor::is_number);
-    alone.then(|| Tensor::guarded(op, srcs, x.shape().into(), x.dtype(), device, None))
+    alone.then(|| Tensor::guarded(op, srcs, x.shape().into(), x.dtype(), device, x.0.guards.clone()))
 }
 
 /// start, start + step, … up to `stop`, without it.
@@ -155,7 +155,7 @@ pub(super) fn diagonal_matrix(x: &Tensor, n: usize, m: usize, k: isize) -> Tenso
     let shape = [n, m];
     let offset = if x.size() == 0 { 0 } else { (-k).max(0) as i64 * m as i64 + k.max(0) as i64 };
     if shape::size(&shape) == 0 {
-        return Tensor::number(0.0).fill(&shape, x.dtype());
+        return x.filled_in(0.0, &shape);
     }
     Place::one(x, Map { offset, strides: smallvec![m as i64 + 1] }, &shape)
 }
@@ -206,8 +206,13 @@ impl Tensor {
     }
 
     pub fn filled(like: &Tensor, value: f64) -> Tensor {
+        like.filled_in(value, like.shape())
+    }
+
+    /// This value in a possible shape, in place of something made of `self`: it derives from the same losses.
+    pub(super) fn filled_in(&self, value: f64, shape: &[usize]) -> Tensor {
         let srcs = smallvec![Tensor::number(value)];
-        Tensor::guarded(Op::Fill, srcs, like.shape().into(), like.dtype(), like.device(), None)
+        Tensor::guarded(Op::Fill, srcs, shape.into(), self.dtype(), self.device(), self.0.guards.clone())
     }
 
     /// A copy of host data.

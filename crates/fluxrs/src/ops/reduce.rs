@@ -98,7 +98,7 @@ fn product_gradient(x: &Tensor, axes: u64, g: &Tensor) -> Tensor {
     one.push(1);
     let mut down = g.reshape_to(&one);
     if x.size() == 0 {
-        return x.zeros_like();
+        return g.filled_in(0.0, x.shape());
     }
     for below in levels.iter().rev().skip(1) {
         let n = below.shape()[last];

@@ -271,7 +271,7 @@ fn back(w: &mut World, r: &mut Random) {
         let Some(part) = part else { continue };
         let part = w.meaning(&part);
         let param = &mut w.params[p];
-        param.before.push((loss, param.grad.clone()));
+        param.before.push((origin.guards.clone(), param.grad.clone()));
         param.grad_guards.extend(origin.guards.clone());
         param.grad_stale |= origin.stale;
         match part {

@@ -36,15 +36,15 @@ pub struct Param {
     pub value: Array,
     pub version: usize,
     pub grad: Option<Array>,
-    /// Gradients as they were before each `back`, with the loss's number.
-    pub before: Vec<(usize, Option<Array>)>,
+    /// Gradients as they were before each `back`, with the losses that it derives from.
+    pub before: Vec<(BTreeSet<usize>, Option<Array>)>,
     pub grad_guards: BTreeSet<usize>,
     pub grad_stale: bool,
     pub grad_broken: bool,
 }
 
 /// A parameter's gradient before an update zeroed it: total, history, guards, stale, broken.
-type SavedGrad = (Option<Array>, Vec<(usize, Option<Array>)>, BTreeSet<usize>, bool, bool);
+type SavedGrad = (Option<Array>, Vec<(BTreeSet<usize>, Option<Array>)>, BTreeSet<usize>, bool, bool);
 
 /// An update that waits.
 pub struct Waiting {
@@ -264,7 +264,7 @@ impl World {
                 (p.grad, p.before, p.grad_guards, p.grad_stale, p.grad_broken) = (grad, before, guards, stale, broken);
             }
             if matches!(result, Err(Error::BadLoss(_)))
-                && let Some(first) = p.before.iter().position(|(l, _)| bad.contains(l))
+                && let Some(first) = p.before.iter().position(|(losses, _)| !losses.is_disjoint(&bad))
             {
                 p.grad = p.before[first].1.clone();
                 p.before.truncate(first);
