@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ._core import Tensor, permutation, rand, randn, reshape, stack, tensor
+from ._core import Tensor, data, permutation, rand, randn, reshape, stack, tensor
 from .names import keywords
 
 T = TypeVar("T")
@@ -155,7 +155,7 @@ def accuracy(ŷ: Any, y: Any) -> float:
     from .onehot import OneHot
 
     chosen = isinstance(ŷ, OneHot)
-    ŷ, y = np.asarray(ŷ), np.asarray(y)
+    ŷ, y = np.asarray(data(ŷ)), np.asarray(data(y))
     if ŷ.dtype == bool and ŷ.shape == y.shape and not chosen:
         right = ŷ == y
     elif ŷ.ndim < 2 or ŷ.shape[-1] == 1:

@@ -80,9 +80,8 @@ fn innermost(py: Python<'_>) -> PyResult<Option<Line>> {
     // SAFETY: the frame that runs is borrowed from the interpreter, and is none where no Python runs.
     let mut frame = unsafe { Bound::from_borrowed_ptr_or_opt(py, PyEval_GetFrame().cast()) };
     while let Some(now) = frame {
-        if is_ours(&now)? {
-            let back = now.getattr(intern!(py, "f_back"))?;
-            frame = (!back.is_none()).then_some(back);
+        if runs(&now, &["fluxrs"])? {
+            frame = caller(&now)?;
             continue;
         }
         // SAFETY: it is a frame.
@@ -95,14 +94,32 @@ fn innermost(py: Python<'_>) -> PyResult<Option<Line>> {
     Ok(None)
 }
 
-/// True if a frame runs code of this package.
-fn is_ours(frame: &Bound<'_, PyAny>) -> PyResult<bool> {
+/// How many frames there are to the innermost line that is neither of this package nor of NumPy, where a user can mend something.
+pub fn frames_to_user(py: Python<'_>) -> PyResult<i32> {
+    // SAFETY: as above.
+    let mut frame = unsafe { Bound::from_borrowed_ptr_or_opt(py, PyEval_GetFrame().cast()) };
+    let mut count = 1;
+    while let Some(now) = frame.take_if(|now| runs(now, &["fluxrs", "numpy"]).unwrap_or(false)) {
+        frame = caller(&now)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn caller<'py>(frame: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let back = frame.getattr(intern!(frame.py(), "f_back"))?;
+    Ok((!back.is_none()).then_some(back))
+}
+
+/// Whether a frame runs code of one of these packages.
+fn runs(frame: &Bound<'_, PyAny>, packages: &[&str]) -> PyResult<bool> {
     let py = frame.py();
     let globals = frame.getattr(intern!(py, "f_globals"))?;
     let Some(name) = globals.cast::<PyDict>()?.get_item(intern!(py, "__name__"))? else { return Ok(false) };
     let Ok(name) = name.cast::<PyString>() else { return Ok(false) };
     let name = name.to_cow()?;
-    Ok(name.strip_prefix("fluxrs").is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    let within = |package: &str| name.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    Ok(packages.iter().any(|p| within(p)))
 }
 
 pub fn install(py: Python<'_>) -> PyResult<()> {

@@ -1,6 +1,7 @@
 //! Tensors as NumPy arrays, Python numbers and lists.
 
 use crate::convert::Dt;
+use crate::cut::warn_of_cut;
 use crate::error::detached;
 use crate::tensor::{Inner, PyTensor, leaf_object, numpy_dtype};
 use fluxrs::buffer::{Buffer, HostBuffer};
@@ -106,10 +107,18 @@ impl Item {
     }
 }
 
+impl PyTensor {
+    fn number(&self, py: Python<'_>, what: &str) -> PyResult<Item> {
+        warn_of_cut(py, self.is_tracked())?;
+        item(py, &*self.value(py)?, what)
+    }
+}
+
 #[pymethods]
 impl PyTensor {
     /// A read-only NumPy array of the value, without a copy; `np.array(t)` copies.
     pub fn numpy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        warn_of_cut(py, self.is_tracked())?;
         to_numpy(py, &*self.value(py)?)
     }
 
@@ -120,7 +129,7 @@ impl PyTensor {
         dtype: Option<Bound<'py, PyAny>>,
         copy: Option<bool>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let array = to_numpy(py, &*self.value(py)?)?;
+        let array = self.numpy(py)?;
         let options = PyDict::new(py);
         if let Some(dtype) = dtype {
             options.set_item("copy", copy.unwrap_or(false))?;
@@ -131,20 +140,21 @@ impl PyTensor {
 
     /// The only element as a Python number.
     fn item<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        item(py, &*self.value(py)?, "item")?.object(py)
+        self.number(py, "item")?.object(py)
     }
 
     /// The elements as a nest of lists; a number for a 0-d tensor.
     fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.numpy(py)?.call_method0("tolist")
+        warn_of_cut(py, self.is_tracked())?;
+        to_numpy(py, &*self.value(py)?)?.call_method0("tolist")
     }
 
     fn __float__(&self, py: Python<'_>) -> PyResult<f64> {
-        Ok(item(py, &*self.value(py)?, "float")?.as_f64())
+        Ok(self.number(py, "float")?.as_f64())
     }
 
     fn __int__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let x = item(py, &*self.value(py)?, "int")?.object(py)?;
+        let x = self.number(py, "int")?.object(py)?;
         py.get_type::<pyo3::types::PyInt>().call1((x,))
     }
 

@@ -1,6 +1,7 @@
 //! gradient, forward, withgradient and back.
 
 use crate::convert::{beside, strong};
+use crate::cut::Inside;
 use crate::error::{DimensionMismatch, core, detached, shown};
 use crate::params::{Found, Leaves, PyGrads, PyParams};
 use crate::tensor::{PyTensor, zeros_of};
@@ -15,27 +16,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
-use std::cell::{Cell, RefCell};
-
-thread_local! {
-    /// The number of functions, nested, that are being differentiated on this thread.
-    static DEPTH: Cell<u32> = const { Cell::new(0) };
-}
-
-struct Inside;
-
-impl Inside {
-    fn enter() -> Inside {
-        DEPTH.set(DEPTH.get() + 1);
-        Inside
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        DEPTH.set(DEPTH.get() - 1);
-    }
-}
+use std::cell::RefCell;
 
 /// The parameters or arguments that a gradient is taken by.
 enum Subject {
@@ -89,7 +70,7 @@ fn call<'py>(op: &str, f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: 
             return Err(PyTypeError::new_err(format!("{op}: argument {i} is a list of parameters; write {op}(f, Params([…]))")));
         }
     }
-    let outer = DEPTH.get() > 0;
+    let outer = Inside::is_on();
     if let Ok(params) = args.get_item(0)?.cast::<PyParams>() {
         let leaves = params.get().leaves(py, op)?;
         let inside = Inside::enter();
@@ -247,7 +228,7 @@ impl Pullback {
         let py = delta.py();
         let y = self.y.tensor();
         let seed = sensitivity("pullback", y, delta)?;
-        let nest = self.nest || DEPTH.get() > 0 || seed.is_tracked();
+        let nest = self.nest || Inside::is_on() || seed.is_tracked();
         let grads = match y.is_tracked() {
             true => pull(y, Some(&seed), &self.subject, nest)?,
             false => vec![None; self.subject.targets().len()],

@@ -9,6 +9,7 @@ mod call_site;
 mod convert;
 mod create;
 mod custom;
+mod cut;
 mod debug;
 mod elementwise;
 mod engine;

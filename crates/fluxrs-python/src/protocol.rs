@@ -2,6 +2,7 @@
 
 use crate::convert::numpy;
 use crate::error::core;
+use crate::export::to_numpy;
 use crate::lists::{DEEPEST, each, is_list, too_deep};
 use crate::tensor::PyTensor;
 use pyo3::IntoPyObjectExt;
@@ -57,7 +58,10 @@ fn ours(name: &str, linear: bool) -> Option<&str> {
     (!OF_NUMBERS.contains(&section) && (!linear || section == "Linear algebra")).then_some(name)
 }
 
-/// Functions that ask about values and give no array to differentiate: they get NumPy arrays.
+/// Functions whose results hold the values, and so have no gradient: they get NumPy arrays.
+const OF_VALUES: &[&str] = &["copyto", "unique", "bincount", "histogram"];
+
+/// Functions that ask about values and give nothing to differentiate, or write them out: likewise.
 const ON_VALUES: &[&str] = &[
     "allclose",
     "isclose",
@@ -76,14 +80,10 @@ const ON_VALUES: &[&str] = &[
     "can_cast",
     "iscomplexobj",
     "isrealobj",
-    "copyto",
     "count_nonzero",
     "nonzero",
     "flatnonzero",
     "argwhere",
-    "unique",
-    "bincount",
-    "histogram",
     "searchsorted",
 ];
 
@@ -93,18 +93,26 @@ fn cannot(what: &str) -> PyErr {
     PyTypeError::new_err(format!("{what} does not take tensors; use np.asarray(t) for the value, which has no gradient"))
 }
 
+/// How a tensor is made a NumPy array.
+type ToArray<'py> = fn(&PyTensor, Python<'py>) -> Object<'py>;
+
+/// The array of a question about values, whose answer has no gradient anyway.
+fn asked<'py>(t: &PyTensor, py: Python<'py>) -> Object<'py> {
+    to_numpy(py, &*t.value(py)?)
+}
+
 /// Tensors in a nest of lists and tuples as NumPy arrays.
-fn plain<'py>(x: &Bound<'py, PyAny>) -> Object<'py> {
-    plain_at(x, 0, &mut HashMap::new())
+fn plain<'py>(x: &Bound<'py, PyAny>, array: ToArray<'py>) -> Object<'py> {
+    plain_at(x, array, 0, &mut HashMap::new())
 }
 
 /// Lists that are done, and what they became; held, so that no other object comes to lie where one of them was.
 type Done<'py> = HashMap<usize, [Bound<'py, PyAny>; 2]>;
 
-fn plain_at<'py>(x: &Bound<'py, PyAny>, depth: usize, done: &mut Done<'py>) -> Object<'py> {
+fn plain_at<'py>(x: &Bound<'py, PyAny>, array: ToArray<'py>, depth: usize, done: &mut Done<'py>) -> Object<'py> {
     let py = x.py();
     if let Ok(t) = x.cast::<PyTensor>() {
-        return t.get().numpy(py);
+        return array(t.get(), py);
     }
     if !is_list(x) {
         return Ok(x.clone());
@@ -118,7 +126,7 @@ fn plain_at<'py>(x: &Bound<'py, PyAny>, depth: usize, done: &mut Done<'py>) -> O
     }
     let mut items = Vec::new();
     each(x, |item| {
-        items.push(plain_at(&item, depth + 1, done)?);
+        items.push(plain_at(&item, array, depth + 1, done)?);
         Ok(())
     })?;
     let list = x.is_instance_of::<PyList>();
@@ -205,11 +213,16 @@ impl PyTensor {
             "linalg.matrix_transpose" | "matrix_transpose" => return args.get_item(0)?.call_method1("swapaxes", (-1, -2)),
             _ => {}
         }
-        if ON_VALUES.contains(&full.as_str()) {
-            let args = plain(args.as_any())?.cast_into::<PyTuple>()?;
+        let array: Option<ToArray> = match full.as_str() {
+            of if OF_VALUES.contains(&of) => Some(PyTensor::numpy),
+            on if ON_VALUES.contains(&on) => Some(asked),
+            _ => None,
+        };
+        if let Some(array) = array {
+            let args = plain(args.as_any(), array)?.cast_into::<PyTuple>()?;
             let plain_kwargs = PyDict::new(py);
             for (k, v) in kwargs.iter() {
-                plain_kwargs.set_item(k, plain(&v)?)?;
+                plain_kwargs.set_item(k, plain(&v, array)?)?;
             }
             return func.call(args, Some(&plain_kwargs));
         }
@@ -262,7 +275,7 @@ fn into_array<'py>(
             "{what} with out=: a tensor cannot be written, and an array has no gradient; update(array, Δ) adds a value in place"
         )));
     }
-    let inputs = plain(inputs.as_any())?.cast_into::<PyTuple>()?;
+    let inputs = plain(inputs.as_any(), PyTensor::numpy)?.cast_into::<PyTuple>()?;
     ufunc.getattr(method)?.call(inputs, options)
 }
 
