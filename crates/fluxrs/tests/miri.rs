@@ -230,7 +230,7 @@ fn a_checkpoint() {
     let y = {
         let _scope = fluxrs::graph::Checkpoint::enter();
         let x = w.value().unwrap();
-        custom::checkpointed(&(&x * &x), &[x.clone()], Arc::new(Again(x)))
+        custom::checkpointed(&(&x * &x), std::slice::from_ref(&x), Arc::new(Again(x.clone())))
     };
     leaf::back(&y.sum(None, false).unwrap(), None).unwrap();
     assert_eq!(values(&w.grad().unwrap()), values(&(floats(&[3]) * 2.0)));
