@@ -1,7 +1,11 @@
 """One model in several threads: no error at all, and right values, on any thread at any time."""
 
+import os
+import queue
 import sys
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +133,58 @@ def test_a_queued_update_holds_what_it_needs():
 
     together([first, second])
     np.testing.assert_array_equal(q, [4, 5])
+
+
+def test_a_gradient_of_a_foreign_result_can_be_computed_or_is_refused_at_once():
+    p, q = param(np.ones(1000)), param(np.ones(1000))
+    results = queue.SimpleQueue()
+    wanted = threading.Semaphore(2)
+
+    def make():
+        for _ in range(8000):
+            wanted.acquire()
+            results.put((p * q * p).sum())
+            update(p, 1e-6)
+            evaluate(p)
+
+    def differentiate():
+        for _ in range(8000):
+            y = results.get()
+            try:
+                back(y)
+            except ValueError as e:
+                assert "overwritten" in str(e)
+            del y
+            wanted.release()
+            assert np.isfinite(p.grad).all() and np.isfinite(q.grad).all()
+            p.grad = q.grad = None
+
+    together([make, differentiate])
+
+
+def test_who_needs_an_update_of_a_thread_that_has_ended_hears_that_it_failed():
+    p = param([1.0, 2.0])
+    before = threads_there_are()
+
+    def step():
+        back((p * np.inf).sum() * 0)
+        update(p, p.grad)
+
+    together([step])
+    while threads_there_are() > before:
+        time.sleep(0.001)
+    with pytest.raises(FloatingPointError, match="Inf or NaN"):
+        np.asarray(p)
+    np.testing.assert_array_equal(p, [1, 2])
+
+
+def threads_there_are():
+    """Those of Python, until the system has ended them."""
+    tasks = "/proc/self/task"
+    if not os.path.isdir(tasks):
+        pytest.skip("only Linux shows when a thread has ended")
+    names = [Path(tasks, t, "comm").read_text() for t in os.listdir(tasks)]
+    return sum(not n.startswith("fluxrs") for n in names)
 
 
 def test_a_result_of_one_thread_is_differentiated_after_the_step_of_another():

@@ -113,7 +113,7 @@ def update(p: _P, *, delta: ArrayLike) -> _P: ...
 }
 
 RESULTS = {
-    "queued": "int", "discard": "None",
+    "queued": "int", "queue_position": "int", "discard": "None", "change": "None",
     "__len__": "int", "__float__": "float", "__int__": "int", "__index__": "int",
     "__bool__": "bool", "__hash__": "int", "__repr__": "str", "__str__": "str",
     "__format__": "str", "_repr_html_": "str", "__setitem__": "None", "__delitem__": "None",

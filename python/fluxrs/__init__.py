@@ -135,7 +135,7 @@ __all__ = [
 ]  # fmt: skip
 # The ops, from their table; what else the core has is for the modules here.
 _PLUMBING = {
-    "Deltas", "affine", "checkpointed", "commit", "custom", "discard", "drop_gradients", "queued", "has_gpu", "op_table", "passing", "random_state", "reference", "replace_gradients", "replay",
+    "Deltas", "affine", "change", "checkpointed", "commit", "custom", "discard", "drop_gradients", "queue_position", "queued", "has_gpu", "op_table", "passing", "random_state", "reference", "replace_gradients", "replay",
     "rules", "squared_error", "state", "step", "take_gradients",
 }  # fmt: skip
 _TAKEN = {*__all__, *_PLUMBING, *dir(builtins)}

@@ -53,7 +53,12 @@ pub fn alone() -> bool {
 
 /// Runs `f` with the GIL, from inside of what `without_gil` runs.
 pub fn with_gil<T>(f: impl FnOnce(Python<'_>) -> T) -> T {
-    Python::attach(|py| {
+    try_with_gil(f).expect("the interpreter is there as long as it runs Python")
+}
+
+/// The same, unless the interpreter has come to its end: daemon threads go on for a moment.
+pub fn try_with_gil<T>(f: impl FnOnce(Python<'_>) -> T) -> Option<T> {
+    Python::try_attach(|py| {
         let was = DETACHED.replace(false);
         let result = f(py);
         DETACHED.set(was);

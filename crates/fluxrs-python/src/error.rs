@@ -1,6 +1,6 @@
 //! The core's errors as Python's exceptions. Nothing else may cross: a panic becomes a RuntimeError.
 
-use crate::call_site::{with_gil, without_gil};
+use crate::call_site::{try_with_gil, with_gil, without_gil};
 use fluxrs::error::{Error, Result};
 use pyo3::create_exception;
 use pyo3::exceptions::{
@@ -25,7 +25,8 @@ thread_local! {
 
 /// Keeps Python's exception until the core has returned.
 pub fn raised(error: PyErr) -> Error {
-    RAISED.with_borrow_mut(|slot| *slot = Some(error));
+    // An earlier one goes after the borrow: what it refers to may run Python as it goes.
+    drop(RAISED.replace(Some(error)));
     Error::Interrupted
 }
 
@@ -127,7 +128,7 @@ fn signalled() -> bool {
         }
         py.check_signals()
     };
-    with_gil(heard).map_err(raised).is_err()
+    try_with_gil(heard).is_none_or(|heard| heard.map_err(raised).is_err())
 }
 
 /// Evaluations that the core starts by itself, to bound what is pending, run without the GIL as well.

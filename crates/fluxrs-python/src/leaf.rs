@@ -79,6 +79,31 @@ pub fn update<'py>(
     Ok(p)
 }
 
+/// Queues p += Δ for each parameter and a value for each piece of state, together: a step happens as a whole or not at all.
+#[pyfunction]
+#[pyo3(signature = (params, deltas, state, values))]
+pub fn change(
+    py: Python<'_>,
+    params: Vec<Bound<'_, PyTensor>>,
+    deltas: Vec<Bound<'_, PyAny>>,
+    state: Vec<Bound<'_, PyTensor>>,
+    values: Vec<Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let pair = |p: &Bound<'_, PyTensor>, x: &Bound<'_, PyAny>, op: &str| {
+        let leaf = p.get().leaf().cloned().ok_or_else(|| PyTypeError::new_err("a step changes parameters and state"))?;
+        let x = beside(op, leaf.device(), x, argument(x)?)?.into_owned();
+        Ok((leaf, x))
+    };
+    let added = params.iter().zip(&deltas).map(|(p, delta)| pair(p, delta, "update")).collect::<PyResult<Vec<_>>>()?;
+    let given = state.iter().zip(&values).map(|(s, value)| {
+        let (leaf, value) = pair(s, value, "data")?;
+        let value = fit(py, &leaf.peek(), &value, "data")?;
+        Ok((leaf, value))
+    });
+    let given = given.collect::<PyResult<Vec<_>>>()?;
+    detached(py, || leaf::change(&added, &given))
+}
+
 /// Δ, by its own name or by its twin, `delta`.
 pub fn sensitivity_of<'py>(
     op: &str,
@@ -179,10 +204,16 @@ pub fn queued() -> usize {
     leaf::queued()
 }
 
-/// Forgets the updates that wait on this thread, but for the first `keep`.
+/// The number of updates this thread has ever queued: the place of the next one.
 #[pyfunction]
-pub fn discard(py: Python<'_>, keep: usize) {
-    crate::call_site::without_gil(py, || leaf::discard(keep));
+pub fn queue_position() -> usize {
+    leaf::position()
+}
+
+/// Forgets the updates that wait on this thread from `position` on.
+#[pyfunction]
+pub fn discard(py: Python<'_>, position: usize) {
+    crate::call_site::without_gil(py, || leaf::discard(position));
 }
 
 /// True if `x` is a parameter or state, rather than the result of an op.
@@ -369,8 +400,10 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(param, m)?)?;
     m.add_function(wrap_pyfunction!(state, m)?)?;
     m.add_function(wrap_pyfunction!(update, m)?)?;
+    m.add_function(wrap_pyfunction!(change, m)?)?;
     m.add_function(wrap_pyfunction!(commit, m)?)?;
     m.add_function(wrap_pyfunction!(queued, m)?)?;
+    m.add_function(wrap_pyfunction!(queue_position, m)?)?;
     m.add_function(wrap_pyfunction!(discard, m)?)?;
     m.add_function(wrap_pyfunction!(isleaf, m)?)?;
     m.add_function(wrap_pyfunction!(istracked, m)?)?;

@@ -243,15 +243,18 @@ impl PyGrads {
     }
 
     fn value(&self, py: Python<'_>, i: usize) -> PyResult<Py<PyTensor>> {
-        let mut entries = self.found.entries();
-        let entry = &mut entries[i];
-        if let Some(object) = &entry.object {
-            return Ok(object.clone_ref(py));
-        }
-        let grad = entry.grad.as_ref().map_or_else(|| zeros_of(&self.found.leaves[i].peek()), |h| h.tensor().clone());
+        let grad = {
+            let entry = &self.found.entries()[i];
+            if let Some(object) = &entry.object {
+                return Ok(object.clone_ref(py));
+            }
+            entry.grad.as_ref().map(|h| h.tensor().clone())
+        };
+        // Without the lock: making an object may collect garbage, and so run any Python; making a node may evaluate.
+        let grad = grad.unwrap_or_else(|| zeros_of(&self.found.leaves[i].peek()));
         let object = Py::new(py, PyTensor::new(grad))?;
-        entry.object = Some(object.clone_ref(py));
-        Ok(object)
+        let first = self.found.entries()[i].object.get_or_insert_with(|| object.clone_ref(py)).clone_ref(py);
+        Ok(first)
     }
 
     fn all(&self, py: Python<'_>) -> PyResult<Vec<Py<PyTensor>>> {

@@ -37,7 +37,7 @@ pub struct PyTensor {
 pub struct PyLeaf;
 
 /// A tensor as the operand of a call. The value of a leaf is held until the call has made of it what it makes: no update of another
-/// thread overwrites it before.
+/// thread overwrites it before, nor one of this thread, whose other operands may be made by Python.
 pub enum Value<'a> {
     Borrowed(&'a Tensor),
     Owned(Tensor),
@@ -119,18 +119,22 @@ impl PyTensor {
             let grad = leaf.grad().unwrap_or_else(|| zeros_of(&leaf.peek()));
             return Ok(Value::Held(Handle::new(grad)));
         }
-        // Alone under the GIL, no other thread can overwrite the value before the call has made of it what it makes.
+        // Alone under the GIL, no lock is needed to get hold of the value.
         if let (Inner::Leaf(_), true) = (&self.inner, alone()) {
             // SAFETY: other threads evaluate only after they were counted, which takes the GIL.
-            if let Some(now) = unsafe { leaf.value_alone() } {
-                return Ok(Value::Owned(now));
+            if let Some(now) = unsafe { leaf.held_alone() } {
+                return Ok(Value::Held(now));
             }
         }
         let now = match leaf.try_held() {
             Some(now) => now,
             None => detached(py, || leaf.held())?,
         };
-        Ok(if matches!(self.inner, Inner::Data(_)) { Value::Owned(now.tensor().detached()) } else { Value::Held(now) })
+        Ok(if matches!(self.inner, Inner::Data(_)) && leaf.is_tracked() {
+            Value::Owned(now.tensor().detached())
+        } else {
+            Value::Held(now)
+        })
     }
 
     /// A node of the same shape and type, for questions that need no value.

@@ -134,8 +134,9 @@ fn parameters(n: usize) {
 
 fn discarded(n: usize) {
     let params: Vec<_> = (0..n).map(|_| param(2)).collect();
+    let first = leaf::position();
     params.iter().for_each(|p| leaf::update(p, &Tensor::number(1.0)).unwrap());
-    leaf::discard(n / 2);
+    leaf::discard(first + n / 2);
     leaf::flush().unwrap();
 }
 

@@ -187,3 +187,27 @@ fn a_queued_update_is_made_of_what_there_was_when_it_was_queued() {
     assert_eq!(values(&p.value().unwrap()).unwrap(), [72.0, 93.0]);
     assert_eq!(values(&q.value().unwrap()).unwrap(), [5.0, 6.0]);
 }
+
+#[test]
+fn updates_of_a_thread_that_has_ended_go_with_their_leaves_and_fail_where_they_are_needed() {
+    let ended = |f: &(dyn Fn() -> Result<()> + Sync)| {
+        std::thread::scope(|scope| scope.spawn(f).join().expect("no panic").expect("no error"));
+    };
+    let (p, q) = (param(&[1.0, 2.0]), param(&[3.0]));
+    let gone = [Arc::downgrade(&p), Arc::downgrade(&q)];
+    ended(&|| leaf::update(&p, &Tensor::number(1.0)).and_then(|()| leaf::update(&q, &Tensor::number(1.0))));
+    drop(p);
+    assert_eq!(values(&q.value().unwrap()).unwrap(), [4.0]);
+    ended(&|| leaf::update(&q, &Tensor::number(1.0)));
+    drop(q);
+    assert!(gone.iter().all(|leaf| leaf.upgrade().is_none()));
+
+    let p = param(&[1.0, 2.0]);
+    ended(&|| {
+        let loss = Handle::new((p.value()? / &Tensor::from_slice(&[0.0f32, 1.0], &[2])?).sum(None, false)?);
+        leaf::back(loss.tensor(), None)?;
+        leaf::update(&p, &p.grad().expect("a gradient"))
+    });
+    assert!(matches!(p.value(), Err(fluxrs::Error::BadLoss(_))));
+    assert_eq!(values(&p.value().unwrap()).unwrap(), [1.0, 2.0]);
+}

@@ -10,7 +10,7 @@ from unicodedata import normalize
 import numpy as np
 
 from .. import _core
-from .._core import DimensionMismatch, Params, Tensor, data, isleaf, istracked, tensor, update
+from .._core import DimensionMismatch, Params, Tensor, data, isleaf, istracked, tensor
 from ..names import GREEK, nearest, shown, written
 from ..treelike import treelike
 
@@ -59,7 +59,7 @@ class Optimiser:
         `grads` is what `gradient(f, ps)` gave, or arrays in the order of the parameters.
         """
         δs = _accumulated(self) if grads is None else _given(self, grads)
-        before = _core.queued()
+        before = _core.queue_position()
         try:
             self.queue(δs)
             del δs  # what has no other reference need not be kept
@@ -86,10 +86,8 @@ class Optimiser:
             _core.step(self.core, hyper, self.params, δs, self.state)
             return
         steps = [self._ruled(*args) for args in self._arguments(δs)]
-        for p, state, (Δ, *new) in zip(self.params, self.state, steps, strict=True):
-            for s, value in zip(state, new, strict=True):
-                s.data = value
-            update(p, Δ)
+        Δs, new = [Δ for Δ, *_ in steps], [value for _, *values in steps for value in values]
+        _core.change(list(self.params), Δs, [s for state in self.state for s in state], new)
 
     def _arguments(self, δs: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
         for p, δ, state in zip(self.params, δs, self.state, strict=True):

@@ -76,7 +76,7 @@ def train(
 
 def _step(loss: Callable[..., Any], item: Any, opts: list[Callback]) -> None:
     l = loss(*item) if isinstance(item, (tuple, list)) else loss(item)
-    before = _core.queued()
+    before = _core.queue_position()
     try:
         back(l)
         for f in opts:

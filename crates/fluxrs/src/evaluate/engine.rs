@@ -22,10 +22,7 @@ impl Engine for Evaluator {
                 leaf::fail(late);
             }
         };
-        match bystander() {
-            Some(run) => run(&mut evaluate),
-            None => evaluate(),
-        }
+        stand_by(&mut evaluate);
     }
 
     fn own_copy(&self, x: &Tensor) -> Result<Buffer> {
@@ -49,7 +46,16 @@ impl Engine for Evaluator {
     }
 
     fn inspect_gradient(&self, of: &Tensor, g: &Tensor, given: bool) -> Result<()> {
-        watch::inspect_gradient(of, g, given)
+        let mut result = Ok(());
+        stand_by(&mut || result = watch::inspect_gradient(of, g, given));
+        result
+    }
+}
+
+fn stand_by(f: &mut (dyn FnMut() + Send)) {
+    match bystander() {
+        Some(run) => run(f),
+        None => f(),
     }
 }
 
@@ -60,5 +66,11 @@ impl Committer for Evaluator {
 
     fn wait(&self) -> Result<()> {
         wait()
+    }
+
+    fn stand_by(&self) -> Result<()> {
+        let mut result = Ok(());
+        stand_by(&mut || result = wait());
+        result
     }
 }

@@ -162,8 +162,9 @@ pub fn cached_bytes() -> usize {
 pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
     let _evaluating = Evaluating::enter()?;
     let mut runner = runner();
+    let (mut updates, _lost);
     let mut g = graph::lock();
-    let mut updates = queue.map_or_else(Vec::new, |queue| leaf::take_updates(&mut g, queue));
+    (updates, _lost) = queue.map_or_else(Default::default, |queue| leaf::take_updates(&mut g, queue));
     if queue.is_some() && updates.is_empty() {
         return Ok(());
     }
@@ -379,8 +380,9 @@ fn execute(prepared: &Prepared, bindings: &mut Bindings<'_>) -> Result<()> {
 /// Nothing is computed.
 pub fn explain(roots: &[Tensor], queued: bool) -> Result<String> {
     let _evaluating = Evaluating::enter()?;
-    let updates = if queued { leaf::queued_updates() } else { vec![] };
+    // No thread forks while this one has the runner, and so none while it has its queue.
     let mut runner = runner();
+    let updates = if queued { leaf::queued_updates() } else { vec![] };
     runner.clear();
     let text = runner.explain(&Wanted { roots, updates: &updates, alone: false });
     runner.clear();

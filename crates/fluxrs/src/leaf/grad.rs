@@ -260,6 +260,7 @@ fn same(a: Option<&Tensor>, b: Option<&Tensor>) -> bool {
 pub fn back(y: &Tensor, seed: Option<&Tensor>) -> Result<usize> {
     let y = &crate::tape::whole(y);
     let leaves: Vec<Arc<Leaf>> = crate::tape::leaves(y).into_iter().filter_map(by_number).collect();
+    use_foreign(&leaves)?;
     let targets: Vec<_> = leaves.iter().map(|l| crate::tape::Target::Leaf(l.number)).collect();
     let grads = crate::tape::gradient(y, seed, &targets, false)?;
     for (leaf, grad) in leaves.iter().zip(grads) {
@@ -268,6 +269,16 @@ pub fn back(y: &Tensor, seed: Option<&Tensor>) -> Result<usize> {
         }
     }
     Ok(leaves.len())
+}
+
+/// Notes this thread as a user of the leaves, as if it had made the result itself: later steps of other threads leave their values
+/// in memory. A step under way may already be overwriting them, so it is waited for.
+fn use_foreign(leaves: &[Arc<Leaf>]) -> Result<()> {
+    let under_way = {
+        let g = graph::lock();
+        leaves.iter().fold(false, |any, l| (l.note_user() && l.queue.get(&g).is_some()) | any)
+    };
+    if under_way { crate::COMMITTER.stand_by() } else { Ok(()) }
 }
 
 /// Gradients made of all those that the leaves have, by a common norm for example: what a bad loss has spoilt is undone in all.

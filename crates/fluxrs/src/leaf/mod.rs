@@ -5,7 +5,9 @@ mod queue;
 
 pub(crate) use grad::Bad;
 pub use grad::{back, forget, replace_grads};
-pub use queue::{Change, Committer, Queue, Update, assign, discard, flush, has_queued, queue, queued, try_update, update};
+pub use queue::{
+    Change, Committer, Queue, Update, assign, change, discard, flush, has_queued, position, queue, queued, try_update, update,
+};
 pub(crate) use queue::{fail, queued_updates, release, take_updates};
 
 use crate::bail;
@@ -124,17 +126,17 @@ impl Leaf {
         self.queue.get(&g).is_none().then(|| Handle::new(self.used(&g).clone()))
     }
 
-    /// The node of the present value, if no update of it waits or is under way; without a lock.
+    /// As `try_held`, without a lock.
     ///
     /// # Safety
     /// No other thread evaluates anything during the call.
-    pub unsafe fn value_alone(&self) -> Option<Tensor> {
+    pub unsafe fn held_alone(&self) -> Option<Handle> {
         if self.is_queued() {
             return None;
         }
         self.note_user();
         // SAFETY: only an evaluation replaces the value, and this thread is not in one.
-        Some(unsafe { self.current.lasting() }.clone())
+        Some(Handle::new(unsafe { self.current.lasting() }.clone()))
     }
 
     /// The present value for a use by this thread, under the lock.
@@ -143,11 +145,13 @@ impl Leaf {
         self.current.get(g)
     }
 
-    fn note_user(&self) {
+    /// Gives whether this thread was no user before.
+    fn note_user(&self) -> bool {
         let (was, own) = (self.user.load(Ordering::Relaxed), thread());
         if was != own {
             self.user.store(if was == NOBODY { own } else { SEVERAL }, Ordering::Relaxed);
         }
+        was != own && was != SEVERAL
     }
 
     /// True if no other thread has asked for the present value. Only then may an update of this thread be written over it: what

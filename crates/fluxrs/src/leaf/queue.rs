@@ -7,20 +7,32 @@ use crate::graph::{self, Claim, Graph, Handle, Tensor};
 use crate::ops::Elementwise;
 use crate::small_map::SmallMap;
 use smallvec::{SmallVec, smallvec};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 /// Updates of one thread that will be committed together.
 #[derive(Default)]
 pub struct Queue {
-    waiting: Mutex<Vec<Waiting>>,
+    waiting: Mutex<Waiting>,
     /// The error of another thread's attempt to commit them.
     failure: Mutex<Option<Error>>,
+    /// True once the thread has ended: no later call on it returns an error.
+    orphaned: AtomicBool,
+}
+
+#[derive(Default)]
+struct Waiting {
+    list: Vec<Wait>,
+    /// The number of updates that were here before and have been taken to be committed.
+    taken: usize,
 }
 
 /// A leaf, the value that it is to take, and the gradient that this took away.
-struct Waiting {
-    leaf: Arc<Leaf>,
+struct Wait {
+    /// Weak: the leaf refers to the queue, and an update of a dropped leaf changes nothing.
+    leaf: Weak<Leaf>,
+    number: u64,
     value: Claim,
     spent: Option<Spent<Claim>>,
 }
@@ -41,7 +53,24 @@ impl Update {
 }
 
 thread_local! {
-    static QUEUE: Arc<Queue> = Arc::default();
+    static QUEUE: Own = Own::default();
+}
+
+/// A thread's queue, for as long as the thread runs.
+#[derive(Default)]
+struct Own(Arc<Queue>);
+
+impl Deref for Own {
+    type Target = Arc<Queue>;
+    fn deref(&self) -> &Arc<Queue> {
+        &self.0
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.orphaned.store(true, Ordering::Release);
+    }
 }
 
 /// A new value for a leaf, made of the value that it has.
@@ -60,10 +89,13 @@ pub trait Committer: Sync {
 
     /// Waits for the evaluation under way.
     fn wait(&self) -> Result<()>;
+
+    /// As `wait`, and lets go meanwhile of what that evaluation may wait for.
+    fn stand_by(&self) -> Result<()>;
 }
 
 impl Queue {
-    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -90,8 +122,11 @@ impl Leaf {
             // A step of another thread that is being committed is waited for; only what still waits then is committed here.
             crate::COMMITTER.wait()?;
             let waits = self.queue.get(&graph::lock()).is_some();
-            // That thread hears of what goes wrong with its step.
+            // That thread raises the error of its step; if it has ended, this one does.
             if waits && let Err(error) = crate::COMMITTER.commit(&queue) {
+                if queue.orphaned.load(Ordering::Acquire) {
+                    return Err(error);
+                }
                 *queue.failure() = Some(error);
             }
         }
@@ -110,32 +145,50 @@ pub fn try_update(leaf: &Arc<Leaf>, delta: &Tensor) -> Result<bool> {
 }
 
 fn update_from(leaf: &Arc<Leaf>, now: &Handle, delta: &Tensor) -> Result<bool> {
-    if !delta.is_number() {
-        leaf.check("update", delta)?;
-    }
-    let made_of = now.tensor();
-    let delta = if delta.is_number() { delta.clone() } else { delta.cast(made_of.dtype()) };
-    let value = graph::no_grad(|| Elementwise::add.apply(&[made_of, &delta]))?;
-    Ok(queue(smallvec![Change { leaf, made_of, value, spends: true }]))
+    Ok(queue(smallvec![Change::added(leaf, now, delta)?]))
 }
 
 /// Queues p ← value; the gradient stays.
 pub fn assign(leaf: &Arc<Leaf>, value: &Tensor) -> Result<()> {
+    change(&[], &[(leaf.clone(), value.clone())])
+}
+
+/// Queues p ← p + Δ for some and p ← value for others, all together: no other thread commits a part of them.
+pub fn change(added: &[(Arc<Leaf>, Tensor)], given: &[(Arc<Leaf>, Tensor)]) -> Result<()> {
+    let held = |of: &[(Arc<Leaf>, Tensor)]| of.iter().map(|(leaf, _)| leaf.held()).collect::<Result<Vec<Handle>>>();
     loop {
-        let now = leaf.held()?;
-        let made_of = now.tensor();
-        leaf.check("assign", value)?;
-        // A leaf never shares the value's memory, which may be seen from elsewhere: it gets a computed copy.
-        let value = graph::no_grad(|| value.cast(made_of.dtype()).copied());
-        if queue(smallvec![Change { leaf, made_of, value, spends: false }]) {
+        let (first, second) = (held(added)?, held(given)?);
+        let added = added.iter().zip(&first).map(|((leaf, delta), now)| Change::added(leaf, now, delta));
+        let given = given.iter().zip(&second).map(|((leaf, value), now)| Change::given(leaf, now, value));
+        if queue(added.chain(given).collect::<Result<_>>()?) {
             return Ok(());
         }
     }
 }
 
+impl<'a> Change<'a> {
+    fn added(leaf: &'a Arc<Leaf>, now: &'a Handle, delta: &Tensor) -> Result<Change<'a>> {
+        if !delta.is_number() {
+            leaf.check("update", delta)?;
+        }
+        let made_of = now.tensor();
+        let delta = if delta.is_number() { delta.clone() } else { delta.cast(made_of.dtype()) };
+        let value = graph::no_grad(|| Elementwise::add.apply(&[made_of, &delta]))?;
+        Ok(Change { leaf, made_of, value, spends: true })
+    }
+
+    fn given(leaf: &'a Arc<Leaf>, now: &'a Handle, value: &Tensor) -> Result<Change<'a>> {
+        leaf.check("assign", value)?;
+        let made_of = now.tensor();
+        // A leaf never shares the value's memory, which may be seen from elsewhere: it gets a computed copy.
+        let value = graph::no_grad(|| value.cast(made_of.dtype()).copied());
+        Ok(Change { leaf, made_of, value, spends: false })
+    }
+}
+
 /// Queues these values together; none of them, and false, if a leaf has another value by now than its new one was made of.
 pub fn queue(changes: SmallVec<[Change<'_>; 4]>) -> bool {
-    let queue = QUEUE.with(Arc::clone);
+    let queue = QUEUE.with(|own| Arc::clone(own));
     let mut g = graph::lock();
     let outdated = |c: &Change<'_>| c.leaf.queue.get(&g).is_some() || !c.leaf.current.get(&g).ptr_eq(c.made_of);
     if changes.iter().any(outdated) {
@@ -146,7 +199,8 @@ pub fn queue(changes: SmallVec<[Change<'_>; 4]>) -> bool {
     let mut waiting = queue.waiting();
     for Change { leaf, value, spends, .. } in changes {
         let spent = spends.then(|| leaf.take_grad(&mut g).spend(&mut g, &mut gone));
-        waiting.push(Waiting { leaf: leaf.clone(), value: Claim::new(&mut g, value), spent });
+        let value = Claim::new(&mut g, value);
+        waiting.list.push(Wait { leaf: Arc::downgrade(leaf), number: leaf.number, value, spent });
         leaf.queue.set(&mut g, Some(queue.clone()));
         leaf.queued.store(true, Ordering::Release);
     }
@@ -156,7 +210,7 @@ pub fn queue(changes: SmallVec<[Change<'_>; 4]>) -> bool {
 
 /// Commits everything this thread has queued, as one plan. Whatever happens, nothing is queued afterwards.
 pub fn flush() -> Result<()> {
-    let queue = QUEUE.with(Arc::clone);
+    let queue = QUEUE.with(|own| Arc::clone(own));
     let result = crate::COMMITTER.commit(&queue);
     let failure = queue.failure().take();
     failure.map_or(result, Err)
@@ -169,51 +223,70 @@ pub(crate) fn fail(error: Error) {
 
 /// True if this thread has queued an update, or has to hear of one that another thread tried to commit.
 pub fn has_queued() -> bool {
-    QUEUE.with(|q| !q.waiting().is_empty() || q.failure().is_some())
+    QUEUE.with(|q| !q.waiting().list.is_empty() || q.failure().is_some())
 }
 
 /// The number of updates this thread has queued.
 pub fn queued() -> usize {
-    QUEUE.with(|q| q.waiting().len())
+    QUEUE.with(|q| q.waiting().list.len())
+}
+
+/// The number of updates this thread has ever queued: the place of the next one, for `discard`.
+pub fn position() -> usize {
+    QUEUE.with(|q| {
+        let waiting = q.waiting();
+        waiting.taken + waiting.list.len()
+    })
 }
 
 /// The updates that this thread has queued, which go on waiting.
 pub(crate) fn queued_updates() -> Vec<Update> {
-    let update = |w: &Waiting| Update { leaf: w.leaf.clone(), value: w.value.tensor().clone(), spent: None };
-    QUEUE.with(|q| q.waiting().iter().map(update).collect())
+    let update = |w: &Wait| Some(Update { leaf: w.leaf.upgrade()?, value: w.value.tensor().clone(), spent: None });
+    QUEUE.with(|q| q.waiting().list.iter().filter_map(update).collect())
 }
 
-/// Forgets what this thread has queued since there were `from` updates.
-pub fn discard(from: usize) {
+/// Drops the updates that this thread has queued from `position` on and that have not been committed.
+pub fn discard(position: usize) {
     QUEUE.with(|queue| {
+        let (mut updates, mut gone) = (Vec::new(), Vec::new());
         let mut g = graph::lock();
-        let mut list = queue.waiting();
-        let from = from.min(list.len());
-        let rest = list.split_off(from);
-        let updates: Vec<Update> = rest.into_iter().map(|w| w.taken(&mut g)).collect();
-        let kept: SmallMap<u64> = list.iter().map(|w| w.leaf.number).collect();
-        let mut gone = Vec::new();
+        let mut waiting = queue.waiting();
+        let from = position.saturating_sub(waiting.taken).min(waiting.list.len());
+        let rest = waiting.list.split_off(from);
+        let lost: Vec<Wait> = rest.into_iter().filter_map(|w| w.taken(&mut g, &mut updates)).collect();
+        let kept: SmallMap<u64> = waiting.list.iter().map(|w| w.number).collect();
         for u in &updates {
             if !kept.contains(&u.leaf.number) {
                 release(&mut g, std::slice::from_ref(u));
                 gone.extend(u.restore_grad(&mut g));
             }
         }
-        drop((list, g, gone, updates));
+        drop((waiting, g, gone, updates, lost));
     });
 }
 
-impl Waiting {
-    /// Without claims: what it needs is not overwritten before it has been committed or has failed.
-    fn taken(self, g: &mut Graph) -> Update {
-        Update { leaf: self.leaf, value: self.value.release(g), spent: self.spent.map(|spent| spent.release(g)) }
+impl Wait {
+    /// Adds the update to `updates` without claims: its operands are not overwritten before it has been committed or has failed.
+    /// If its leaf is gone it is returned, to be dropped after the lock.
+    fn taken(self, g: &mut Graph, updates: &mut Vec<Update>) -> Option<Wait> {
+        let Some(leaf) = self.leaf.upgrade() else { return Some(self) };
+        updates.push(Update { leaf, value: self.value.release(g), spent: self.spent.map(|spent| spent.release(g)) });
+        None
     }
 }
 
+/// Updates of leaves that are gone.
+#[derive(Default)]
+pub(crate) struct Lost(#[expect(dead_code, reason = "held to be dropped")] Vec<Wait>);
+
 /// Takes a queue's updates: called by the evaluation that commits or discards them, which releases their leaves when it is done.
-pub(crate) fn take_updates(g: &mut Graph, queue: &Queue) -> Vec<Update> {
-    let waiting = std::mem::take(&mut *queue.waiting());
-    waiting.into_iter().map(|w| w.taken(g)).collect()
+/// The caller drops the second result after the lock.
+pub(crate) fn take_updates(g: &mut Graph, queue: &Queue) -> (Vec<Update>, Lost) {
+    let mut waiting = queue.waiting();
+    waiting.taken += waiting.list.len();
+    let mut updates = Vec::with_capacity(waiting.list.len());
+    let lost = waiting.list.drain(..).filter_map(|w| w.taken(g, &mut updates)).collect();
+    (updates, Lost(lost))
 }
 
 /// Their leaves may be used again: until then other threads wait.
