@@ -91,7 +91,7 @@ pub fn change(
 ) -> PyResult<()> {
     let pair = |p: &Bound<'_, PyTensor>, x: &Bound<'_, PyAny>, op: &str| {
         let leaf = p.get().leaf().cloned().ok_or_else(|| PyTypeError::new_err("a step changes parameters and state"))?;
-        let x = beside(op, leaf.device(), x, argument(x)?)?.into_owned();
+        let x = beside(op, &leaf.peek(), x)?.into_owned();
         Ok((leaf, x))
     };
     let added = params.iter().zip(&deltas).map(|(p, delta)| pair(p, delta, "update")).collect::<PyResult<Vec<_>>>()?;
