@@ -22,11 +22,11 @@ thread_local! {
 /// In a child: another thread of the parent was evaluating, and the fork had not waited for it.
 static HALF_DONE: AtomicBool = AtomicBool::new(false);
 
-/// Waits for the evaluation under way; no other begins until this thread has forked, or has evaluated something itself. To be
+/// Waits for the evaluation under way; no other thread begins one until this one has forked. To be
 /// called shortly before a fork, without locks that an evaluation may wait for.
 pub fn before_fork() {
     if !EVALUATING.get() && EVALUATION.with_borrow(Option::is_none) {
-        EVALUATION.set(Some(run::runner()));
+        EVALUATION.set(Some(run::lock_runner()));
     }
 }
 
@@ -35,10 +35,18 @@ pub fn after_fork() {
     EVALUATION.take();
 }
 
-/// True if the parent's evaluation is lost; called where one begins on this thread, which may have been about to fork.
+/// True where the parent's evaluation is lost.
 pub(super) fn is_half_done() -> bool {
-    EVALUATION.take();
     HALF_DONE.load(Ordering::Relaxed)
+}
+
+/// The turn of a thread that is about to fork, to evaluate within.
+pub(super) fn kept_turn() -> Option<MutexGuard<'static, Runner>> {
+    EVALUATION.take()
+}
+
+pub(super) fn keep_turn(turn: Option<MutexGuard<'static, Runner>>) {
+    EVALUATION.set(turn);
 }
 
 extern "C" fn prepare() {

@@ -22,6 +22,7 @@ use crate::plan::{Bindings, Plan, Rollback};
 use crate::stop::watch;
 use crate::tape::deferred::{Written, write_out};
 use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
 #[cfg(unix)]
 use std::sync::TryLockResult;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,8 +83,44 @@ static RUNNER: LazyLock<Mutex<Runner>> = LazyLock::new(|| {
     })
 });
 
-pub(super) fn runner() -> MutexGuard<'static, Runner> {
+/// A thread's turn to evaluate. A thread that is about to fork keeps it from before until it has forked, and evaluates within it.
+pub(super) struct Turn {
+    runner: Option<MutexGuard<'static, Runner>>,
+    is_kept: bool,
+}
+
+pub(super) fn runner() -> Turn {
+    #[cfg(unix)]
+    if let Some(kept) = super::fork::kept_turn() {
+        return Turn { runner: Some(kept), is_kept: true };
+    }
+    Turn { runner: Some(lock_runner()), is_kept: false }
+}
+
+pub(super) fn lock_runner() -> MutexGuard<'static, Runner> {
     RUNNER.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        if self.is_kept {
+            super::fork::keep_turn(self.runner.take());
+        }
+    }
+}
+
+impl Deref for Turn {
+    type Target = Runner;
+    fn deref(&self) -> &Runner {
+        self.runner.as_ref().expect("there until it is dropped")
+    }
+}
+
+impl DerefMut for Turn {
+    fn deref_mut(&mut self) -> &mut Runner {
+        self.runner.as_mut().expect("there until it is dropped")
+    }
 }
 
 #[cfg(unix)]
