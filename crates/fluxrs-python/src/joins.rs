@@ -37,7 +37,7 @@ fn tensors(xs: &Bound<'_, PyAny>, op: &str) -> PyResult<Values> {
 }
 
 /// Items with types of their own, on one device.
-fn several<'a>(op: &str, items: &'a [Bound<'_, PyAny>]) -> PyResult<Values> {
+fn several(op: &str, items: &[Bound<'_, PyAny>]) -> PyResult<Values> {
     let mut xs: Vec<Value<'_>> = Vec::with_capacity(items.len());
     let mut first: HashMap<usize, usize> = HashMap::new();
     for (i, item) in items.iter().enumerate() {
