@@ -1,9 +1,11 @@
 """Indexing by NumPy's rules, and its gradient."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from fluxrs import gradcheck, gradient, param, tensor
+from fluxrs import gradcheck, gradient, param, relu, tensor
 
 X = np.arange(60.0).reshape(3, 4, 5)
 MASK = X[:, :, 0] % 3 == 0
@@ -87,3 +89,20 @@ def test_an_index_computed_out_of_range_is_found_where_it_is_read():
 def test_a_step_of_zero():
     with pytest.raises(ValueError, match="zero"):
         tensor(X)[::0]
+
+
+def test_chains_of_views_have_plans_of_their_own():
+    steps = {
+        "transpose": lambda x: x.T,
+        "the axes as they are": lambda x: x.transpose((0, 1)),
+        "the shape as it is": lambda x: x.reshape(5, 5),
+        "rows backwards": lambda x: x[::-1],
+        "columns backwards": lambda x: x[:, ::-1],
+    }
+    data = np.random.default_rng(0).normal(size=(5, 5))
+    for n in range(1, 5):
+        for chain in itertools.product(steps, repeat=n):
+            expected, x = data, tensor(data)
+            for name in chain:
+                expected, x = steps[name](expected), steps[name](x)
+            np.testing.assert_array_equal(relu(x), np.maximum(expected, 0), err_msg=chain)

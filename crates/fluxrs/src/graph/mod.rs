@@ -17,6 +17,7 @@ use crate::device::Device;
 use crate::dtype::{DType, Number};
 use crate::error::{Error, Result};
 use crate::guards::Guards;
+use crate::hash::Hasher;
 use crate::ops::{Op, Pullback};
 use crate::shape::{Map, Shape};
 use smallvec::{SmallVec, smallvec};
@@ -249,8 +250,10 @@ impl Tensor {
         assert!(crate::shape::is_possible(&shape), "{}: a node of the impossible shape {shape:?}", op.name());
         let mut hash = op.hash(&shape, dtype, device, tracked);
         if let (Op::View(_), Some(Op::View(_))) = (&op, srcs.first().map(Tensor::op)) {
-            // A gradient goes back through every view of a chain.
-            hash = hash.rotate_left(17) ^ srcs[0].0.hash;
+            // A gradient goes back through every view of a chain, in its order.
+            let mut chain = Hasher::new(srcs[0].0.hash);
+            chain.add(hash);
+            hash = chain.finish();
         }
         let pullbacks = matches!(op, Op::Custom(_)) || tracked && srcs.iter().any(|s| s.0.pullbacks);
         Tensor(Arc::new(Node {
