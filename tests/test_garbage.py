@@ -149,3 +149,104 @@ def test_a_collection_within_a_pullback():
     m.y = hook(collecting, m.W * 2).sum()
     back(m.y)
     assert m.W.grad.tolist() == (np.ones((3, 3)) * 4).tolist()
+
+
+def in_a_chain_of_checkpoints(m):
+    m.y = np.ones((2, 3))
+    for _ in range(20):
+        m.y = checkpoint(m.block, m.y)
+
+
+def keeps_all_of_a_chain(m):
+    m.ys = [np.ones((2, 3))]
+    for _ in range(20):
+        m.ys.append(checkpoint(m.block, m.ys[-1]))
+
+
+def keeps_a_result_and_its_loss(m):
+    m.h = hook(lambda Δ: Δ * len(vars(m)), m.W)
+    m.loss = (m.h**2).sum()
+
+
+def keeps_two_losses_of_two_hooks(m):
+    a, b = (hook(lambda Δ: Δ * len(vars(m)), m.W) for _ in range(2))
+    m.losses = [(a * b).sum(), (a + 2 * b).sum(), a.mean()]
+
+
+def keeps_gradients(m):
+    m.g = gradient(lambda w: hook(lambda Δ: Δ * len(vars(m)), w).sum(), m.W)[0] * 2
+
+
+def keeps_grads(m):
+    m.ps = fluxrs.Params([m.W])
+    m.gs = gradient(lambda: hook(lambda Δ: Δ * len(vars(m)), m.W).sum(), m.ps)
+
+
+def keeps_nested_gradients(m):
+    f = lambda w: (hook(lambda Δ: Δ * len(vars(m)), w) ** 2).sum()  # noqa: E731
+    m.g = gradient(lambda: f(m.W), fluxrs.Params([m.W]), nest=True)[m.W]
+
+
+def keeps_params_that_hold_it(m):
+    m.ps = fluxrs.Params([m])
+
+
+def keeps_hooks_within_checkpoints(m):
+    m.y = checkpoint(lambda x: hook(lambda Δ: Δ * len(vars(m)), m.block(x)), np.ones((2, 3)))
+    back(m.y.sum())
+    fluxrs.evaluate(m.y)
+    m.W.grad = None
+
+
+SHARED = [
+    in_a_chain_of_checkpoints, keeps_all_of_a_chain, keeps_a_result_and_its_loss, keeps_two_losses_of_two_hooks,
+    keeps_gradients, keeps_grads, keeps_nested_gradients, keeps_params_that_hold_it, keeps_hooks_within_checkpoints,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("keep", SHARED)
+def test_what_several_tensors_share_is_freed(keep):
+    assert alive(keep, 100) == 0
+
+
+def test_each_of_several_owners_keeps_what_they_share():
+    m = Model(keeps_two_losses_of_two_hooks)
+    reference, losses = weakref.ref(m), list(m.losses)
+    del m
+    while losses:
+        gc.collect()
+        loss = losses.pop()
+        W = reference().W
+        back(loss)
+        assert np.abs(W.grad.numpy()).sum() > 0
+        W.grad = None
+        del loss, W
+    gc.collect()
+    assert reference() is None
+
+
+def test_a_closure_over_its_own_result_may_be_garbage_while_it_is_needed():
+    def block(x):
+        y = hook(lambda Δ: Δ * y.ndim + 0 * gc.collect(), x)
+        return y * 2
+
+    W = param(np.ones(3))
+    back(checkpoint(lambda x: block(block(x)), W).sum())
+    assert W.grad.tolist() == [4.0] * 3
+    cubed = lambda x: gradient(lambda z: (block(z) ** 3).sum(), x)[0].sum()  # noqa: E731
+    assert gradient(cubed, np.ones(3))[0].tolist() == [48.0] * 3
+
+
+def test_long_chains_of_checkpoints_are_dropped():
+    y = param(1.0)
+    for _ in range(20_000):
+        y = checkpoint(lambda x: x * 1.0, y)
+    del y
+    holder = []
+    y = param(1.0)
+    for _ in range(20_000):
+        y = hook(lambda Δ: Δ * len(holder), y)
+    holder.append(y)
+    del y
+    holder.clear()
+    gc.collect()

@@ -6,19 +6,18 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 thread_local! {
     /// True while this thread is without the GIL: there is no frame to look at then.
     static DETACHED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Threads that have let go of the GIL to work in the core. The number changes only with the GIL held.
-static WITHOUT_GIL: AtomicU32 = AtomicU32::new(0);
+static HAS_GIL: AtomicBool = AtomicBool::new(true);
 
-/// True if no other thread changes a graph until this one releases the GIL.
-pub fn graphs_are_still() -> bool {
-    WITHOUT_GIL.load(Ordering::Acquire) == 0
+/// True if this Python has a GIL.
+pub fn has_gil() -> bool {
+    HAS_GIL.load(Ordering::Relaxed)
 }
 
 /// Runs `f` without the GIL.
@@ -27,11 +26,9 @@ pub fn without_gil<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
     impl Drop for Restore {
         fn drop(&mut self) {
             DETACHED.set(self.0);
-            WITHOUT_GIL.fetch_sub(1, Ordering::AcqRel);
         }
     }
     alone();
-    WITHOUT_GIL.fetch_add(1, Ordering::AcqRel);
     let _restore = Restore(DETACHED.replace(true));
     py.detach(f)
 }
@@ -116,7 +113,7 @@ fn caller<'py>(frame: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>>
     Ok((!back.is_none()).then_some(back))
 }
 
-/// Whether a frame runs code of one of these packages.
+/// True if a frame runs code of one of these packages.
 fn runs(frame: &Bound<'_, PyAny>, packages: &[&str]) -> PyResult<bool> {
     let py = frame.py();
     let globals = frame.getattr(intern!(py, "f_globals"))?;
@@ -135,6 +132,7 @@ pub fn install(py: Python<'_>) -> PyResult<()> {
     };
     if !gil {
         THREADS.store(2, Ordering::Relaxed);
+        HAS_GIL.store(false, Ordering::Relaxed);
     }
     Ok(())
 }

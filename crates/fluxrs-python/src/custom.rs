@@ -1,8 +1,9 @@
 //! Gradients that Python defines.
 
-use crate::call_site::{graphs_are_still, with_gil};
+use crate::call_site::with_gil;
 use crate::convert::{argument, strong, strong_like};
 use crate::error::{raised, shown};
+use crate::history::Function;
 use crate::tensor::{PyTensor, Values};
 use fluxrs::error::{Error, Result};
 use fluxrs::graph::{Checkpoint, Tracking, next_id};
@@ -10,15 +11,14 @@ use fluxrs::ops::Pullback;
 use fluxrs::shape::show;
 use fluxrs::{Tensor, ops, tape};
 use pyo3::exceptions::PyTypeError;
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use std::any::Any;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-struct PyPullback {
-    f: Py<PyAny>,
+pub struct PyPullback {
+    f: Py<Function>,
     /// True if it computes the value again, and so needs its inputs as they were.
     again: bool,
 }
@@ -35,35 +35,30 @@ impl Pullback for PyPullback {
     fn pull(&self, out: &Tensor, g: &Tensor) -> Result<Vec<Option<Tensor>>> {
         if self.again {
             fluxrs::leaf::inputs_are_current(out)?;
-            let again = with_gil(|py| self.call_again(py).map_err(raised))?;
+            let (again, _object) = with_gil(|py| self.call_again(py).map_err(raised))?;
             return tape::gradient_again(out, &again, g);
         }
         with_gil(|py| self.call(py, g).map_err(raised)).and_then(|grads| check(out, grads))
     }
 }
 
-/// Tells the garbage collector of the Python functions that a tensor's history owns. Each must be told of once: a history that two
-/// tensors share, or that another thread may be changing, is passed over, and so kept.
-pub fn traverse(x: &Tensor, visit: &PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
-    let mut result = Ok(());
-    if x.has_pullbacks() && graphs_are_still() {
-        x.own_pullbacks(&mut |pullback| {
-            if let (true, Some(own)) = (result.is_ok(), pullback.as_any().and_then(|p| p.downcast_ref::<PyPullback>())) {
-                result = visit.call(&own.f);
-            }
-        });
-    }
-    result
-}
-
 impl PyPullback {
-    fn call_again(&self, py: Python<'_>) -> PyResult<Tensor> {
-        let again = self.f.bind(py).call0()?;
-        Ok(argument(&again)?.into_owned())
+    fn new(py: Python<'_>, f: Py<PyAny>, again: bool) -> PyResult<Arc<PyPullback>> {
+        Ok(Arc::new(PyPullback { f: Function::new(py, f)?, again }))
+    }
+
+    pub fn function(&self) -> &Py<Function> {
+        &self.f
+    }
+
+    /// The result, and its object: the collector sees through that what the result needs.
+    fn call_again(&self, py: Python<'_>) -> PyResult<(Tensor, Py<PyAny>)> {
+        let again = self.f.get().get(py)?.call0()?;
+        Ok((argument(&again)?.into_owned(), again.unbind()))
     }
 
     fn call(&self, py: Python<'_>, g: &Tensor) -> PyResult<Vec<Option<Tensor>>> {
-        let grads = self.f.bind(py).call1((PyTensor::new(g.clone()),))?;
+        let grads = self.f.get().get(py)?.call1((PyTensor::new(g.clone()),))?;
         grads
             .try_iter()?
             .map(|x| {
@@ -105,20 +100,20 @@ fn inputs(xs: &Bound<'_, PyAny>) -> PyResult<Values> {
 
 /// `custom(value, inputs, pullback)`: `value` as a function of `inputs`; `pullback(Δ)` gives a gradient for each of them.
 #[pyfunction]
-fn custom(value: &Bound<'_, PyAny>, inputs: &Bound<'_, PyAny>, pullback: Py<PyAny>) -> PyResult<PyTensor> {
+fn custom(py: Python<'_>, value: &Bound<'_, PyAny>, inputs: &Bound<'_, PyAny>, pullback: Py<PyAny>) -> PyResult<PyTensor> {
     let value = strong(value)?.detached();
     let srcs = self::inputs(inputs)?;
-    let pullback = PyPullback { f: pullback, again: false };
-    crate::tensor::made(|| Ok(ops::custom::custom(&value, &srcs, Arc::new(pullback))))
+    let pullback = PyPullback::new(py, pullback, false)?;
+    crate::tensor::made(|| Ok(ops::custom::custom(&value, &srcs, pullback)))
 }
 
 /// A value that was made in `passing()`, which gave `since`, and that `again()` makes once more: nothing of its graph is kept.
 #[pyfunction]
-fn checkpointed(value: &Bound<'_, PyAny>, since: u64, again: Py<PyAny>) -> PyResult<PyTensor> {
+fn checkpointed(py: Python<'_>, value: &Bound<'_, PyAny>, since: u64, again: Py<PyAny>) -> PyResult<PyTensor> {
     let value = strong(value)?;
     let srcs = tape::inputs(&value, since);
-    let pullback = PyPullback { f: again, again: true };
-    crate::tensor::made(|| Ok(ops::custom::checkpointed(&value, &srcs, Arc::new(pullback))))
+    let pullback = PyPullback::new(py, again, true)?;
+    crate::tensor::made(|| Ok(ops::custom::checkpointed(&value, &srcs, pullback)))
 }
 
 thread_local! {

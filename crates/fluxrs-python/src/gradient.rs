@@ -3,6 +3,7 @@
 use crate::convert::{beside, strong};
 use crate::cut::Inside;
 use crate::error::{DimensionMismatch, core, detached, shown};
+use crate::history::{self, History};
 use crate::params::{Found, Leaves, PyGrads, PyParams};
 use crate::tensor::{PyTensor, zeros_of};
 use fluxrs::Tensor;
@@ -215,13 +216,17 @@ struct Pullback {
     subject: Subject,
     /// Held, so that it is computed before what it needs is overwritten: every step made of a gradient is guarded by it.
     y: Handle,
+    history: Option<Py<History>>,
     nest: bool,
 }
 
 #[pymethods]
 impl Pullback {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        crate::custom::traverse(self.y.tensor(), &visit)
+        if let Subject::Params(params, _) = &self.subject {
+            visit.call(params)?;
+        }
+        visit.call(&self.history)
     }
 
     fn __call__<'py>(&self, delta: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -249,7 +254,7 @@ fn forward<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bool) -
         Err(_) => strong(&taken.y)?.into_owned(),
     };
     let value = PyTensor::new(y.clone());
-    let pullback = Pullback { subject: taken.subject, y: Handle::new(y), nest: taken.nest };
+    let pullback = Pullback { subject: taken.subject, history: history::of(&y), y: Handle::new(y), nest: taken.nest };
     Ok((value, Py::new(py, pullback)?.into_any()))
 }
 

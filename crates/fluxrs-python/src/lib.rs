@@ -17,6 +17,7 @@ mod error;
 mod export;
 mod gpu;
 mod gradient;
+mod history;
 mod index;
 mod joins;
 mod leaf;

@@ -2,6 +2,7 @@
 
 use crate::convert::strong_like;
 use crate::error::{DimensionMismatch, shown};
+use crate::history::{self, History};
 use crate::leaf;
 use crate::tensor::{PyTensor, zeros_of};
 use fluxrs::Tensor;
@@ -9,6 +10,7 @@ use fluxrs::evaluate::Handle;
 use fluxrs::leaf::Leaf;
 use fluxrs::shape::show;
 use pyo3::exceptions::{PyIndexError, PyKeyError, PyTypeError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList, PySlice, PyTuple};
 use smallvec::SmallVec;
@@ -57,6 +59,10 @@ impl PyParams {
 
 #[pymethods]
 impl PyParams {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.members.iter().try_for_each(|x| visit.call(x))
+    }
+
     #[new]
     #[pyo3(signature = (xs=None))]
     fn new(xs: Option<&Bound<'_, PyAny>>) -> PyResult<PyParams> {
@@ -119,7 +125,7 @@ pub struct Found {
     leaves: Leaves,
     entries: Mutex<SmallVec<[Entry; 4]>>,
     /// The loss, which every step made of the gradients is guarded by: held, it is computed before what it needs is overwritten.
-    _loss: Handle,
+    loss: Handle,
 }
 
 struct Entry {
@@ -142,7 +148,7 @@ impl Found {
     pub fn new(loss: &Tensor, leaves: Leaves, grads: impl Iterator<Item = Option<Tensor>>) -> Arc<Found> {
         let entry = |grad: Option<Tensor>| Entry { grad: grad.map(Handle::new), object: None, used: false };
         let entries = Mutex::new(grads.map(entry).collect());
-        let found = Arc::new(Found { leaves, entries, _loss: Handle::new(loss.clone()) });
+        let found = Arc::new(Found { leaves, entries, loss: Handle::new(loss.clone()) });
         let (list, limit) = &mut *living();
         list.push(Arc::downgrade(&found));
         if list.len() > *limit {
@@ -154,6 +160,12 @@ impl Found {
 
     fn entries(&self) -> MutexGuard<'_, SmallVec<[Entry; 4]>> {
         self.entries.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn histories(&self) -> Vec<Py<History>> {
+        let entries = self.entries();
+        let handles = entries.iter().filter_map(|e| e.grad.as_ref()).chain([&self.loss]);
+        handles.filter_map(|h| history::of(h.tensor())).collect()
     }
 
     /// The gradients of leaves that are all in it and that no step has used yet; then one has.
@@ -206,10 +218,21 @@ fn latest(leaves: &[Arc<Leaf>]) -> Option<Vec<Option<Tensor>>> {
 
 /// The δ of each parameter, or None where the loss did not reach it. Without handles: a step that uses them need not keep them.
 #[pyclass(frozen, module = "fluxrs", name = "Deltas", sequence)]
-pub struct PyDeltas(pub Vec<Option<Tensor>>);
+pub struct PyDeltas(pub Vec<Option<Tensor>>, Vec<Py<History>>);
+
+impl PyDeltas {
+    fn new(deltas: Vec<Option<Tensor>>) -> PyDeltas {
+        let histories = deltas.iter().flatten().filter_map(history::of).collect();
+        PyDeltas(deltas, histories)
+    }
+}
 
 #[pymethods]
 impl PyDeltas {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.1.iter().try_for_each(|h| visit.call(h))
+    }
+
     fn __len__(&self) -> usize {
         self.0.len()
     }
@@ -227,7 +250,7 @@ fn take_gradients(py: Python<'_>, params: &Bound<'_, PyAny>) -> PyResult<Option<
         Ok(p) => p.clone(),
         Err(_) => Bound::new(py, PyParams::new(Some(params))?)?,
     };
-    Ok(latest(&params.get().leaves(py, "opt")?).map(PyDeltas))
+    Ok(latest(&params.get().leaves(py, "opt")?).map(PyDeltas::new))
 }
 
 /// `grads[p]`: what `gradient(f, ps)` found for each member of `ps`; zeros for one that `f` did not use.
@@ -235,11 +258,13 @@ fn take_gradients(py: Python<'_>, params: &Bound<'_, PyAny>) -> PyResult<Option<
 pub struct PyGrads {
     params: Py<PyParams>,
     found: Arc<Found>,
+    histories: Vec<Py<History>>,
 }
 
 impl PyGrads {
     pub fn new(params: Py<PyParams>, found: Arc<Found>) -> PyGrads {
-        PyGrads { params, found }
+        let histories = found.histories();
+        PyGrads { params, found, histories }
     }
 
     fn value(&self, py: Python<'_>, i: usize) -> PyResult<Py<PyTensor>> {
@@ -280,6 +305,13 @@ impl PyGrads {
 
 #[pymethods]
 impl PyGrads {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.params)?;
+        self.histories.iter().try_for_each(|h| visit.call(h))?;
+        let Ok(entries) = self.found.entries.try_lock() else { return Ok(()) };
+        entries.iter().try_for_each(|e| visit.call(&e.object))
+    }
+
     fn __getitem__(&self, py: Python<'_>, p: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
         self.value(py, self.place(p)?)
     }

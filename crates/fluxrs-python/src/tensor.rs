@@ -3,6 +3,7 @@
 use crate::call_site::alone;
 use crate::convert::{self, Dt};
 use crate::error::{core, detached};
+use crate::history::{self, History};
 use fluxrs::evaluate::Handle;
 use fluxrs::leaf::Leaf;
 use fluxrs::{DType, Tensor};
@@ -30,6 +31,8 @@ pub enum Inner {
 #[pyclass(frozen, subclass, weakref, name = "Tensor", module = "fluxrs")]
 pub struct PyTensor {
     pub inner: Inner,
+    /// For the garbage collector.
+    history: Option<Py<History>>,
 }
 
 /// A tensor whose value changes: a parameter, or a view of its storage or gradient. Only these have in-place operators.
@@ -106,7 +109,8 @@ impl PyTensor {
     pub fn new(tensor: Tensor) -> PyTensor {
         // A bare number has no place among tensors: its weak type would spread.
         let tensor = if tensor.is_number() { tensor.cast(fluxrs::ops::elementwise::common_dtype(&[&tensor])) } else { tensor };
-        PyTensor { inner: Inner::Node(Handle::new(tensor)) }
+        let history = history::of(&tensor);
+        PyTensor { inner: Inner::Node(Handle::new(tensor)), history }
     }
 
     /// The node of the present value. Updates that wait are committed first.
@@ -177,9 +181,9 @@ pub fn zeros_of(x: &Tensor) -> Tensor {
 /// The Python object of a result. Without a gradient that Python defines in its history it refers to no Python object that could
 /// refer back, so that the garbage collector need not look at it.
 pub fn object_of(py: Python<'_>, tensor: PyTensor) -> PyResult<Bound<'_, PyAny>> {
-    let pullbacks = matches!(&tensor.inner, Inner::Node(handle) if handle.tensor().has_pullbacks());
+    let has_history = tensor.history.is_some();
     let object = Bound::new(py, tensor)?.into_any();
-    if pullbacks {
+    if has_history {
         return Ok(object);
     }
     // SAFETY: an object of a class that the collector knows, made just now; untracking it twice, as its end does, is allowed.
@@ -202,7 +206,7 @@ pub fn made_or_none(op: impl FnOnce() -> fluxrs::Result<Option<Tensor>>) -> PyRe
 static OBJECTS: Mutex<Option<HashMap<u64, Py<PyWeakrefReference>>>> = Mutex::new(None);
 
 fn object(py: Python<'_>, inner: Inner) -> PyResult<Py<PyTensor>> {
-    let init = PyClassInitializer::from(PyTensor { inner }).add_subclass(PyLeaf);
+    let init = PyClassInitializer::from(PyTensor { inner, history: None }).add_subclass(PyLeaf);
     Ok(Bound::new(py, init)?.into_super().unbind())
 }
 
@@ -259,12 +263,8 @@ impl PyTensor {
         crate::create::tensor(x, dtype)
     }
 
-    /// There is nothing to clear: what refers back to a tensor was changed after its history was made, and is cleared itself.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        match &self.inner {
-            Inner::Node(handle) => crate::custom::traverse(handle.tensor(), &visit),
-            _ => Ok(()),
-        }
+        visit.call(&self.history)
     }
 
     #[getter]

@@ -2,7 +2,7 @@
 //!
 //! A union shares its parts, so that the sum of n gradients takes n small nodes rather than n lists of losses.
 
-use crate::graph::{Node, Piece, Tensor, let_go};
+use crate::graph::{Defined, Node, Piece, Tensor, let_go};
 use crate::small_map::SmallMap;
 use crate::work;
 use smallvec::{SmallVec, smallvec};
@@ -15,12 +15,15 @@ pub struct Guards {
     /// None for a union.
     loss: Option<Tensor>,
     parts: SmallVec<[Arc<Guards>; 2]>,
+    /// Those of the losses.
+    defined: Option<Arc<Defined>>,
 }
 
 impl Guards {
     /// A loss, and the losses that it derives from: the gradient of a loss made of a gradient derives from both.
     pub fn of(loss: &Tensor) -> Arc<Guards> {
-        Arc::new(Guards { loss: Some(loss.clone()), parts: loss.0.guards.iter().cloned().collect() })
+        let parts = loss.0.guards.iter().cloned().collect();
+        Arc::new(Guards { loss: Some(loss.clone()), parts, defined: loss.defined().cloned() })
     }
 
     /// The guards of what is made of these tensors.
@@ -36,8 +39,16 @@ impl Guards {
         }
         match b.includes(&a) {
             true => b.clone(),
-            false => Arc::new(Guards { loss: None, parts: smallvec![a, b.clone()] }),
+            false => {
+                let defined = Defined::union(a.defined.clone(), b.defined.as_ref());
+                Arc::new(Guards { loss: None, parts: smallvec![a, b.clone()], defined })
+            }
         }
+    }
+
+    /// The gradients that the caller defined in the losses' histories.
+    pub(crate) fn defined(&self) -> Option<&Arc<Defined>> {
+        self.defined.as_ref()
     }
 
     /// True if one of the losses is such.
@@ -75,7 +86,8 @@ impl Guards {
 
 impl Drop for Guards {
     fn drop(&mut self) {
-        let_go(self.loss.take().map(Piece::Node).into_iter().chain(self.parts.drain(..).map(Piece::Guards)));
+        let (loss, defined) = (self.loss.take().map(Piece::Node), self.defined.take().map(Piece::Defined));
+        let_go(loss.into_iter().chain(self.parts.drain(..).map(Piece::Guards)).chain(defined));
     }
 }
 

@@ -1,12 +1,13 @@
 //! The graph: tensors are reference-counted nodes, made by calling ops and run later.
 
 mod bound;
+mod defined;
 mod engine;
 mod handles;
-mod owned;
 mod scopes;
 
 pub(crate) use bound::{restart_count, unbounded};
+pub use defined::Defined;
 pub use engine::Engine;
 pub use handles::Handle;
 pub(crate) use handles::{Claim, held_and_pending, held_count, thread};
@@ -109,12 +110,11 @@ pub struct Node {
     pub(crate) dtype: DType,
     pub(crate) device: Device,
     pub(crate) tracked: bool,
-    /// True if a gradient defined by the caller has a part in its history.
-    pullbacks: bool,
     /// Made in a checkpoint: no value of it is kept for the backward pass.
     pub(crate) passing: bool,
     pub(crate) leaf: u64,
     pub(crate) guards: Option<Arc<Guards>>,
+    pub(crate) defined: Option<Arc<Defined>>,
     pub(crate) srcs: Guarded<Srcs>,
     pub(crate) value: Guarded<Value>,
     /// (epoch, local index) of the pass that saw this node last.
@@ -255,7 +255,13 @@ impl Tensor {
             chain.add(hash);
             hash = chain.finish();
         }
-        let pullbacks = matches!(op, Op::Custom(_)) || tracked && srcs.iter().any(|s| s.0.pullbacks);
+        let mut defined = guards.as_ref().and_then(|g| g.defined().cloned());
+        if tracked {
+            defined = srcs.iter().filter_map(|s| s.0.defined.as_ref()).fold(defined, |all, one| Defined::union(all, Some(one)));
+        }
+        if let Op::Custom(own) = &op {
+            defined = Some(Defined::with(own, defined));
+        }
         Tensor(Arc::new(Node {
             id: next_id(),
             hash,
@@ -264,10 +270,10 @@ impl Tensor {
             dtype,
             device,
             tracked,
-            pullbacks,
             passing: scopes::passing(),
             leaf,
             guards,
+            defined,
             srcs: Guarded::new(srcs),
             value: Guarded::new(value),
             mark: Guarded::new((0, 0)),
@@ -364,6 +370,11 @@ impl Tensor {
         self.0.tracked
     }
 
+    /// The gradients that the caller defined in what it keeps alive.
+    pub fn defined(&self) -> Option<&Arc<Defined>> {
+        self.0.defined.as_ref()
+    }
+
     pub fn is_number(&self) -> bool {
         matches!(self.0.op, Op::Number(_))
     }
@@ -410,6 +421,7 @@ thread_local! {
 pub(crate) enum Piece {
     Node(Tensor),
     Guards(Arc<Guards>),
+    Defined(Arc<Defined>),
     /// With it goes what Python's functions hold.
     Pullback(Arc<dyn Pullback>),
 }
@@ -436,7 +448,8 @@ impl Drop for Node {
     fn drop(&mut self) {
         let srcs = std::mem::take(self.srcs.get_mut_owned()).into_iter().map(Piece::Node);
         let guards = self.guards.take().map(Piece::Guards);
-        let_go(srcs.chain(self.op.take_held()).chain(guards));
+        let defined = self.defined.take().map(Piece::Defined);
+        let_go(srcs.chain(self.op.take_held()).chain(guards).chain(defined));
     }
 }
 
