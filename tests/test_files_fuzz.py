@@ -65,8 +65,10 @@ def places(x):
 
 def change(rng, x):
     """A JSON value with one thing in it replaced, removed, renamed, doubled or moved."""
-    box, k = rng.choice(places(x))
-    other, j = rng.choice(places(x))
+    found = places(x)
+    if not found:
+        return
+    (box, k), (other, j) = rng.choice(found), rng.choice(found)
     match rng.randrange(5):
         case 0:
             box[k] = rng.choice(ODD)
