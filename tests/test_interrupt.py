@@ -1,5 +1,6 @@
 """Ctrl-C while training: it ends, and the parameters are those of the last whole step."""
 
+import contextlib
 import functools
 import os
 import random
@@ -175,19 +176,34 @@ class Alarm(Exception):
     """Raised by the signal handler."""
 
 
-@pytest.mark.parametrize("name", KERNELS)
-def test_an_interrupted_value_is_computed_anew(name):
-    make = KERNELS[name]
-    start = time.perf_counter()
-    want = np.array(make())
-    took = time.perf_counter() - start
-    chance = random.Random(name)
+@contextlib.contextmanager
+def alarms():
+    """Alarms raise `Alarm` within, and none is left behind."""
 
     def handler(*_):
         raise Alarm
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def timed(make):
+    """The value, and the seconds that it takes."""
+    start = time.perf_counter()
+    want = np.array(make())
+    return want, time.perf_counter() - start
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_an_interrupted_value_is_computed_anew(name):
+    make = KERNELS[name]
+    want, took = timed(make)
+    chance = random.Random(name)
+    with alarms():
         for _ in range(6):
             y = make()
             try:
@@ -197,24 +213,14 @@ def test_an_interrupted_value_is_computed_anew(name):
             except Alarm:
                 pass
             np.testing.assert_array_equal(np.array(y), want)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_call_that_was_interrupted_can_be_made_again(name):
     make = OTHERS[name]
-    start = time.perf_counter()
-    want = np.array(make())
-    took = time.perf_counter() - start
+    want, took = timed(make)
     chance = random.Random(name)
-
-    def handler(*_):
-        raise Alarm
-
-    before = signal.signal(signal.SIGALRM, handler)
-    try:
+    with alarms():
         for _ in range(2):
             try:
                 signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.001, took))
@@ -223,6 +229,3 @@ def test_a_call_that_was_interrupted_can_be_made_again(name):
             except Alarm:
                 pass
             np.testing.assert_array_equal(np.array(make()), want)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

@@ -90,7 +90,7 @@ pub trait Committer: Sync {
     /// Waits for the evaluation under way.
     fn wait(&self) -> Result<()>;
 
-    /// As `wait`, and lets go meanwhile of what that evaluation may wait for.
+    /// As `wait`, and releases what that evaluation may wait for until it is done.
     fn stand_by(&self) -> Result<()>;
 }
 
