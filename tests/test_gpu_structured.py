@@ -73,6 +73,21 @@ SMOOTH = {
     "clip": (lambda x: fx.clip(x, -0.5, 0.5), n(4, 5)),
     "where": (lambda x: fx.where(x > 0, x, 0.0), n(4, 5)),
     "normalise": (fx.normalise, n(4, 5)),
+    "maxpool": (lambda x: fx.maxpool(x, 2), n(2, 3, 6, 4)),
+    "maxpool of one axis": (lambda x: fx.maxpool(x, (3,), pad=1, stride=2), n(3, 9)),
+    "maxpool of three axes": (
+        lambda x: fx.maxpool(x, (2, 3, 1), pad=(1, 1, 0), stride=1),
+        n(1, 2, 3, 4, 2),
+    ),
+    "meanpool": (
+        lambda x: fx.meanpool(x, (3, 2), pad=((1, 0), (0, 1)), stride=(2, 1)),
+        n(2, 3, 5, 4),
+    ),
+    "pool of a view": (lambda x: fx.meanpool(x.transpose(0, 3, 1, 2), 2), n(2, 4, 4, 3)),
+    "GlobalMaxPool": (fx.GlobalMaxPool(), n(2, 3, 4, 5)),
+    "AdaptiveMeanPool": (fx.AdaptiveMeanPool((2, 3)), n(2, 3, 5, 4)),
+    "upsample": (lambda x: fx.upsample(x, size=(7, 6)), n(2, 1, 3, 3)),
+    "upsample, bilinear": (lambda x: fx.upsample(x, 2, mode="bilinear"), n(2, 1, 3, 3)),
     "one-hot product": (lambda W: fx.onehotbatch([0, 2, 1, 0], range(5)) @ W, n(5, 2)),
     "transposed one-hot product": (lambda M: fx.onehotbatch([0, 2, 1, 0], range(5)).T @ M, n(4, 2)),
     "product by one-hot rows": (lambda M: M @ fx.onehotbatch([0, 2, 1, 0], range(5)), n(2, 4)),
@@ -92,7 +107,19 @@ def test_gradients_agree(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["matmul", "inv", "det", "solve", "cumprod", "logsumexp", "sort", "norm"]
+    "name",
+    [
+        "matmul",
+        "inv",
+        "det",
+        "solve",
+        "cumprod",
+        "logsumexp",
+        "sort",
+        "norm",
+        "maxpool",
+        "meanpool",
+    ],
 )
 def test_second_gradients_agree(name):
     f, *xs = SMOOTH[name]
@@ -121,6 +148,8 @@ def test_integer_results_agree(dtype):
         lambda x: fx.argsort(x, axis=1),
         lambda x: fx.cumsum(x, 1),
         fx.softmax,
+        lambda x: fx.maxpool(x.reshape(-1, 1, 3), 2),
+        lambda x: fx.meanpool(x.reshape(-1, 1, 3), 2),
         lambda x: fx.concatenate([x, x]),
         lambda x: fx.stack([x, x]),
         lambda x: fx.pad(x, 1),

@@ -41,6 +41,16 @@ from .activations import (  # type: ignore[assignment]
 from .debugging import debug, profile
 from .layers.basic import Chain, Dense, Diagonal, activations, compose
 from .layers.normalise import BatchNorm, Dropout, LayerNorm, testmode
+from .layers.pool import (
+    AdaptiveMeanPool,
+    GlobalMaxPool,
+    GlobalMeanPool,
+    MaxPool,
+    MeanPool,
+    maxpool,
+    meanpool,
+    upsample,
+)
 from .layers.stateless import (
     binarycrossentropy,
     crossentropy,
@@ -117,8 +127,9 @@ def __getattr__(name: str) -> object:
 __version__ = _core.__version__
 ldivide = solve  # A \\ b has Flux's name and NumPy's
 __all__ = [
-    "ADADelta", "ADAGrad", "ADAM", "ADAMW", "AMSGrad", "AdaMax", "BatchNorm", "Chain", "Dense",
-    "DeviceError", "Diagonal", "DimensionMismatch", "Dropout", "Grads", "LayerNorm", "Momentum",
+    "ADADelta", "ADAGrad", "ADAM", "ADAMW", "AMSGrad", "AdaMax", "AdaptiveMeanPool", "BatchNorm", "Chain", "Dense",
+    "DeviceError", "Diagonal", "DimensionMismatch", "Dropout", "GlobalMaxPool", "GlobalMeanPool",
+    "Grads", "LayerNorm", "MaxPool", "MeanPool", "Momentum",
     "NADAM", "Nesterov", "OneHotMatrix", "OneHotVector", "Params", "RMSProp", "SGD",
     "StopException", "Tensor", "TrackedArray", "accuracy", "activations", "anneal", "asarray",
     "back", "batch", "batches", "batchseq", "binarycrossentropy", "checkpoint", "children",
@@ -127,11 +138,12 @@ __all__ = [
     "frequencies", "gelu", "glorot_normal", "glorot_uniform", "gpu", "grad", "gradcheck",
     "gradient", "hessian", "hook", "identity", "initn", "isleaf", "istracked", "jacobian",
     "leakyrelu", "load", "load_weights", "loadparams", "logitbinarycrossentropy",
-    "logitcrossentropy", "logsigmoid", "logσ", "mapleaves", "mse", "ngradient", "no_grad",
+    "logitcrossentropy", "logsigmoid", "logσ", "mapleaves", "maxpool", "meanpool",
+    "mse", "ngradient", "no_grad",
     "normalise", "onecold", "onehot", "onehotbatch", "param", "params", "prefor", "relu",
     "save", "save_weights", "selu", "sigmoid", "softplus", "softsign", "stop", "swish", "tanh",
     "tensor", "testmode", "throttle", "track", "train", "treelike", "unsqueeze", "unstack",
-    "update", "warmup", "withgradient", "σ",
+    "update", "upsample", "warmup", "withgradient", "σ",
 ]  # fmt: skip
 # The ops, from their table; what else the core has is for the modules here.
 _PLUMBING = {

@@ -180,6 +180,14 @@ from .layers.basic import activations as activations
 from .layers.basic import compose as compose
 from .layers.normalise import Dropout as Dropout
 from .layers.normalise import testmode as testmode
+from .layers.pool import AdaptiveMeanPool as AdaptiveMeanPool
+from .layers.pool import GlobalMaxPool as GlobalMaxPool
+from .layers.pool import GlobalMeanPool as GlobalMeanPool
+from .layers.pool import MaxPool as MaxPool
+from .layers.pool import MeanPool as MeanPool
+from .layers.pool import maxpool as maxpool
+from .layers.pool import meanpool as meanpool
+from .layers.pool import upsample as upsample
 from .layers.stateless import crossentropy as crossentropy
 from .layers.stateless import logitbinarycrossentropy as logitbinarycrossentropy
 from .layers.stateless import logitcrossentropy as logitcrossentropy
@@ -242,6 +250,7 @@ __all__ = [
     "ADAMW",
     "AMSGrad",
     "AdaMax",
+    "AdaptiveMeanPool",
     "BatchNorm",
     "Chain",
     "Dense",
@@ -249,9 +258,13 @@ __all__ = [
     "Diagonal",
     "DimensionMismatch",
     "Dropout",
+    "GlobalMaxPool",
+    "GlobalMeanPool",
     "Grads",
     "LayerNorm",
     "Leaf",
+    "MaxPool",
+    "MeanPool",
     "Momentum",
     "NADAM",
     "Nesterov",
@@ -384,7 +397,9 @@ __all__ = [
     "mapleaves",
     "matmul",
     "maximum",
+    "maxpool",
     "mean",
+    "meanpool",
     "minimum",
     "moveaxis",
     "mse",
@@ -463,6 +478,7 @@ __all__ = [
     "unsqueeze",
     "unstack",
     "update",
+    "upsample",
     "var",
     "vdot",
     "vstack",

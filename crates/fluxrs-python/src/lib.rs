@@ -30,6 +30,7 @@ mod random;
 mod reference;
 mod show;
 mod tensor;
+mod windows;
 
 use pyo3::prelude::*;
 
@@ -53,6 +54,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     elementwise::register(m)?;
     methods::register(m)?;
     joins::register(m)?;
+    windows::register(m)?;
     create::register(m)?;
     random::register(m)?;
     leaf::register(m)?;

@@ -10,6 +10,7 @@ use fluxrs::leaf::{self, Leaf};
 use fluxrs::ops::index::{nonzero, take, take_at};
 use fluxrs::ops::linalg::{det, inverse, solve};
 use fluxrs::ops::place::{concatenate, stack};
+use fluxrs::ops::pool::{Window, maxpool, meanpool};
 use fluxrs::ops::random::{Replay, Stream, bernoulli, permutation, rand, randint, randn};
 use fluxrs::ops::sort::take_along_axis;
 use fluxrs::ops::view::Slice;
@@ -110,6 +111,8 @@ fn products_of_every_way() {
     ]);
 }
 
+const PAIRS: Window<'static> = Window { kernel: &[2, 2], stride: &[1, 2], margins: &[(1, 0), (0, 1)] };
+
 #[test]
 fn structured_ops() {
     let _stream = Replay::enter(Stream { seed: 7, counter: u64::MAX - 2 });
@@ -122,6 +125,8 @@ fn structured_ops() {
         take_at(&x, &[index(&[0, 3], &[2]), index(&[1, -1], &[2])]),
         x.argsort(Some(1)).and_then(|order| take_along_axis(&x, &order, Some(1))),
         x.argmax(Some(0), false),
+        maxpool(&x, PAIRS),
+        meanpool(&x, PAIRS),
         x.cumprod(None),
         x.cumsum(Some(0)),
         x.sort(Some(0)),

@@ -9,6 +9,7 @@ use fluxrs::evaluate::evaluate;
 use fluxrs::graph::Tensor;
 use fluxrs::ops::create::{arange, linspace, made_on};
 use fluxrs::ops::linalg::{det, inverse, solve};
+use fluxrs::ops::pool::{Window, maxpool, meanpool, peak_places};
 use fluxrs::ops::reduce::Kind;
 use fluxrs::tape::{Target, gradient};
 use fluxrs::transfer::to_device;
@@ -55,6 +56,36 @@ fn structured_ops_agree() {
             let loss = map("square", &[&y]).sum(None, false).unwrap();
             let g = gradient(&loss, None, &[Target::Node(x1)], false).unwrap().remove(0).unwrap();
             vec![y, g]
+        },
+        &xs,
+        1e-5,
+    );
+}
+
+#[test]
+fn pools_agree() {
+    let xs = [random(&[2, 3, 7, 6], 1), random(&[2, 9], 2), random(&[3, 4, 5, 3], 3)];
+    agree(
+        "pools",
+        |x| {
+            let all = |x: &Tensor, kernel: &[usize], stride: &[usize], margins: &[(usize, usize)]| {
+                let window = Window { kernel, stride, margins };
+                let x = Tensor::tracked_identity(x);
+                let whole = (&x * 3.0).cast(DType::I32);
+                let (most, mean) = (maxpool(&x, window).unwrap(), meanpool(&x, window).unwrap());
+                let loss =
+                    (map("square", &[&most]).sum(None, false).unwrap()) + map("square", &[&mean]).sum(None, false).unwrap();
+                let g = gradient(&loss, None, &[Target::Node(x.clone())], false).unwrap().remove(0).unwrap();
+                vec![most, mean, g, maxpool(&whole, window).unwrap(), peak_places(&x, window).unwrap()]
+            };
+            let turned = x[0].transpose(Some(&[0, 1, 3, 2])).unwrap();
+            [
+                all(&x[0], &[2, 2], &[2, 2], &[(0, 0), (0, 0)]),
+                all(&turned, &[3, 2], &[1, 2], &[(1, 2), (0, 1)]),
+                all(&x[1], &[4], &[3], &[(3, 0)]),
+                all(&x[2], &[2, 3, 1], &[2, 1, 2], &[(1, 1), (2, 0), (0, 0)]),
+            ]
+            .concat()
         },
         &xs,
         1e-5,

@@ -14,6 +14,7 @@ pub mod linalg;
 pub mod matmul;
 pub mod place;
 pub mod poll;
+pub mod pool;
 pub mod power;
 pub mod products;
 pub mod random;
@@ -25,6 +26,7 @@ pub mod sort;
 pub mod structured;
 pub mod subscript;
 pub mod view;
+pub mod window;
 
 use crate::device::Device;
 use crate::dtype::{DType, Number};

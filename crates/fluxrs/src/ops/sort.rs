@@ -412,14 +412,25 @@ impl Structured for AddAlong {
         fn add<T: Element + AddAssign>(op: &AddAlong, x: Operand<'_>, index: &[i64], mut out: OperandMut<'_>) -> Result<()> {
             let (k, poll) = (x.shape[x.shape.len() - 1], out.poll);
             let (x, out) = (x.as_slice::<T>(), out.as_mut_slice::<T>());
-            poll.clear(out)?;
-            poll.pieces(x.len(), k, |piece| {
-                for (row, columns) in rows(piece, k) {
-                    for at in row * k + columns.start..row * k + columns.end {
-                        out[row * op.n + op.of.row("add_along_axis", index[at], op.n)?] += x[at];
-                    }
+            let row = |x: &[T], index: &[i64], out: &mut [T]| {
+                index.iter().zip(x).try_for_each(|(&i, &x)| {
+                    out[op.of.row("add_along_axis", i, op.n)?] += x;
+                    Ok(())
+                })
+            };
+            let some = (PIECE / (op.n + k)).max(1);
+            pool::each_chunk(out, some * op.n, |t, out| {
+                let at = t * some * k;
+                if some > 1 {
+                    poll.before(out.len() / op.n * (op.n + k))?;
+                    out.fill(T::default());
+                    return out.chunks_exact_mut(op.n).enumerate().try_for_each(|(r, out)| {
+                        let from = at + r * k;
+                        row(&x[from..from + k], &index[from..from + k], out)
+                    });
                 }
-                Ok(())
+                poll.clear(out)?;
+                poll.pieces(k, 1, |piece| row(&x[at..][piece.clone()], &index[at..][piece], out))
             })
         }
         match out.dtype {
@@ -444,6 +455,11 @@ impl Structured for AddAlong {
 fn take_along(x: &Tensor, index: &Tensor, of: Indexed) -> Tensor {
     let shape = Shape::from(index.shape());
     Tensor::within(Op::Structured(Arc::new(TakeAlong { of })), smallvec![x.clone(), index.clone()], shape, x.dtype())
+}
+
+/// The elements of the last axis at places that an op has found in it.
+pub(super) fn take_places(x: &Tensor, places: &Tensor) -> Tensor {
+    take_along(x, places, Indexed::one(x.ndim() - 1, x.shape()[x.ndim() - 1]))
 }
 
 fn add_along(x: &Tensor, index: &Tensor, n: usize, of: Indexed) -> Tensor {

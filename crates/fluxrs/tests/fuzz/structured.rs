@@ -6,6 +6,7 @@ use crate::random::Random;
 use crate::world::{Origin, World, data, elements};
 use fluxrs::ops::index::{take, take_at};
 use fluxrs::ops::linalg::{det, inverse, rdivide, solve};
+use fluxrs::ops::pool::{Window, maxpool, meanpool};
 use fluxrs::ops::random::{Replay, Stream, bernoulli, permutation, rand, randint, randn};
 use fluxrs::ops::sort::take_along_axis;
 use fluxrs::{DType, Elementwise, Result, Tensor};
@@ -35,6 +36,22 @@ pub fn running(w: &mut World, r: &mut Random) {
     let Some((i, axis)) = with_axis(w, r, |_| true) else { return };
     let sum = r.coin();
     call(w, r, &[i], |x| if sum { x[0].cumsum(axis) } else { x[0].cumprod(axis) });
+}
+
+/// Windows over the last axes of a variable; once in a while ones that do not fit.
+pub fn pools(w: &mut World, r: &mut Random) {
+    let Some(i) = w.find(r, |v| v.tensor().ndim() > 0 && v.tensor().ndim() <= 5) else { return };
+    let ndim = w.vars[i].tensor().ndim();
+    let axes = r.range(ndim.saturating_sub(2).max(1) as isize, ndim.min(3) as isize + 1) as usize;
+    let wild = r.once_in(15);
+    let kernel: Vec<usize> = (0..axes).map(|_| 1 + r.below(if wild { 40 } else { 4 })).collect();
+    let stride: Vec<usize> = (0..axes).map(|_| 1 + r.below(3)).collect();
+    let margins: Vec<(usize, usize)> = kernel.iter().map(|&k| (r.below(k), r.below(k))).collect();
+    let largest = r.coin();
+    call(w, r, &[i], |x| {
+        let window = Window { kernel: &kernel, stride: &stride, margins: &margins };
+        if largest { maxpool(&x[0], window) } else { meanpool(&x[0], window) }
+    });
 }
 
 /// Counters begin anywhere: beyond 32 bits, and where they overflow.

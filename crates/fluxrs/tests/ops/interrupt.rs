@@ -4,6 +4,7 @@ use fluxrs::error::{Error, Result};
 use fluxrs::evaluate;
 use fluxrs::ops::index::take;
 use fluxrs::ops::poll::PIECE;
+use fluxrs::ops::pool::{self, Window};
 use fluxrs::ops::sort::take_along_axis;
 use fluxrs::ops::{Op, Operand, OperandMut, Poll, create, linalg, random};
 use fluxrs::tape::{Target, gradient};
@@ -54,6 +55,10 @@ fn cases() -> Vec<Case> {
     let stack = data(&[2000, 8, 8]);
     let right = data(&[2, N as isize / 2]);
     let small = Tensor::from_slice(&[2f32, 1.0, 1.0, 3.0], &[2, 2]).unwrap();
+    let images = data(&[8, 256, 256]);
+    let squares = Window { kernel: &[3, 3], stride: &[2, 2], margins: &[(1, 1), (1, 1)] };
+    let whole = Window { kernel: &[256, 256], stride: &[1, 1], margins: &[(0, 0), (0, 0)] };
+    let images_flat = images.reshape(&[8, 256 * 256]).unwrap();
     let (seed, at) = (number(1), number(2));
     let float = Number::Float;
     vec![
@@ -70,6 +75,12 @@ fn cases() -> Vec<Case> {
         case("TakeAlong", take_along_axis(&flat, &many, Some(0)), &[&flat, &many], N),
         case("TakeAlong", take_along_axis(&wide, &rows, Some(1)), &[&wide, &rows], 4000),
         case("AddAlong", Ok(adjoint(&flat, |x| take_along_axis(x, &many, Some(0)))), &[&flat, &many], 2 * N),
+        case("Peaks", pool::peak_places(&images, squares), &[&images_flat], 9 * N / 5),
+        case("Peaks", pool::peak_places(&images, whole), &[&images_flat], N),
+        case("Mean", pool::meanpool(&images, squares), &[&images_flat], 9 * N / 5),
+        case("Mean", pool::meanpool(&images, whole), &[&images_flat], N),
+        case("Spread", Ok(adjoint(&images, |x| pool::meanpool(x, squares))), &[&data(&[8, 128 * 128])], 9 * N / 5),
+        case("Spread", Ok(adjoint(&images, |x| pool::meanpool(x, whole))), &[&data(&[8, 1])], 2 * N),
         case("Scan", flat.cumsum(None), &[&flat], N),
         case("Scan", wide.cumsum(Some(0)), &[&wide], N),
         case("Scan", tall.cumprod(Some(0)), &[&tall], N),

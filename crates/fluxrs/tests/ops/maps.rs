@@ -3,6 +3,7 @@
 use crate::check::{numbers, values};
 use fluxrs::evaluate::{evaluate, explain};
 use fluxrs::ops::index::take;
+use fluxrs::ops::pool::{Window, maxpool, meanpool};
 use fluxrs::ops::sort::take_along_axis;
 use fluxrs::tape::{Target, gradient};
 use fluxrs::{DType, Result, Tensor};
@@ -16,10 +17,14 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("cumsum 0", |x, _| x.cumsum(Some(0))),
     ("cumsum 1", |x, _| x.cumsum(Some(1))),
     ("cumprod 2", |x, _| x.cumprod(Some(2))),
+    ("maxpool", |x, _| maxpool(x, PAIRS)),
+    ("meanpool", |x, _| meanpool(x, PAIRS)),
     ("take_along_axis 0", |x, index| take_along_axis(x, &index.reshape(&[2, 2, 1])?, Some(0))),
     ("take_along_axis 1", |x, index| take_along_axis(x, &index.reshape(&[1, 4, 1])?, Some(1))),
     ("take_along_axis 2", |x, index| take_along_axis(x, &index.reshape(&[2, 1, 2])?.flip(None)?, Some(2))),
 ];
+
+const PAIRS: Window<'static> = Window { kernel: &[2], stride: &[1], margins: &[(1, 0)] };
 
 fn views(x: &Tensor) -> Result<Vec<Tensor>> {
     Ok(vec![
