@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 import fluxrs
+import our_nets
 from fluxrs import ADAM, SGD, Chain, Dense, Params, evaluate, gradient, mse, param, params, update
 
 Run = Callable[[int], None]
@@ -79,5 +80,6 @@ LIBRARIES = {
         "sgd": lambda: digits(1, lambda ps: SGD(ps, 0.1)),
         "adam64": lambda: digits(64, lambda ps: ADAM(ps, 0.001)),
         "adds": adds,
+        **our_nets.CASES,
     }
 }

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from peer_nets import jax_nets, torch_nets
+
 Run = Callable[[int], None]
 SIZES = [(32, 784), (32,), (10, 32), (10,)]
 
@@ -79,6 +81,7 @@ def torch_eager() -> dict[str, Callable[[], Run]]:
         "sgd": lambda: digits(1, lambda ps: torch.optim.SGD(ps, 0.1)),
         "adam64": lambda: digits(64, lambda ps: torch.optim.Adam(ps, 0.001)),
         "adds": adds,
+        **torch_nets(compiled=False),
     }
 
 
@@ -134,7 +137,7 @@ def torch_compile() -> dict[str, Callable[[], Run]]:
         state = [ws, zeros, [z.clone() for z in zeros], torch.zeros(())]
         return stepped(step, state, torch.from_numpy(x), torch.from_numpy(y))
 
-    return {"page": page, "sgd": sgd, "adam64": adam64}
+    return {"page": page, "sgd": sgd, "adam64": adam64, **torch_nets(compiled=True)}
 
 
 def adam(ws, ms, vs, t, ds, sqrt):
@@ -203,7 +206,7 @@ def jax_jit() -> dict[str, Callable[[], Run]]:
 
         return run
 
-    return {"page": page, "sgd": sgd, "adam64": adam64, "adds": adds}
+    return {"page": page, "sgd": sgd, "adam64": adam64, "adds": adds, **jax_nets()}
 
 
 LIBRARIES = {"torch": torch_eager, "torch.compile": torch_compile, "jax.jit": jax_jit}

@@ -22,6 +22,15 @@ CASES = {
     "page": ("W 2×5: forward, gradient, update", 0.7, None),
     "sgd": ("Dense(784, 32, σ), Dense(32, 10), softmax, mse: one sample, SGD", 0.6, None),
     "adam64": ("the same, 64 samples, ADAM", None, None),
+    "lenet": ("two 5×5 convolutions, pools, three Dense: 64 × 1 × 28 × 28, ADAM", 0.8, None),
+    "resnet": (
+        "two residual blocks of 3×3, 64 channels, batch norm: 32 × 3 × 32 × 32, SGD",
+        0.9,
+        None,
+    ),
+    "lstm": ("LSTM(96, 128), 50 steps, batch 32, Dense at each step, ADAM", 0.6, None),
+    "transformer": ("a pre-norm block: 16 × 128 tokens, 256 wide, 4 heads, ADAM", 0.9, None),
+    "embedding": ("Embedding(100,000, 128), 2,048 tokens, ADAM", 0.8, None),
     "adds": ("c = a + b of ten tracked numbers, kept, a thousand at a time", 0.25, "torch"),
 }
 

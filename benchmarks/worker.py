@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 ROUND_SECONDS = 0.15
+UNIT = {"adds": 1000}  # steps that a case can only take together
 
 
 def prepared(library: str, case: str) -> Callable[[int], None] | str:
@@ -37,13 +38,14 @@ def timed(run: Callable[[int], None], n: int) -> float:
     return time.perf_counter() - begun
 
 
-def steps(run: Callable[[int], None]) -> int:
-    """The number of steps that last about one round. A thousand at least, which is what `adds` counts in."""
-    run(1000)
-    n = 1000
-    while timed(run, n) < ROUND_SECONDS / 4:
+def steps(run: Callable[[int], None], unit: int) -> int:
+    """The number of steps, a multiple of `unit`, that last about one round."""
+    for _ in range(2):  # what compiles, compiles
+        run(unit)
+    n = unit
+    while (seconds := timed(run, n)) < ROUND_SECONDS / 4:
         n *= 2
-    return max(1, round(n * ROUND_SECONDS / timed(run, n) / 1000)) * 1000
+    return max(1, round(n * ROUND_SECONDS / seconds / unit)) * unit
 
 
 def main(library: str, case: str) -> None:
@@ -51,7 +53,7 @@ def main(library: str, case: str) -> None:
     if isinstance(run, str):
         print(f"missing {run}", flush=True)
         return
-    n = steps(run)
+    n = steps(run, UNIT.get(case, 1))
     print("ready", flush=True)
     for _ in sys.stdin:
         print(timed(run, n) / n, flush=True)
