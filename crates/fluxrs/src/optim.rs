@@ -107,30 +107,30 @@ fn moments(h: &Hyper, δ: &Tensor, s: &[Tensor]) -> (Tensor, Tensor) {
     (m, v)
 }
 
-/// η · m/(1−β1ᵗ) / (√(v/(1−β2ᵗ)) + ε).
+/// −η · m/(1−β1ᵗ) / (√(v/(1−β2ᵗ)) + ε), with one division an element: what divides all alike is a number.
 fn adam_step(h: &Hyper, m: &Tensor, v: &Tensor) -> Tensor {
     let (c1, c2) = (1.0 - h.β1.powf(h.t), 1.0 - h.β2.powf(h.t));
-    m * (h.η / c1) / ((v / c2).sqrt() + h.ε)
+    m * (-h.η / c1) / ((v * (1.0 / c2)).sqrt() + h.ε)
 }
 
 /// arXiv 1412.6980v8.
 fn adam(h: &Hyper, _: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
     let (m, v) = moments(h, δ, s);
-    (-adam_step(h, &m, &v), vec![m, v])
+    (adam_step(h, &m, &v), vec![m, v])
 }
 
 /// arXiv 1711.05101, Algorithm 2; p as it was before.
 fn adamw(h: &Hyper, p: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
     let (m, v) = moments(h, δ, s);
     let decay = if h.couple { h.η * h.decay } else { h.decay };
-    (-(adam_step(h, &m, &v) + decay * p), vec![m, v])
+    (adam_step(h, &m, &v) - decay * p, vec![m, v])
 }
 
 /// ADAM by the ∞-norm: arXiv 1412.6980.
 fn adamax(h: &Hyper, _: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
     let m = h.β1 * &s[0] + (1.0 - h.β1) * δ;
     let u = (h.β2 * &s[1]).maximum(&δ.abs());
-    (-(h.η / (1.0 - h.β1.powf(h.t)) * &m / (&u + h.ε)), vec![m, u])
+    (-h.η / (1.0 - h.β1.powf(h.t)) * &m / (&u + h.ε), vec![m, u])
 }
 
 /// Reddi, Kale and Kumar, ICLR 2018: no correction of the bias.
@@ -145,7 +145,7 @@ fn nadam(h: &Hyper, _: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
     let (m, v) = moments(h, δ, s);
     let (now, next) = (1.0 - h.β1.powf(h.t), 1.0 - h.β1.powf(h.t + 1.0));
     let ahead = &m * (h.β1 / next) + δ * ((1.0 - h.β1) / now);
-    (-h.η * ahead / ((&v / (1.0 - h.β2.powf(h.t))).sqrt() + h.ε), vec![m, v])
+    (-h.η * ahead / ((&v * (1.0 / (1.0 - h.β2.powf(h.t)))).sqrt() + h.ε), vec![m, v])
 }
 
 pub fn by_name(name: &str) -> Option<&'static Rule> {

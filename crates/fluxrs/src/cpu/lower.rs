@@ -2,6 +2,7 @@
 
 use super::accumulate::{self, ProductLoop};
 use super::fold::{self, Fold};
+use super::pair;
 use crate::cache::bytes_of;
 use crate::dtype::DType;
 use crate::ops::Elementwise;
@@ -190,6 +191,7 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
     // Where reductions run in a pass of their own, what they reduce must outlive all instructions of the first pass.
     let folded = body.code.iter().filter(|i| matches!(i.code, Code::Fold(_))).map(|i| i.src[0]);
     stored.chain(folded).for_each(|r| last_use[r as usize] = usize::MAX);
+    let pairs = pairs(body, &mut last_use);
 
     // Loads have registers of their own for the whole program: constants are filled once, before it runs.
     let mut place: Vec<Operand> = vec![Operand::Reg(0); count];
@@ -206,6 +208,8 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
     let mut direct: Vec<Option<u16>> = vec![None; count];
     // The register that an instruction adds to the memory of the result, instead of adding two operands.
     let mut added: Vec<Option<Reg>> = vec![None; body.code.len()];
+    // The slots that are written over, and the instructions that do it.
+    let mut overwritten: Vec<(u32, usize)> = vec![];
     for (k, store) in body.stores.iter().enumerate() {
         let map = own_map(body, store.rank, &store.map);
         let space = Shape::from(out.space(store.rank));
@@ -216,7 +220,8 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         let made = body.code.iter().position(|i| i.dst == store.reg && !matches!(i.code, Code::Fold(_)));
         if let (Walk::Straight, Some(at), None) = (how, made, direct[store.reg as usize]) {
             // In place, once the old value is read no more.
-            let old = donor(plan, store.buffer).into_iter().flat_map(|slot| loads_of(body, plan, slot));
+            let slot = donor(plan, store.buffer);
+            let old = slot.into_iter().flat_map(|slot| loads_of(body, plan, slot));
             let last = old.map(|l| last_use[l.reg as usize]).max();
             if last.is_none_or(|last| last < at) {
                 direct[store.reg as usize] = Some(k as u16);
@@ -224,6 +229,7 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
                 direct[store.reg as usize] = Some(k as u16);
                 added[at] = Some(other);
             }
+            overwritten.extend(slot.filter(|_| direct[store.reg as usize].is_some()).map(|slot| (slot, at)));
         }
         out.stores.push(StoreStep {
             buffer: store.buffer,
@@ -234,19 +240,33 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
             from: Operand::Reg(0),
         });
     }
-    let factors: Vec<Option<Factors>> =
-        added.iter().enumerate().map(|(at, other)| factors(body, at, (*other)?, &mut last_use)).collect();
+    // A factor is read where the product is added: it must still be there.
+    let gone = |r: Reg, at: usize| {
+        let mut writes = overwritten.iter().filter(|w| w.1 < at);
+        writes.any(|&(slot, _)| loads_of(body, plan, slot).any(|load| load.reg == r))
+    };
+    let factors: Vec<Option<Factors>> = (added.iter().enumerate())
+        .map(|(at, other)| factors(body, at, (*other)?, &mut last_use).filter(|f| !f.regs.iter().any(|&r| gone(r, at))))
+        .collect();
     for (i, load) in body.loads.iter().enumerate() {
         let reads = |inst: &Inst| inst.src.contains(&load.reg);
         let made_one = |k: usize| factors.iter().flatten().any(|f| f.insts.contains(&k));
         let stored = body.stores.iter().any(|s| s.reg == load.reg);
         out.loads[i].single = !stored && body.code.iter().enumerate().all(|(k, inst)| !reads(inst) || made_one(k));
     }
+    // Instructions that another one takes over.
+    let mut taken = vec![false; body.code.len()];
+    factors.iter().flatten().flat_map(|f| &f.insts[1..]).for_each(|&k| taken[k] = true);
+    let pairs: Vec<Option<Pair>> = std::iter::zip(pairs, &added)
+        .enumerate()
+        .map(|(k, (pair, added))| pair.filter(|p| added.is_none() && !taken[k] && !taken[p.inner]))
+        .collect();
+    pairs.iter().flatten().for_each(|p| taken[p.inner] = true);
     let mut free: Vec<u16> = Vec::new();
     // Computed registers of full rank: the ones that are used again.
     let mut full = vec![false; count];
     for (k, inst) in body.code.iter().enumerate() {
-        if factors.iter().flatten().any(|f| f.insts[1..].contains(&k)) {
+        if taken[k] {
             continue;
         }
         let mut src = [Operand::Reg(0); 3];
@@ -261,8 +281,13 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         };
         place[inst.dst as usize] = dst;
         // Row registers are kept: where the reductions run in a pass of their own, their results must outlive it.
-        for (n, &r) in inst.src.iter().enumerate() {
-            let first = !inst.src[..n].contains(&r);
+        let reads: SmallVec<[Reg; 4]> = match (&pairs[k], &factors[k]) {
+            (Some(pair), _) => SmallVec::from_slice(&pair.regs),
+            (_, Some(product)) => inst.src.iter().chain(&product.regs).copied().collect(),
+            _ => inst.src.iter().copied().collect(),
+        };
+        for (n, &r) in reads.iter().enumerate() {
+            let first = !reads[..n].contains(&r);
             if let (true, true, true, Operand::Reg(reg)) = (first, last_use[r as usize] == k, full[r as usize], place[r as usize])
             {
                 free.push(reg);
@@ -281,6 +306,12 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
             out.code.push(Micro { action, dst, src, arity: 1, rank: inst.rank, size: inst.dtype.bytes() });
             continue;
         }
+        if let Some(pair) = &pairs[k] {
+            src = pair.regs.map(|r| place[r as usize]);
+            let action = Action::Apply(pair.kernel);
+            out.code.push(Micro { action, dst, src, arity: 3, rank: inst.rank, size: inst.dtype.bytes() });
+            continue;
+        }
         let (action, size) = match inst.code {
             Code::Map(e) => {
                 let kernel = e.kernel(inst.dtype).expect("the op was called with a type of its class");
@@ -293,11 +324,23 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         out.code.push(Micro { action, dst, src, arity: inst.src.len(), rank: inst.rank, size });
     }
     let along_rows = |l: &LoadStep| l.how == Walk::Strided && l.map.strides.last() == Some(&1);
+    if body.mode == Mode::Map {
+        out.block = map_block(&out);
+    }
     out.row = body.dims.last().copied().filter(|&n| n >= LONG_ROW && out.loads.iter().any(along_rows));
     for (step, store) in out.stores.iter_mut().zip(&body.stores) {
         step.from = place[store.reg as usize];
     }
     out
+}
+
+/// Elements of a block of a loop without reductions: as many as keep what is read and written again within a block in the first cache.
+fn map_block(l: &Lowered) -> usize {
+    const CACHE: usize = 32 << 10;
+    let streams = l.registers + l.loads.iter().filter(|l| l.how == Walk::Straight).count() + l.stores.len();
+    let widest = l.code.iter().map(|m| m.size).max().unwrap_or(4);
+    let most = CACHE / (widest * streams.max(1));
+    grain((1 << most.max(1).ilog2()).clamp(256, 2048))
 }
 
 /// The slot whose memory this buffer takes over.
@@ -325,6 +368,43 @@ fn accumulates(body: &Loop, plan: &Plan, at: usize, store: &Store, last: Option<
         _ => return None,
     };
     (add && last == Some(at) && other != load.reg && load.map == store.map).then_some(other)
+}
+
+/// An instruction that is run together with the one whose result it alone reads.
+struct Pair {
+    inner: usize,
+    /// The operands of the inner one, and the other operand of the outer one.
+    regs: [Reg; 3],
+    kernel: LaneLoop,
+}
+
+/// For each instruction its pair, if it has one; the inner one's operands live until the outer one has run.
+fn pairs(body: &Loop, last_use: &mut [usize]) -> Vec<Option<Pair>> {
+    let mut uses = vec![0; last_use.len()];
+    let mut made = vec![None; last_use.len()];
+    body.code.iter().flat_map(|i| &i.src).for_each(|&r| uses[r as usize] += 1);
+    let mut pairs: Vec<Option<Pair>> = Vec::with_capacity(body.code.len());
+    for (at, inst) in body.code.iter().enumerate() {
+        let pair = |left: bool| {
+            let (Code::Map(outer), &[x, y]) = (inst.code, &inst.src[..]) else { return None };
+            let (from, other) = if left { (x, y) } else { (y, x) };
+            let inner: usize = made[from as usize]?;
+            let Inst { code: Code::Map(op), src, .. } = &body.code[inner] else { return None };
+            let alike = (body.code[inner].rank, body.code[inner].dtype) == (inst.rank, inst.dtype);
+            let alone = uses[from as usize] == 1 && last_use[from as usize] != usize::MAX;
+            // A square is a product of a number with itself.
+            let (op, second) = if *op == Elementwise::square { (Elementwise::multiply, src[0]) } else { (*op, *src.get(1)?) };
+            let kernel = pair::of(outer, op, left, inst.dtype)?;
+            (alike && alone && pairs[inner].is_none()).then_some(Pair { inner, regs: [src[0], second, other], kernel })
+        };
+        let found = pair(true).or_else(|| pair(false));
+        if let Some(pair) = &found {
+            pair.regs.iter().for_each(|&r| last_use[r as usize] = last_use[r as usize].max(at));
+        }
+        pairs.push(found);
+        made[inst.dst as usize] = Some(at);
+    }
+    pairs
 }
 
 /// A product that is made and added in one instruction.

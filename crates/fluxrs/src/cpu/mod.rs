@@ -6,6 +6,7 @@ pub mod fold;
 pub mod gemm;
 pub(crate) mod lower;
 mod memory;
+mod pair;
 mod run;
 mod workspace;
 

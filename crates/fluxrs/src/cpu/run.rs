@@ -186,7 +186,7 @@ fn run_map(l: &Lowered, start: usize, end: usize, context: &Context<'_>) -> Resu
             while at < to {
                 // Where rows are long, blocks end with them: what is broadcast along the others is then read in place.
                 let row = l.row.map_or(usize::MAX, |n| n - at % n);
-                let block = Block { start: at, len: BLOCK.min(to - at).min(row), row: 0, rows: 0 };
+                let block = Block { start: at, len: l.block.min(to - at).min(row), row: 0, rows: 0 };
                 // SAFETY: blocks are disjoint and within the loop's space.
                 unsafe { w.run(&block, Part::All) };
                 at += block.len;
