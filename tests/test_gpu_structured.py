@@ -19,6 +19,20 @@ def n(*shape):
 
 SQUARE = n(4, 4) + 4 * np.eye(4, dtype="float32")
 
+
+def of(layer):
+    """The layer as a function that goes where its input is."""
+    there = gpu(layer)
+    return lambda x: (layer if fx.tensor(x).device == "cpu" else there)(x)
+
+
+def rows(kind, W, *mode):
+    """An embedding with a given table."""
+    layer = kind(5, 3, *mode)
+    layer.W = W
+    return layer
+
+
 # Each a function and its operands; differentiable.
 SMOOTH = {
     "sum": (lambda x: fx.sum(x, axis=1), n(4, 5)),
@@ -88,6 +102,21 @@ SMOOTH = {
     "AdaptiveMeanPool": (fx.AdaptiveMeanPool((2, 3)), n(2, 3, 5, 4)),
     "upsample": (lambda x: fx.upsample(x, size=(7, 6)), n(2, 1, 3, 3)),
     "upsample, bilinear": (lambda x: fx.upsample(x, 2, mode="bilinear"), n(2, 1, 3, 3)),
+    "GroupNorm": (of(fx.GroupNorm(4, 2)), n(3, 4, 5)),
+    "InstanceNorm": (of(fx.InstanceNorm(4)), n(3, 4, 5, 2)),
+    "LayerNorm of two axes": (of(fx.LayerNorm((3, 5))), n(2, 3, 5)),
+    "BatchNorm of images": (of(fx.BatchNorm(3)), n(4, 3, 5, 2)),
+    "embedding": (lambda W: rows(fx.Embedding, W)([[2, 0, 2], [1, -1, 3]]), n(5, 3)),
+    "bag": (lambda W: rows(fx.EmbeddingBag, W)([[2, 0, 2], [1, -1, 3]]), n(5, 3)),
+    "bags": (lambda W: rows(fx.EmbeddingBag, W)([2, 0, 2, 1, -1, 3], [0, 1, 1]), n(5, 3)),
+    "bags, max": (
+        lambda W: rows(fx.EmbeddingBag, W, "max")([2, 0, 2, 1, -1, 3], [0, 1, 1]),
+        n(5, 3),
+    ),
+    "Maxout": (of(fx.Maxout(lambda: fx.Dense(5, 3, bias=False), 3)), n(4, 5)),
+    "SkipConnection": (of(fx.SkipConnection(fx.Dense(5, 5, fx.tanh), fx.add)), n(4, 5)),
+    "Parallel": (of(fx.Parallel(fx.multiply, fx.Dense(5, 3), fx.Dense(5, 3))), n(4, 5)),
+    "flatten": (fx.flatten, n(4, 2, 3)),
     "one-hot product": (lambda W: fx.onehotbatch([0, 2, 1, 0], range(5)) @ W, n(5, 2)),
     "transposed one-hot product": (lambda M: fx.onehotbatch([0, 2, 1, 0], range(5)).T @ M, n(4, 2)),
     "product by one-hot rows": (lambda M: M @ fx.onehotbatch([0, 2, 1, 0], range(5)), n(2, 4)),

@@ -1,4 +1,4 @@
-"""Dropout, LayerNorm, testmode."""
+"""Dropout, the normalisations, testmode."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,14 @@ from fluxrs import (
     Dense,
     DimensionMismatch,
     Dropout,
+    GroupNorm,
+    InstanceNorm,
     LayerNorm,
+    checkpoint,
+    gradcheck,
+    gradient,
     normalise,
+    params,
     testmode,
 )
 
@@ -129,3 +135,128 @@ def test_batch_norm_has_two_parameters_and_learns():
     assert len(fluxrs.params(m)) == 6
     fluxrs.back((m(x6) ** 2).sum())
     assert np.abs(np.asarray(m[1].γ.grad)).sum() > 0
+
+
+@pytest.mark.parametrize("size", [(4, 5), (3, 4, 5), (5,)])
+def test_layer_norm_over_several_axes(size):
+    x = np.random.default_rng(0).normal(3, 2, size=(2, 3, 4, 5))
+    axes = tuple(range(4 - len(size), 4))
+    want = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, ddof=1, keepdims=True) + 1e-8)
+    n = LayerNorm(size)
+    np.testing.assert_allclose(n(x), want, rtol=1e-4, atol=1e-5)
+    assert [p.shape for p in params(n)] == [size, size]
+    assert repr(n) == f"LayerNorm({size if len(size) > 1 else 5})"
+    with pytest.raises(
+        DimensionMismatch,
+        match=r"LayerNorm\(\(4, 6\)\) takes an input whose last axes are \(4, 6\)",
+    ):
+        LayerNorm((4, 6))(x)
+
+
+def grouped(x, groups, γ, β):
+    """GroupNorm by loops, in float64."""
+    y = np.empty_like(x)
+    size = x.shape[1] // groups
+    for i in range(x.shape[0]):
+        for g in range(groups):
+            part = x[i, g * size : (g + 1) * size]
+            y[i, g * size : (g + 1) * size] = (part - part.mean()) / np.sqrt(part.var() + 1e-8)
+    shape = (-1, *[1] * (x.ndim - 2))
+    return y * γ.reshape(shape) + β.reshape(shape)
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (2, 6, 5), (2, 6, 3, 4), (1, 6, 2, 3, 2), (0, 6, 3)])
+@pytest.mark.parametrize("groups", [1, 2, 3, 6])
+def test_group_norm_is_its_formula(shape, groups):
+    rng = np.random.default_rng(0)
+    x, γ, β = rng.normal(3, 2, size=shape), rng.normal(size=6), rng.normal(size=6)
+    n = GroupNorm(6, groups, initγ=lambda _: γ, initβ=lambda _: β)
+    np.testing.assert_allclose(n(x), grouped(x, groups, γ, β), rtol=1e-7, atol=1e-7)
+    if groups == 6:
+        instance = InstanceNorm(6, initgamma=lambda _: γ, initbeta=lambda _: β)
+        np.testing.assert_array_equal(instance(x), n(x))
+
+
+@pytest.mark.parametrize(
+    "layer", [LayerNorm((3, 2)), GroupNorm(4, 2, fluxrs.tanh), InstanceNorm(4), BatchNorm(4)]
+)
+def test_gradients_of_normalisations(layer):
+    x = np.random.default_rng(0).normal(size=(2, 4, 3, 2))
+    exact = fluxrs.mapleaves(
+        lambda l: fluxrs.param(np.asarray(l, "float64")) if isinstance(l, fluxrs.Tensor) else l,
+        layer,
+    )
+    cube = lambda x: (exact(x) ** 3).sum()  # noqa: E731
+    assert gradcheck(cube, x)
+    assert gradcheck(lambda x: (gradient(cube, x)[0] ** 2).sum(), x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [
+        (GroupNorm(4, 2), "GroupNorm(4, 2)"),
+        (GroupNorm(4, 2, fluxrs.relu), "GroupNorm(4, 2, λ = relu)"),
+        (InstanceNorm(4, fluxrs.relu), "InstanceNorm(4, λ = relu)"),
+        (fluxrs.Diagonal((2, 3)), "Diagonal((2, 3))"),
+    ],
+)
+def test_normalisations_print_save_and_load(layer, text, tmp_path):
+    assert repr(layer) == text
+    fluxrs.save(tmp_path / "m", m=layer)
+    again = fluxrs.load(tmp_path / "m")["m"]
+    x = np.random.default_rng(0).normal(size=(2, 4, 2, 3)).astype("float32")
+    assert repr(again) == text
+    np.testing.assert_array_equal(again(x), layer(x))
+
+
+def test_groups_must_divide():
+    with pytest.raises(ValueError, match="GroupNorm: 6 channels do not fall into 4 equal groups"):
+        GroupNorm(6, 4)
+    with pytest.raises(ValueError, match="0 equal groups"):
+        GroupNorm(6, 0)
+    with pytest.raises(
+        DimensionMismatch, match=r"GroupNorm\(6, 3\) takes 6 channels on axis 1, got shape \(2, 4\)"
+    ):
+        GroupNorm(6, 3)(np.ones((2, 4)))
+
+
+def running(x, batches, momentum):
+    """The running statistics by their formula, in float64."""
+    axes = (0, *range(2, x.ndim))
+    μ, var = np.zeros(x.shape[1]), np.ones(x.shape[1])
+    for i in batches:
+        b = x * (i + 1)
+        μ = (1 - momentum) * μ + momentum * b.mean(axes)
+        var = (1 - momentum) * var + momentum * b.var(axes, ddof=1)
+    return μ, var
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (4, 3, 5), (4, 3, 5, 2), (2, 3, 4, 2, 3)])
+@pytest.mark.parametrize(
+    "wrap", [lambda m: m, lambda m: lambda x: checkpoint(m, x)], ids=["plain", "checkpoint"]
+)
+def test_running_statistics_in_steps_checkpoints_and_bad_losses(shape, wrap):
+    x = np.random.default_rng(0).normal(2, 3, size=shape)
+    m = BatchNorm(3, momentum=0.3)
+    opt = fluxrs.SGD(params(m), 0.01)
+    for i in range(3):
+        fluxrs.back((wrap(m)(x * (i + 1)) ** 2).sum())
+        opt()
+    want = running(x, range(3), 0.3)
+    np.testing.assert_allclose(m.μ, want[0], rtol=1e-5)
+    np.testing.assert_allclose(m.var, want[1], rtol=1e-5)
+    bad = x.copy()
+    bad.flat[0] = np.inf
+    with pytest.raises(FloatingPointError):
+        fluxrs.back((wrap(m)(bad) ** 2).sum())
+        opt()
+    np.testing.assert_allclose(m.μ, want[0], rtol=1e-5)
+    np.testing.assert_allclose(m.var, want[1], rtol=1e-5)
+
+
+def test_an_empty_batch_leaves_the_running_statistics():
+    m = BatchNorm(3)
+    m(np.ones((0, 3, 4)))
+    np.testing.assert_array_equal(m.μ, np.zeros(3))
+    np.testing.assert_array_equal(m.var, np.ones(3))
+    assert BatchNorm(0)(np.ones((2, 0))).shape == (2, 0)

@@ -40,7 +40,16 @@ from .activations import (  # type: ignore[assignment]
 )
 from .debugging import debug, profile
 from .layers.basic import Chain, Dense, Diagonal, activations, compose
-from .layers.normalise import BatchNorm, Dropout, LayerNorm, testmode
+from .layers.containers import Maxout, Parallel, SkipConnection, flatten
+from .layers.embedding import Embedding, EmbeddingBag
+from .layers.normalise import (
+    BatchNorm,
+    Dropout,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    testmode,
+)
 from .layers.pool import (
     AdaptiveMeanPool,
     GlobalMaxPool,
@@ -128,13 +137,13 @@ __version__ = _core.__version__
 ldivide = solve  # A \\ b has Flux's name and NumPy's
 __all__ = [
     "ADADelta", "ADAGrad", "ADAM", "ADAMW", "AMSGrad", "AdaMax", "AdaptiveMeanPool", "BatchNorm", "Chain", "Dense",
-    "DeviceError", "Diagonal", "DimensionMismatch", "Dropout", "GlobalMaxPool", "GlobalMeanPool",
-    "Grads", "LayerNorm", "MaxPool", "MeanPool", "Momentum",
-    "NADAM", "Nesterov", "OneHotMatrix", "OneHotVector", "Params", "RMSProp", "SGD",
+    "DeviceError", "Diagonal", "DimensionMismatch", "Dropout", "Embedding", "EmbeddingBag", "GlobalMaxPool", "GlobalMeanPool",
+    "Grads", "GroupNorm", "InstanceNorm", "LayerNorm", "MaxPool", "Maxout", "MeanPool", "Momentum",
+    "NADAM", "Nesterov", "OneHotMatrix", "OneHotVector", "Parallel", "Params", "RMSProp", "SGD", "SkipConnection",
     "StopException", "Tensor", "TrackedArray", "accuracy", "activations", "anneal", "asarray",
     "back", "batch", "batches", "batchseq", "binarycrossentropy", "checkpoint", "children",
     "chunk", "clipnorm", "clipvalue", "collect", "compose", "cosine", "cpu", "crossentropy", "debug", "profile",
-    "data", "derivative", "devices", "elu", "epochs", "evaluate", "exponential", "forward",
+    "data", "derivative", "devices", "elu", "epochs", "evaluate", "exponential", "flatten", "forward",
     "frequencies", "gelu", "glorot_normal", "glorot_uniform", "gpu", "grad", "gradcheck",
     "gradient", "hessian", "hook", "identity", "initn", "isleaf", "istracked", "jacobian",
     "leakyrelu", "load", "load_weights", "loadparams", "logitbinarycrossentropy",

@@ -178,6 +178,12 @@ from .debugging import profile as profile
 from .layers.basic import Chain as Chain
 from .layers.basic import activations as activations
 from .layers.basic import compose as compose
+from .layers.containers import Maxout as Maxout
+from .layers.containers import Parallel as Parallel
+from .layers.containers import SkipConnection as SkipConnection
+from .layers.containers import flatten as flatten
+from .layers.embedding import Embedding as Embedding
+from .layers.embedding import EmbeddingBag as EmbeddingBag
 from .layers.normalise import Dropout as Dropout
 from .layers.normalise import testmode as testmode
 from .layers.pool import AdaptiveMeanPool as AdaptiveMeanPool
@@ -258,21 +264,28 @@ __all__ = [
     "Diagonal",
     "DimensionMismatch",
     "Dropout",
+    "Embedding",
+    "EmbeddingBag",
     "GlobalMaxPool",
     "GlobalMeanPool",
     "Grads",
+    "GroupNorm",
+    "InstanceNorm",
     "LayerNorm",
     "Leaf",
     "MaxPool",
+    "Maxout",
     "MeanPool",
     "Momentum",
     "NADAM",
     "Nesterov",
     "OneHotMatrix",
     "OneHotVector",
+    "Parallel",
     "Params",
     "RMSProp",
     "SGD",
+    "SkipConnection",
     "StopException",
     "Tensor",
     "TrackedArray",
@@ -341,6 +354,7 @@ __all__ = [
     "expm1",
     "exponential",
     "eye",
+    "flatten",
     "flip",
     "floor",
     "floor_divide",
@@ -531,14 +545,26 @@ class BatchNorm(_normalise.BatchNorm):
     def __init__(self, channels: int, /, σ: Layer=identity, *, initβ: Init=zeros, initγ: Init=ones, ϵ: float=1e-08, momentum: float=0.1, activation: Layer=..., initbeta: Init=..., initgamma: Init=..., eps: float=...) -> None: ...
 class Dense(_basic.Dense):
     activation: Layer
-    def __init__(self, in_or_W: int | SupportsArray | list[Any], out_or_b: int | SupportsArray | list[Any], /, σ: Layer=identity, *, initW: Init=glorot_uniform, initb: Init=zeros, activation: Layer=...) -> None: ...
+    def __init__(self, in_or_W: int | SupportsArray | list[Any], out_or_b: int | SupportsArray | list[Any], /, σ: Layer=identity, *, initW: Init=glorot_uniform, initb: Init=zeros, bias: bool=True, activation: Layer=...) -> None: ...
 class Diagonal(_basic.Diagonal):
     alpha: Tensor
     beta: Tensor
-    def __init__(self, n: int, /, *, initα: Init=ones, initβ: Init=zeros, initalpha: Init=..., initbeta: Init=...) -> None: ...
+    def __init__(self, n: int | Sequence[int], /, *, initα: Init=ones, initβ: Init=zeros, initalpha: Init=..., initbeta: Init=...) -> None: ...
+class GroupNorm(_normalise.GroupNorm):
+    activation: Layer
+    eps: float
+    beta: Tensor
+    gamma: Tensor
+    def __init__(self, channels: int, groups: int, /, σ: Layer=identity, *, initβ: Init=zeros, initγ: Init=ones, ϵ: float=1e-08, activation: Layer=..., initbeta: Init=..., initgamma: Init=..., eps: float=...) -> None: ...
+class InstanceNorm(_normalise.InstanceNorm):
+    activation: Layer
+    eps: float
+    beta: Tensor
+    gamma: Tensor
+    def __init__(self, channels: int, /, σ: Layer=identity, *, initβ: Init=zeros, initγ: Init=ones, ϵ: float=1e-08, activation: Layer=..., initbeta: Init=..., initgamma: Init=..., eps: float=...) -> None: ...
 class LayerNorm(_normalise.LayerNorm):
     eps: float
-    def __init__(self, n: int, /, *, ϵ: float=1e-08, eps: float=...) -> None: ...
+    def __init__(self, n: int | Sequence[int], /, *, ϵ: float=1e-08, eps: float=...) -> None: ...
 class Momentum(_optimisers.Momentum):
     eta: float
     rho: float

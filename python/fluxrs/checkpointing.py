@@ -37,6 +37,11 @@ def mode(active: bool) -> bool:
     return active
 
 
+def replaying() -> bool:
+    """True in a checkpoint's second run, which writes no state: nor is state to be read to make a value that it would write."""
+    return _scope.again is not None
+
+
 @overload
 def checkpoint(f: Callable[[A], R], arg: A, /) -> R: ...
 @overload

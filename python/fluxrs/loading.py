@@ -21,7 +21,7 @@ FUNCTIONS = (
     "identity", "σ", "logσ", "relu", "leakyrelu", "elu", "selu", "swish", "softplus", "softsign",
     "gelu", "tanh", "softmax", "logsoftmax", "exp", "log", "sqrt", "abs", "sin", "cos", "mse",
     "crossentropy", "logitcrossentropy", "binarycrossentropy", "logitbinarycrossentropy",
-    "normalise", "glorot_uniform", "glorot_normal", "initn",
+    "normalise", "glorot_uniform", "glorot_normal", "initn", "add", "multiply", "maximum", "flatten",
 )  # fmt: skip
 
 

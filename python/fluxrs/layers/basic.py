@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, overload
 
 import numpy as np
 
-from .._core import DimensionMismatch, Tensor, affine, ones, param, tensor, zeros
+from .._core import DimensionMismatch, Tensor, affine, istracked, ones, param, tensor, zeros
 from ..activations import identity, name_of
 from ..names import keywords
 from ..onehot import OneHot, tensor_of
@@ -33,6 +33,7 @@ class Chain:
     """
 
     layers: list[Layer]
+    locates: ClassVar[bool] = True  # its errors begin with the place of the layer inside
 
     def __init__(self, *layers: Layer) -> None:
         self.layers = []
@@ -41,7 +42,7 @@ class Chain:
 
     def _check(self) -> None:
         for i, layer in enumerate(self.layers):
-            _check_layer(i, layer)
+            check_layer("Chain", i, layer)
 
     def __call__(self, x: Any) -> Any:
         i = 0
@@ -50,7 +51,7 @@ class Chain:
                 x = layer(x)
                 i += 1
         except Exception as error:
-            _locate(error, i, layer)
+            locate(error, f"Chain[{i}]", layer)
             raise
         return x
 
@@ -60,7 +61,7 @@ class Chain:
             try:
                 x = layer(x)
             except Exception as error:
-                _locate(error, i, layer)
+                locate(error, f"Chain[{i}]", layer)
                 raise
             yield x
 
@@ -85,31 +86,32 @@ class Chain:
 
     def append(self, layer: Layer) -> None:
         """Add a layer at the end."""
-        _check_layer(len(self), layer)
+        check_layer("Chain", len(self), layer)
         self.layers.append(layer)
 
     def __repr__(self) -> str:
         return f"Chain({', '.join(map(name_of, self.layers))})"
 
 
-def _check_layer(i: int, layer: Any) -> None:
+def check_layer(container: str, i: int, layer: Any) -> None:
+    """What a container holds can be called."""
     if not callable(layer):
         hint = ""
         if isinstance(layer, (list, tuple)):
-            hint = "; give the layers one by one, as in Chain(*layers)"
+            hint = f"; give the layers one by one, as in {container}(*layers)"
         elif hasattr(type(layer), "__treelike__"):
             hint = f"; a layer is called: {type(layer).__name__} needs a method __call__(self, x)"
-        raise TypeError(f"Chain: layer {i} is {layer!r}, which cannot be called{hint}")
+        raise TypeError(f"{container}: layer {i} is {layer!r}, which cannot be called{hint}")
 
 
-def _locate(error: Exception, i: int, layer: Layer) -> None:
-    """Put the layer's path in front of the error's message."""
+def locate(error: Exception, place: str, layer: Layer) -> None:
+    """Put the layer's place in its container in front of the error's message."""
     if not error.args or not isinstance(error.args[0], str):
         return
     message, name = error.args[0], name_of(layer)
-    if not isinstance(layer, Chain) and not message.startswith(name):
+    if not getattr(layer, "locates", False) and not message.startswith(name):
         message = f"{name}: {message}"
-    error.args = (f"Chain[{i}] {message}", *error.args[1:])
+    error.args = (f"{place} {message}", *error.args[1:])
 
 
 def compose(*fs: Layer) -> Chain:
@@ -149,7 +151,8 @@ class Dense:
 
     `W` is (out, in), `b` is (out,). The input's last axis is `in`: one sample (in,), a
     batch (N, in), a sequence (T, N, in). `initW(out, in)` and `initb(out)` make the
-    parameters. Raises DimensionMismatch for an input of another size.
+    parameters; with `bias=False` there is no b. Raises DimensionMismatch for an input of
+    another size.
 
     >>> import fluxrs
     >>> d = Dense(5, 2)
@@ -172,11 +175,14 @@ class Dense:
         *,
         initW: Init = glorot_uniform,
         initb: Init = zeros,
+        bias: bool = True,
     ) -> None:
         if np.ndim(in_or_W) == 0:
             n_in, n_out = whole("Dense", in_or_W), whole("Dense", out_or_b)
             self.W = made("Dense", "initW", initW, n_out, n_in)
-            self.b = made("Dense", "initb", initb, n_out)
+            # A constant 0 that is added is no bias, and leaves one formula for both.
+            none = zeros((), dtype=self.W.dtype)
+            self.b = made("Dense", "initb", initb, n_out) if bias else none
         else:
             self.W, self.b = _kept(in_or_W), _kept(out_or_b)
             self._check()
@@ -204,7 +210,8 @@ class Dense:
     def __repr__(self) -> str:
         n_out, n_in = self.W.shape
         σ = "" if self.σ is identity else f", {name_of(self.σ)}"
-        return f"Dense({n_in}, {n_out}{σ})"
+        bias = "" if self.b.shape or istracked(self.b) else ", bias=False"
+        return f"Dense({n_in}, {n_out}{σ}{bias})"
 
 
 @treelike
@@ -212,7 +219,8 @@ class Dense:
 class Diagonal:
     """`Diagonal(n)`: y = α * x + β, elementwise, with `α` and `β` of shape (n,).
 
-    The input's last axis is `n`, or 1, or it is a number.
+    The input's last axis is `n`, or 1, or it is a number. `Diagonal((m, n))` has an α and a β for each
+    element of the last two axes, and so on.
 
     >>> Diagonal(2)([[1, 2], [3, 4]]).tolist()
     [[1.0, 2.0], [3.0, 4.0]]
@@ -221,23 +229,29 @@ class Diagonal:
     α: Tensor
     β: Tensor
 
-    def __init__(self, n: int, /, *, initα: Init = ones, initβ: Init = zeros) -> None:
-        n = whole("Diagonal", n)
-        self.α = made("Diagonal", "initα", initα, n)
-        self.β = made("Diagonal", "initβ", initβ, n)
+    def __init__(
+        self, n: int | Sequence[int], /, *, initα: Init = ones, initβ: Init = zeros
+    ) -> None:
+        size = sizes("Diagonal", n)
+        self.α = made("Diagonal", "initα", initα, *size)
+        self.β = made("Diagonal", "initβ", initβ, *size)
 
     def _check(self) -> None:
-        check_vectors("Diagonal", self.α, self.β)
+        if not self.α.shape or self.α.shape != self.β.shape:
+            raise DimensionMismatch(
+                f"Diagonal holds an α and a β of one shape, got {self.α.shape} and {self.β.shape}"
+            )
 
     def __call__(self, x: ArrayLike) -> Tensor:
         t: Tensor = like(x, self.α)
-        n = len(self.α)
-        if t.shape and t.shape[-1] not in (1, n):
-            raise wrong_input(self, n, t.shape)
+        size = self.α.shape
+        tail = zip(reversed(t.shape), reversed(size), strict=False)
+        if any(m not in (1, n) for m, n in tail):
+            raise wrong_input(self, size, t.shape)
         return self.α * t + self.β
 
     def __repr__(self) -> str:
-        return f"Diagonal({len(self.α)})"
+        return f"Diagonal({shown(self.α.shape)})"
 
 
 def made(layer: str, name: str, init: Any, *dims: int) -> Tensor:
@@ -266,10 +280,28 @@ def whole(layer: str, n: Any) -> int:
     return int(n)
 
 
+def sizes(layer: str, n: Any) -> tuple[int, ...]:
+    """The lengths of one axis or several, checked."""
+    if not isinstance(n, (list, tuple)):
+        return (whole(layer, n),)
+    if not n:
+        raise ValueError(f"{layer}: one size at least is needed, got {n!r}")
+    return tuple(whole(layer, m) for m in n)
+
+
+def shown(size: tuple[int, ...]) -> str:
+    """A size as a layer's argument: the number of a single axis, else a tuple."""
+    return str(size[0] if len(size) == 1 else size)
+
+
 def _kept(x: Any) -> Tensor:
     return x if isinstance(x, Tensor) else tensor(x)
 
 
-def wrong_input(layer: Layer, n: int, shape: tuple[int, ...]) -> DimensionMismatch:
-    """The error for an input whose last axis does not fit."""
-    return DimensionMismatch(f"{layer!r} takes an input whose last axis is {n}, got shape {shape}")
+def wrong_input(
+    layer: Layer, size: int | tuple[int, ...], shape: tuple[int, ...]
+) -> DimensionMismatch:
+    """The error for an input whose last axis, or axes, do not fit."""
+    size = size if isinstance(size, tuple) else (size,)
+    wanted = f"last axis is {size[0]}" if len(size) == 1 else f"last axes are {size}"
+    return DimensionMismatch(f"{layer!r} takes an input whose {wanted}, got shape {shape}")

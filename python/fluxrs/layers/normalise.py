@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from math import prod
+from typing import Any, TypeVar, cast
 
 from .._core import (
     DimensionMismatch,
@@ -17,12 +19,23 @@ from .._core import (
     zeros,
 )
 from ..activations import identity, name_of
-from ..checkpointing import mode
+from ..checkpointing import mode, replaying
 from ..names import keywords
 from ..onehot import tensor_of
 from ..treelike import prefor, treelike
 from ..typing import ArrayLike
-from .basic import Diagonal, Init, Layer, check_vectors, like, made, whole, wrong_input
+from .basic import (
+    Diagonal,
+    Init,
+    Layer,
+    check_vectors,
+    like,
+    made,
+    shown,
+    sizes,
+    whole,
+    wrong_input,
+)
 from .stateless import normalise
 
 M = TypeVar("M")
@@ -53,7 +66,9 @@ vars(testmode)["__test__"] = False  # pytest would collect it wherever it is imp
 class Dropout:
     """`Dropout(p)`: zero each element with probability `p`, scale the others by 1/(1−p).
 
-    Only while `active`; see `testmode`. Raises ValueError unless 0 ≤ p ≤ 1.
+    Only while `active`; see `testmode`. With `dims`, an axis or several, what is dropped is drawn for each
+    index of those axes and is the same along the others: `Dropout(0.5, dims=(0, 1))` drops whole channels of
+    each sample. Raises ValueError unless 0 ≤ p ≤ 1.
     Source: Srivastava et al., "Dropout", JMLR 15 (2014).
 
     >>> import fluxrs
@@ -63,17 +78,25 @@ class Dropout:
 
     p: float
     active: bool
+    dims: Any = None
 
-    def __init__(self, p: float, /) -> None:
+    def __init__(self, p: float, /, *, dims: int | Sequence[int] | None = None) -> None:
         if not hasattr(p, "__float__"):
             raise TypeError(f"Dropout: p must be a probability, between 0 and 1, got {p!r}")
         self.p = p
         self.active = True
+        if dims is not None:
+            self.dims = dims
         self._check()
 
     def _check(self) -> None:
         if not 0 <= self.p <= 1:
             raise ValueError(f"Dropout: p must be a probability, between 0 and 1, got {self.p!r}")
+        if not all(hasattr(d, "__index__") for d in self._axes()):
+            raise TypeError(f"Dropout: dims is an axis or a tuple of axes, got {self.dims!r}")
+
+    def _axes(self) -> tuple[Any, ...]:
+        return tuple(self.dims) if isinstance(self.dims, (list, tuple)) else (self.dims or 0,)
 
     def __call__(self, x: ArrayLike) -> Tensor:
         t = tensor_of(x)
@@ -81,10 +104,21 @@ class Dropout:
             return t
         if self.p == 1:
             return t * 0.0
-        return where(rand_like(t) < self.p, 0.0, t / (1 - self.p))
+        return where(rand_like(self._drawn(t)) < self.p, 0.0, t / (1 - self.p))
+
+    def _drawn(self, t: Tensor) -> Tensor:
+        """A part of `t` with an element for each number that is drawn."""
+        if self.dims is None:
+            return t
+        if any(not -t.ndim <= d < t.ndim for d in self._axes()):
+            raise DimensionMismatch(
+                f"{self!r} takes an input that has these axes, got shape {t.shape}"
+            )
+        axes = {d % t.ndim for d in self._axes()}
+        return t[tuple(slice(None if axis in axes else 1) for axis in range(t.ndim))]
 
     def __repr__(self) -> str:
-        return f"Dropout({self.p})"
+        return f"Dropout({self.p}{'' if self.dims is None else f', dims={self.dims!r}'})"
 
 
 @treelike
@@ -92,7 +126,8 @@ class Dropout:
 class LayerNorm:
     """`LayerNorm(n)`: normalise the last axis, of size `n`, then scale and shift each element.
 
-    y = α · (x − mean(x)) / √(var(x) + ϵ) + β. Source: arXiv 1607.06450.
+    y = α · (x − mean(x)) / √(var(x) + ϵ) + β, with the corrected variance of `normalise`. `LayerNorm((m, n))`
+    normalises the last two axes together, and so on. Source: arXiv 1607.06450.
 
     >>> import fluxrs
     >>> LayerNorm(3)(fluxrs.rand(4, 3)).shape
@@ -102,18 +137,21 @@ class LayerNorm:
     diag: Diagonal
     ϵ: float
 
-    def __init__(self, n: int, /, *, ϵ: float = 1e-8) -> None:
-        self.diag = Diagonal(whole("LayerNorm", n))
+    def __init__(self, n: int | Sequence[int], /, *, ϵ: float = 1e-8) -> None:
+        self.diag = Diagonal(sizes("LayerNorm", n))
         self.ϵ = ϵ
 
     def __call__(self, x: ArrayLike) -> Tensor:
-        t, n = like(x, self.diag.α), len(self.diag.α)
-        if t.shape[-1:] != (n,):
-            raise wrong_input(self, n, t.shape)
-        return self.diag(normalise(t, ϵ=self.ϵ))
+        t, size = like(x, self.diag.α), self.diag.α.shape
+        if t.shape[-len(size) :] != size:
+            raise wrong_input(self, size, t.shape)
+        if len(size) == 1:
+            return self.diag(normalise(t, ϵ=self.ϵ))
+        rows = t.reshape(*t.shape[: -len(size)], prod(size))
+        return self.diag(normalise(rows, ϵ=self.ϵ).reshape(t.shape))
 
     def __repr__(self) -> str:
-        return f"LayerNorm({len(self.diag.α)})"
+        return f"LayerNorm({shown(self.diag.α.shape)})"
 
 
 @treelike
@@ -152,9 +190,7 @@ class BatchNorm:
         momentum: float = 0.1,
     ) -> None:
         n = whole("BatchNorm", channels)
-        if not callable(σ):
-            raise TypeError(f"BatchNorm: the activation σ is {σ!r}, which cannot be called")
-        self.σ = σ
+        self.σ = activation("BatchNorm", σ)
         self.β, self.γ = made("BatchNorm", "initβ", initβ, n), made("BatchNorm", "initγ", initγ, n)
         self.μ, self.var = state(zeros(n)), state(ones(n))
         self.ϵ, self.momentum = ϵ, momentum
@@ -178,7 +214,9 @@ class BatchNorm:
         axes = (0, *range(2, x.ndim))
         μ = mean(x, axis=axes, keepdims=True)
         var = mean((x - μ) ** 2, axis=axes)
-        m, a = x.size // len(self.β), self.momentum
+        m, a = prod(x.shape[i] for i in axes), self.momentum
+        if m == 0 or replaying():
+            return μ.reshape(-1), var
         self.μ.data = (1 - a) * data(self.μ) + a * data(μ).reshape(-1)
         self.var.data = (1 - a) * data(self.var) + a * data(var) * (m / max(m - 1, 1))
         return μ.reshape(-1), var
@@ -186,3 +224,128 @@ class BatchNorm:
     def __repr__(self) -> str:
         σ = "" if self.σ is identity else f", λ = {name_of(self.σ)}"
         return f"BatchNorm({len(self.β)}{σ})"
+
+
+def activation(layer: str, σ: Any) -> Layer:
+    """An activation, checked."""
+    if not callable(σ):
+        raise TypeError(f"{layer}: the activation σ is {σ!r}, which cannot be called")
+    return cast(Layer, σ)
+
+
+class _Grouped:
+    """Channels normalised by groups, within each sample."""
+
+    β: Tensor
+    γ: Tensor
+    σ: Layer
+    ϵ: float
+    groups: int
+
+    def _check(self) -> None:
+        name = type(self).__name__
+        check_vectors(name, self.β, self.γ)
+        channels, groups = len(self.β), self.groups
+        if groups < 1 or channels % groups:
+            raise ValueError(f"{name}: {channels} channels do not fall into {groups} equal groups")
+
+    def __call__(self, x: ArrayLike) -> Tensor:
+        t, n = like(x, self.β), len(self.β)
+        if t.ndim < 2 or t.shape[1] != n:
+            raise DimensionMismatch(f"{self!r} takes {n} channels on axis 1, got shape {t.shape}")
+        grouped = t.reshape(t.shape[0], self.groups, prod(t.shape[1:]) // self.groups)
+        d = grouped - mean(grouped, axis=-1, keepdims=True)
+        var = mean(d**2, axis=-1, keepdims=True)
+        y = (d / sqrt(var + self.ϵ)).reshape(t.shape)
+        shape = (n, *[1] * (t.ndim - 2))
+        out: Tensor = self.σ(self.γ.reshape(shape) * y + self.β.reshape(shape))
+        return out
+
+    def _shown(self, sizes: str) -> str:
+        σ = "" if self.σ is identity else f", λ = {name_of(self.σ)}"
+        return f"{type(self).__name__}({sizes}{σ})"
+
+
+@treelike
+@keywords
+class GroupNorm(_Grouped):
+    """`GroupNorm(channels, groups, σ=identity)`: normalise each sample's channels, on axis 1, by groups.
+
+    y = σ(γ · (x − mean) / √(var + ϵ) + β), with mean and variance over the channels of a group and all
+    further axes; γ and β are one a channel. Training and testing are alike. Raises ValueError if the
+    channels do not fall into equal groups. Source: arXiv 1803.08494.
+
+    >>> import fluxrs
+    >>> GroupNorm(6, 2)(fluxrs.rand(4, 6, 8, 8)).shape
+    (4, 6, 8, 8)
+    """
+
+    β: Tensor
+    γ: Tensor
+    σ: Layer
+    ϵ: float
+    groups: int
+
+    def __init__(
+        self,
+        channels: int,
+        groups: int,
+        /,
+        σ: Layer = identity,
+        *,
+        initβ: Init = zeros,
+        initγ: Init = ones,
+        ϵ: float = 1e-8,
+    ) -> None:
+        n, self.groups = whole("GroupNorm", channels), whole("GroupNorm", groups)
+        self.σ, self.ϵ = activation("GroupNorm", σ), ϵ
+        self.β, self.γ = made("GroupNorm", "initβ", initβ, n), made("GroupNorm", "initγ", initγ, n)
+        self._check()
+
+    def __repr__(self) -> str:
+        return self._shown(f"{len(self.β)}, {self.groups}")
+
+
+@treelike
+@keywords
+class InstanceNorm(_Grouped):
+    """`InstanceNorm(channels, σ=identity)`: normalise each channel, on axis 1, of each sample.
+
+    y = σ(γ · (x − mean) / √(var + ϵ) + β), with mean and variance over the axes behind the channels.
+    Training and testing are alike. Source: arXiv 1607.08022.
+
+    >>> import fluxrs
+    >>> InstanceNorm(6)(fluxrs.rand(4, 6, 8, 8)).shape
+    (4, 6, 8, 8)
+    """
+
+    β: Tensor
+    γ: Tensor
+    σ: Layer
+    ϵ: float
+    groups: int
+
+    def __init__(
+        self,
+        channels: int,
+        /,
+        σ: Layer = identity,
+        *,
+        initβ: Init = zeros,
+        initγ: Init = ones,
+        ϵ: float = 1e-8,
+    ) -> None:
+        n = self.groups = whole("InstanceNorm", channels)
+        self.σ, self.ϵ = activation("InstanceNorm", σ), ϵ
+        self.β, self.γ = (
+            made("InstanceNorm", "initβ", initβ, n),
+            made("InstanceNorm", "initγ", initγ, n),
+        )
+
+    def _check(self) -> None:
+        check_vectors("InstanceNorm", self.β, self.γ)
+        if self.groups != len(self.β):
+            raise ValueError(f"InstanceNorm: {self.groups} groups for {len(self.β)} channels")
+
+    def __repr__(self) -> str:
+        return self._shown(str(len(self.β)))
