@@ -95,11 +95,20 @@ def listed(x):
         (lambda: fluxrs.stack([I64[0], 5]), "int64", [1, 5]),
         (lambda: fluxrs.stack([1, 2]), "float32", [1.0, 2.0]),
         (lambda: fluxrs.multiply([0.5], [0.5]), "float32", [0.25]),
+        (lambda: fluxrs.multiply(T64, yielded(0.1, 0.2)), "float64", [0.1, 0.4]),
+        (lambda: fluxrs.stack([T64, yielded(0.1, 0.2)])[1], "float64", [0.1, 0.2]),
+        (lambda: update(param(np.zeros(2)), yielded(0.1, 0.2)), "float64", [0.1, 0.2]),
+        (lambda: tensor(yielded(BIG), dtype="int64"), "int64", [BIG]),
+        (lambda: fluxrs.take(I64, yielded(1, 0)), "int64", [2, 1]),
     ],
 )
 def test_lists_are_weak_and_exact_in_the_type_they_meet(call, dtype, want):
     y = call()
     assert (y.dtype, y.tolist()) == (dtype, want)
+
+
+def yielded(*numbers):
+    return (x for x in numbers)
 
 
 def setitem(p, name, value):

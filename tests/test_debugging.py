@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 import fluxrs
 from fluxrs import (
@@ -88,3 +89,8 @@ def test_profile_is_a_chrome_trace(tmp_path):
     assert {e["cat"] for e in spans} == set(names.values()) == {"plan", "run", "kernel"}
     assert all(names[e["tid"]] == e["cat"] and e["dur"] >= 0 for e in spans)
     assert "matmul add" in " ".join(e["name"] for e in spans)
+    with (
+        pytest.raises(TypeError, match="int"),
+        fluxrs.profile(2),
+    ):  # which is where errors are printed
+        raise AssertionError("the path is looked at first")

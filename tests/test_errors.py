@@ -1,5 +1,6 @@
 """Bad input: the type of the error, what its message names, and that nothing has changed."""
 
+import itertools
 import re
 import sys
 import threading
@@ -180,6 +181,8 @@ ROWS = {
     "batch of nothing": (lambda: fluxrs.batch([]), ValueError, "^batch"),
     "chunk in none": (lambda: fluxrs.chunk([1], 0), ValueError, "chunk.*0"),
     "unstack's axis": (lambda: fluxrs.unstack(x, 2), IndexError, "unstack: axis 2.*2 axes"),
+    "one-hot of no indices": (lambda: fluxrs.OneHotMatrix((2, 3), 3), TypeError, "indices"),
+    "endless items": (lambda: fluxrs.stack(itertools.repeat(x)), ValueError, r"^stack: more than \d+ items"),
     "labels in lists": (lambda: fluxrs.onehotbatch([["a"]], "ab"), TypeError, "onehotbatch.*flat"),
     "checkpoint of several": (
         lambda: fluxrs.checkpoint(lambda w: (w, w), W), TypeError, "checkpoint.*one tensor, got a tuple"),

@@ -172,6 +172,7 @@ def test_iteration_length_and_membership():
     assert [r.tolist() for r in t] == [[1, 2], [3, 4]]
     assert len(t) == 2
     assert 3 in t and 5 not in t
+    assert "a" not in t and None not in t and slice(1) not in t
     zero = tensor(1.0)
     for wrong in (len, iter, list):
         with pytest.raises(TypeError):

@@ -58,6 +58,7 @@ def profile(path: str | os.PathLike[str] = "fluxrs-trace.json") -> Iterator[None
     >>> {"gather and look up", "run"} <= {e["name"] for e in json.load(open(path))["traceEvents"]}
     True
     """
+    path = os.fspath(path)
     _core._profile_start()
     try:
         yield

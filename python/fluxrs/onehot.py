@@ -62,9 +62,11 @@ class OneHot(Booleans):
 
     def __init__(self, indices: Any, classes: Tensor) -> None:
         self.indices, self.classes = indices, classes
+        self._check()
 
     def _check(self) -> None:
-        if getattr(self.indices, "dtype", None) not in ("int32", "int64") or self.classes.ndim != 1:
+        integers = getattr(self.indices, "dtype", None) in ("int32", "int64")
+        if not integers or not isinstance(self.classes, Tensor) or self.classes.ndim != 1:
             raise TypeError("one-hot indices are integers into a vector of classes")
 
     @property

@@ -2,7 +2,7 @@
 
 use crate::arrays::{array_of, from_numpy};
 use crate::error::{core, shown};
-use crate::lists::{Wanted, from_list, is_list};
+use crate::lists::{Wanted, from_list, is_list, yielded};
 use crate::tensor::{PyTensor, Value};
 use fluxrs::device::Device;
 use fluxrs::graph::no_grad;
@@ -14,7 +14,7 @@ use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyFloat, PyInt, PyIterator, PyList, PyModule, PyTuple};
+use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyModule, PyTuple};
 use smallvec::SmallVec;
 
 pub fn numpy(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
@@ -101,18 +101,26 @@ fn array_like(obj: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
 
 /// An argument of a function: anything that can be an array.
 pub fn argument<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Value<'a>> {
+    match taken(obj)? {
+        Taken::Value(x) => Ok(x),
+        Taken::List(list) => from_list(&list, Wanted::Floats).map(Value::Owned),
+    }
+}
+
+enum Taken<'a, 'py> {
+    Value(Value<'a>),
+    /// What an iterator has yielded: the type of its numbers is still open.
+    List(Bound<'py, PyAny>),
+}
+
+fn taken<'a, 'py>(obj: &'a Bound<'py, PyAny>) -> PyResult<Taken<'a, 'py>> {
     if let Some(x) = operand(obj)? {
-        return Ok(x);
+        return Ok(Taken::Value(x));
     }
     if let Some(array) = array_of(obj)? {
-        return from_numpy(&array).map(Value::Owned);
+        return from_numpy(&array).map(Value::Owned).map(Taken::Value);
     }
-    // A generator is the list of what it yields: `sum(norm(p) for p in ps)`.
-    if let Ok(items) = obj.cast::<PyIterator>() {
-        let list = PyList::new(obj.py(), items.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
-        return from_list(&list, Wanted::Floats).map(Value::Owned);
-    }
-    Err(unsupported(obj))
+    yielded(obj)?.map(Taken::List).ok_or_else(|| unsupported(obj))
 }
 
 /// Several operands of one op; None if one of them is left to its own operators.
@@ -137,10 +145,15 @@ pub fn operands<'a, const N: usize>(objs: [&'a Bound<'_, PyAny>; N]) -> PyResult
 /// Several arguments of one function.
 pub fn arguments<'a, const N: usize>(objs: [&'a Bound<'_, PyAny>; N]) -> PyResult<[Value<'a>; N]> {
     let mut out = [const { None }; N];
-    for (slot, obj) in out.iter_mut().zip(objs) {
-        *slot = Some(argument(obj)?);
+    let mut lists = [const { None }; N];
+    for (i, obj) in objs.into_iter().enumerate() {
+        out[i] = Some(match taken(obj)? {
+            Taken::Value(x) => x,
+            Taken::List(list) => Value::Owned(from_list(lists[i].insert(list), Wanted::Floats)?),
+        });
     }
     let mut xs = out.map(|x| x.expect("every argument was found"));
+    let objs: [_; N] = std::array::from_fn(|i| lists[i].as_ref().unwrap_or(objs[i]));
     meet(&objs, &mut xs)?;
     if xs.iter().any(|x| x.device() != xs[0].device()) {
         settle(&objs, &mut xs)?;
@@ -195,10 +208,21 @@ fn brought(obj: &Bound<'_, PyAny>, x: &Tensor, device: Device) -> PyResult<Optio
     }
 }
 
+/// An argument whose numbers, if it is a list or yields them, are of a known type.
+fn listed<'a>(obj: &'a Bound<'_, PyAny>, wanted: Wanted) -> PyResult<Value<'a>> {
+    if is_list(obj) {
+        return from_list(obj, wanted).map(Value::Owned);
+    }
+    match taken(obj)? {
+        Taken::Value(x) => Ok(x),
+        Taken::List(list) => from_list(&list, wanted).map(Value::Owned),
+    }
+}
+
 /// An argument of `op` that goes with a tensor like this one: lists of numbers take its type; beside one on a GPU, arrays are copied
 /// there and constants made there.
 pub fn beside<'a>(op: &str, like: &Tensor, obj: &'a Bound<'_, PyAny>) -> PyResult<Value<'a>> {
-    let x = if is_list(obj) { Value::Owned(from_list(obj, Wanted::Beside(like.dtype()))?) } else { argument(obj)? };
+    let x = listed(obj, Wanted::Beside(like.dtype()))?;
     let device = like.device();
     if x.device() == device || x.is_number() {
         return Ok(x);
@@ -245,10 +269,7 @@ fn typed(x: &Tensor, met: Option<DType>) -> Tensor {
 
 /// Indices: lists of integers keep their type.
 pub fn indices<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<Value<'a>> {
-    if is_list(obj) {
-        return from_list(obj, Wanted::Indices).map(Value::Owned);
-    }
-    let x = argument(obj)?;
+    let x = listed(obj, Wanted::Indices)?;
     Ok(if x.is_number() { Value::Owned(x.cast(x.dtype())) } else { x })
 }
 

@@ -3,7 +3,7 @@
 use crate::arguments::{names, of};
 use crate::convert::{Dt, count, owned_shape, strong};
 use crate::error::shown;
-use crate::lists::{Wanted, from_list, is_list};
+use crate::lists::{Wanted, from_list, is_list, yielded};
 use crate::reference::sections;
 use crate::tensor::{PyTensor, made};
 use fluxrs::ops::create;
@@ -22,8 +22,9 @@ pub fn tensor(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
         if let Some(n) = crate::convert::number(x)? {
             return full_of(&[], n, dtype, "tensor");
         }
-        if is_list(x) {
-            let value = from_list(x, Wanted::Exactly(dtype))?;
+        let yielded = yielded(x)?;
+        if is_list(x) || yielded.is_some() {
+            let value = from_list(yielded.as_ref().unwrap_or(x), Wanted::Exactly(dtype))?;
             return made(|| Ok(value.cast(dtype)));
         }
     }

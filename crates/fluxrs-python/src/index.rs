@@ -8,6 +8,7 @@ use fluxrs::evaluate::Handle;
 use fluxrs::ops::index::nonzero;
 use fluxrs::ops::subscript::{Index, subscript};
 use fluxrs::{DType, Tensor};
+use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyIndexError, PyTypeError};
 use pyo3::ffi::PySlice_Unpack;
 use pyo3::prelude::*;
@@ -136,17 +137,10 @@ impl PyTensor {
 
     /// True if an element equals `x`.
     fn __contains__(slf: &Bound<'_, Self>, x: &Bound<'_, PyAny>) -> PyResult<bool> {
-        slf.as_any().eq_elementwise(x)?.call_method0("any")?.is_truthy()
-    }
-}
-
-/// `==` with its elementwise meaning.
-trait EqElementwise<'py> {
-    fn eq_elementwise(&self, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>;
-}
-
-impl<'py> EqElementwise<'py> for Bound<'py, PyAny> {
-    fn eq_elementwise(&self, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        self.rich_compare(other, pyo3::basic::CompareOp::Eq)
+        let equal = slf.as_any().rich_compare(x, CompareOp::Eq)?;
+        match equal.is_instance_of::<PyTensor>() {
+            true => equal.call_method0("any")?.is_truthy(),
+            false => equal.is_truthy(),
+        }
     }
 }

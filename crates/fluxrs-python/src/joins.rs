@@ -5,6 +5,7 @@
 
 use crate::convert::{Axes, argument, arguments, count, is_numpy_scalar, meet, number, settle, strong, strong_beside};
 use crate::error::{core, shown};
+use crate::lists::{collected, yielded};
 use crate::reference::{self, sections};
 use crate::tensor::{PyTensor, Value, Values, made, made_or_none, result};
 use fluxrs::ops::{compose, einsum as contraction, linalg, place, products};
@@ -32,8 +33,9 @@ fn tensors(xs: &Bound<'_, PyAny>, op: &str) -> PyResult<Values> {
         return (0..n).map(|i| core(|| Ok(Value::Owned(x.row(i))))).collect();
     }
     let list = xs.try_iter().map_err(|_| PyTypeError::new_err(format!("{op} takes a list of tensors, got {}", shown(xs))))?;
-    let items = list.collect::<PyResult<Vec<_>>>()?;
-    several(op, &items)
+    let items = collected(op, &list, place::MOST_PARTS)?;
+    let own = |x| Ok(yielded(&x)?.unwrap_or(x));
+    several(op, &items.into_iter().map(own).collect::<PyResult<Vec<_>>>()?)
 }
 
 /// Items with types of their own, on one device.

@@ -10,7 +10,7 @@ use fluxrs::{DType, Number, Tensor};
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyIndexError, PyMemoryError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyTuple};
+use pyo3::types::{PyDict, PyFloat, PyInt, PyIterator, PyList, PyTuple};
 use std::collections::HashMap;
 
 /// NumPy's arrays have no more axes, so no nest of more levels is one.
@@ -39,6 +39,31 @@ pub fn each<'py>(list: &Bound<'py, PyAny>, mut f: impl FnMut(Bound<'py, PyAny>) 
         return list.iter().try_for_each(f);
     }
     list.cast::<PyTuple>().map_or(Ok(()), |tuple| tuple.iter().try_for_each(&mut f))
+}
+
+/// The items of an iterator, at most so many of them. Ctrl-C ends one that is written in C and goes on for ever.
+pub fn collected<'py>(op: &str, xs: &Bound<'py, PyIterator>, most: usize) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let mut items = Vec::new();
+    for item in xs.clone() {
+        if items.len() == most {
+            return Err(PyValueError::new_err(format!("{op}: more than {most} items, which are the most that are possible")));
+        }
+        if items.len() % 0x1_0000 == 0xffff {
+            xs.py().check_signals()?;
+        }
+        items.push(item?);
+    }
+    Ok(items)
+}
+
+/// A generator, or another iterator, is the list of what it yields: `sum(norm(p) for p in ps)`. None for what is no iterator, or has
+/// an array of its own.
+pub fn yielded<'py>(x: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Ok(items) = x.cast::<PyIterator>() else { return Ok(None) };
+    if x.hasattr("__array__")? || x.hasattr("__dlpack__")? {
+        return Ok(None);
+    }
+    PyList::new(x.py(), collected("tensor", items, MOST as usize)?).map(|list| Some(list.into_any()))
 }
 
 pub fn too_deep(op: &str) -> PyErr {
