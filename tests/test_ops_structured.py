@@ -175,6 +175,12 @@ def test_reductions_of_many_lengths(name, n):
         np.testing.assert_allclose(f(x, axis), want(x, axis=axis), rtol=1e-11, atol=1e-12)
 
 
+def test_pads_of_large_integers_are_exact():
+    x = tensor([1], dtype="int64")
+    for v in (2**53, 2**53 + 1, -(2**62) - 1):
+        assert x.pad(1, v).tolist() == [v, 1, v]
+
+
 def test_empty_reductions():
     e = tensor(np.zeros((0, 3)))
     np.testing.assert_array_equal(e.sum(axis=0), np.zeros(3))

@@ -1,5 +1,6 @@
 //! Gathers an evaluation: the nodes that take part, its results and its key.
 
+use super::audit;
 use super::closed::is_closed;
 use super::dependents::{add_dependents, add_losses};
 use super::gather::{Gathered, Gatherer, Publish, Wanted, Writing};
@@ -54,6 +55,9 @@ pub(super) fn collect(g: &mut Graph, wanted: &Wanted<'_>, writing: Writing<'_>, 
         add_losses(&mut gatherer)?;
     }
     request_results(&mut gatherer, roots, updates, alone);
+    if !matches!(writing, Writing::Beside { .. }) {
+        audit::look(gatherer.g, gatherer.out, writing.written());
+    }
     let Gathered { looks, locals, held, passed, .. } = out;
     work::count(*looks + locals.len() + held.len() + passed.len() + updates.len());
     Ok(())

@@ -116,7 +116,7 @@ pub(super) enum Writing<'a> {
 }
 
 impl<'a> Writing<'a> {
-    fn written(self) -> &'a Written {
+    pub fn written(self) -> &'a Written {
         static NOTHING: LazyLock<Written> = LazyLock::new(Written::default);
         match self {
             Writing::Nothing => &NOTHING,

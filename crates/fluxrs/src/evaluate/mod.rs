@@ -1,5 +1,6 @@
 //! Evaluation: gathers what is pending, finds or makes its plan, binds memory, runs, and publishes the results.
 
+mod audit;
 mod closed;
 mod collect;
 mod deferred;
@@ -20,6 +21,7 @@ use crate::shape::Map;
 use std::sync::atomic::AtomicU64;
 
 pub use crate::graph::Handle;
+pub use audit::{audit_keys, shared_key};
 pub(crate) use engine::Evaluator;
 #[cfg(unix)]
 pub use fork::{after_fork, before_fork};

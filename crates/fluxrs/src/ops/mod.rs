@@ -125,7 +125,7 @@ impl Op {
                 h.add(v.map.offset as u64);
                 v.map.strides.iter().for_each(|&s| h.add(s as u64));
             }
-            Op::Place(p) => p.hash(&mut h),
+            Op::Place(p) => p.hash(dtype, &mut h),
             Op::Reduce(r) => h.add(r.axes),
             Op::Structured(s) => {
                 s.name().bytes().for_each(|b| h.add(b as u64));

@@ -21,12 +21,13 @@ pub struct Place {
 }
 
 impl Place {
-    pub(crate) fn hash(&self, h: &mut Hasher) {
+    pub(crate) fn hash(&self, dtype: DType, h: &mut Hasher) {
         for map in &self.maps {
             h.add(map.offset as u64);
             map.strides.iter().for_each(|&s| h.add(s as u64));
         }
-        h.add(self.fill.map_or(0, |f| f.as_f64().to_bits() ^ 1));
+        h.add(self.fill.is_some() as u64);
+        h.add(self.fill.map_or(0, |f| u64::from_ne_bytes(f.to_bytes(dtype))));
     }
 
     /// `x` at `map` of an output of this shape, which is possible, zeros elsewhere.

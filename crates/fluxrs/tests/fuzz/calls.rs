@@ -193,7 +193,8 @@ pub fn place(w: &mut World, r: &mut Random) {
         }
         3 => {
             let widths: Vec<(usize, usize)> = (0..n).map(|_| (r.below(3), r.below(3))).collect();
-            let value = number(r);
+            // Beyond 2⁵³ not every integer is a float64.
+            let value = if x.dtype() == DType::I64 { Number::Int((1 << 53) + r.below(2) as i64) } else { number(r) };
             call(w, r, &[i], |x| x[0].pad(&widths, value));
         }
         _ if n > 0 => {

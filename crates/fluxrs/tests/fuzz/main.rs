@@ -12,6 +12,7 @@ mod structured;
 mod threads;
 mod world;
 
+use fluxrs::evaluate::{audit_keys, shared_key};
 use random::Random;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,6 +39,9 @@ fn run(program: &[u64]) -> Result<(), (String, Vec<String>)> {
         world.say("end");
         world.flush();
         world.check_all(&mut Random::new(program.first().copied().unwrap_or(0) >> 60));
+        if let Some(graphs) = shared_key() {
+            panic!("{graphs}");
+        }
     }));
     fluxrs::buffer::faults::fail_after(0);
     fluxrs::buffer::faults::interrupt_after(0);
@@ -101,6 +105,7 @@ fn search(first: u64, step: u64, time: Duration) -> (Vec<u64>, u64) {
 
 #[test]
 fn random_programs() {
+    audit_keys();
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|info| {
         PLACE.set(info.location().map(|l| format!(" ({}:{})", l.file(), l.line())).unwrap_or_default());
