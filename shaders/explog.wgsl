@@ -174,14 +174,31 @@ fn fx_erf(x: f32) -> f32 {
     return select(fx_copysign(1.0 - fx_erfc_tail(a), x), fx_quiet(x), fx_isnan(x));
 }
 
-// erfc for x >= 1/2: e^(-x²) g(t) / (1 + 2x), with x² taken apart so that its rounding does not scale the exponent.
+// e^(x²) erfc x for x >= 1/2: g(t) / (1 + 2x).
+fn fx_erfc_scaled(x: f32) -> f32 {
+    let t = (x - 3.0) / (x + 3.0);
+    let p = (((-5.26576478e-4 * t + 1.83752319e-3) * t + 2.39037769e-3) * t - 2.37644296e-2) * t + 6.83379844e-2;
+    let g = ((((p * t - 0.119273558) * t + 0.129642636) * t - 4.75623198e-2) * t - 0.135621041) * t + 1.25300801;
+    return g / (1.0 + 2.0 * x);
+}
+
+// erfc for x >= 1/2, with x² taken apart so that its rounding does not scale the exponent.
 fn fx_erfc_tail(x: f32) -> f32 {
     let c = select(x, 10.5, x > 10.5);
     let h = fx_head(c);
-    let t = (c - 3.0) / (c + 3.0);
-    let p = (((-5.26576478e-4 * t + 1.83752319e-3) * t + 2.39037769e-3) * t - 2.37644296e-2) * t + 6.83379844e-2;
-    let g = ((((p * t - 0.119273558) * t + 0.129642636) * t - 4.75623198e-2) * t - 0.135621041) * t + 1.25300801;
-    return fx_exp(-h * h) * (fx_exp((h - c) * (h + c)) * g / (1.0 + 2.0 * c));
+    return fx_exp(-h * h) * (fx_exp((h - c) * (h + c)) * fx_erfc_scaled(c));
+}
+
+// erfc(-x / √2) / 2; -x²/2 has no rounding of the quotient in it.
+fn fx_normcdf(x: f32) -> f32 {
+    let a = fx_abs(x);
+    if (a < 0.75) {
+        return 0.5 + 0.5 * fx_erf(x * 0.707106781);
+    }
+    let c = select(a, 14.8, a > 14.8);
+    let h = fx_head(c);
+    let tail = fx_exp(-0.5 * h * h) * (0.5 * fx_exp(0.5 * (h - c) * (h + c)) * fx_erfc_scaled(c * 0.707106781));
+    return select(select(1.0 - tail, tail, x < 0.0), fx_quiet(x), fx_isnan(x));
 }
 
 fn fx_erfc(x: f32) -> f32 {

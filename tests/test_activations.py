@@ -13,6 +13,10 @@ GELU = 2 * math.sqrt(2 / math.pi)  # ½ (1 + tanh u) is σ(2u)
 λ, α = 1.0507009873554805, 1.6732632423543772
 
 
+def ndtr(x):
+    return np.vectorize(math.erfc, otypes=[float])(-x / math.sqrt(2)) / 2
+
+
 def elu(x, α=1.0):
     return np.where(x > 0, x, α * np.expm1(x))
 
@@ -28,6 +32,11 @@ FORMULAS = {
     "softplus": lambda x: np.logaddexp(0, x),
     "softsign": lambda x: x / (1 + np.abs(x)),
     "gelu": lambda x: x * np.exp(-np.logaddexp(0, -GELU * (x + 0.044715 * x**3))),
+    "gelu_erf": lambda x: x * ndtr(x),
+    "hardsigmoid": lambda x: np.clip((x + 3) / 6, 0, 1),
+    "hardswish": lambda x: x * np.clip((x + 3) / 6, 0, 1),
+    "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
+    "celu": elu,
     "tanh": np.tanh,
     "identity": lambda x: x,
 }
@@ -45,7 +54,7 @@ def test_value(name):
 @pytest.mark.parametrize("name", [n for n in FORMULAS if n != "identity"])
 def test_gradient(name):
     f = getattr(fluxrs, name)
-    assert gradcheck(lambda x: f(x).sum(), x[x != 0])
+    assert gradcheck(lambda x: f(x).sum(), x[x != 0] * 1.01)
     second = lambda x: fluxrs.gradient(lambda x: f(x).sum(), x)[0].sum()
     assert gradcheck(second, np.array([-2.5, -0.4, 0.7, 1.9]))
 
@@ -62,6 +71,56 @@ def test_far_out(name):
 def test_slopes_of_the_leaky_ones():
     assert fluxrs.leakyrelu([-1.0, 1.0], 0.25).tolist() == [-0.25, 1.0]
     assert fluxrs.elu([-1e4], α=3).tolist() == fluxrs.elu([-1e4], alpha=3).tolist() == [-3.0]
+
+
+def test_the_normal_distribution_to_its_tail():
+    x = [-37, -20.3, -8, -5, -2.9, 0, 3.5]
+    Φ = [
+        5.725571222524577e-300, 6.429244467698346e-92, 6.220960574271784e-16,
+        2.866515718791939e-07, 0.0018658133003840384, 0.5, 0.9997673709209645,
+    ]  # fmt: skip
+    np.testing.assert_allclose(fluxrs.normcdf(np.array(x)), Φ, rtol=1e-15)
+    np.testing.assert_allclose(fluxrs.gelu_erf(np.array(x)), np.multiply(x, Φ), rtol=1e-15)
+    single = np.asarray(fluxrs.normcdf(np.array(x[2:], dtype="float32")))
+    np.testing.assert_allclose(single, Φ[2:], rtol=5e-7)
+
+
+def test_celu_and_prelu():
+    want = np.where(x > 0, x, 2 * np.expm1(x / 2))
+    np.testing.assert_allclose(fluxrs.celu(x, 2.0), want, rtol=1e-14)
+    assert fluxrs.celu([-1e4], α=3).tolist() == fluxrs.celu([-1e4], alpha=3).tolist() == [-3.0]
+    rows, a = np.array([[-2.0, 3.0], [4.0, -5.0]]), np.array([0.5, 0.1])
+    np.testing.assert_allclose(fluxrs.prelu(rows, a), np.where(rows > 0, rows, a * rows))
+    assert gradcheck(lambda r, a: (fluxrs.prelu(r, a) ** 2).sum(), rows, a)
+    assert gradcheck(lambda r, a: (fluxrs.celu(r, a) ** 2).sum(), rows, a)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_glu(axis):
+    rows = np.random.default_rng(0).normal(size=(4, 6))
+    a, b = np.split(rows, 2, axis)
+    np.testing.assert_allclose(fluxrs.glu(rows, axis), a / (1 + np.exp(-b)), rtol=1e-12)
+    assert gradcheck(lambda r: (fluxrs.glu(r, axis) ** 2).sum(), rows)
+
+
+def test_glu_refuses():
+    with pytest.raises(fluxrs.DimensionMismatch, match="axis 1 has length 3; it is divided"):
+        fluxrs.glu(np.ones((2, 3)))
+    with pytest.raises(IndexError, match="glu: axis"):
+        fluxrs.glu(np.ones((2, 4)), 2)
+
+
+def test_the_layer_prelu():
+    m = fluxrs.PReLU(3)
+    images = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
+    want = np.where(images > 0, images, 0.25 * images)
+    np.testing.assert_allclose(m(images), want, rtol=1e-6)
+    (slopes,) = fluxrs.gradient(lambda: m(images).sum(), fluxrs.params(m)).values()
+    np.testing.assert_allclose(slopes, np.minimum(images, 0).sum((0, 2)), rtol=1e-5)
+    np.testing.assert_allclose(fluxrs.PReLU()(images), want, rtol=1e-6)
+    assert repr(fluxrs.Chain(m)) == "Chain(PReLU(3))"
+    with pytest.raises(fluxrs.DimensionMismatch, match="PReLU.3. takes 3 channels on axis 1"):
+        m(np.ones((2, 4)))
 
 
 @pytest.mark.parametrize("f", [fluxrs.softmax, fluxrs.logsoftmax])

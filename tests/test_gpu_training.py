@@ -20,6 +20,7 @@ Y = fluxrs.onehotbatch(LABELS, range(3))
 RULES = [
     fluxrs.SGD, fluxrs.Momentum, fluxrs.Nesterov, fluxrs.RMSProp, fluxrs.ADAGrad, fluxrs.ADADelta,
     fluxrs.ADAM, fluxrs.ADAMW, fluxrs.AdaMax, fluxrs.AMSGrad, fluxrs.NADAM,
+    fluxrs.RAdam, fluxrs.AdaBelief, fluxrs.Lion, fluxrs.LAMB,
 ]  # fmt: skip
 
 

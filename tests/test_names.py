@@ -54,7 +54,7 @@ def test_an_unknown_keyword_names_the_nearest(call, message):
 
 
 def test_twins_are_twins():
-    assert len(set(TWINS.values())) == len(TWINS)
+    assert len(set(TWINS.values())) == len(TWINS) - 1  # Δ and δ, which no function has both
     assert fluxrs.σ is fluxrs.sigmoid
     assert fluxrs.logσ is fluxrs.logsigmoid
 

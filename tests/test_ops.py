@@ -22,8 +22,15 @@ REFERENCE = {
     "leakyrelu": lambda x, a: np.where(x > 0, x, a * x),
     "elu": lambda x, a: np.where(x > 0, x, a * np.expm1(x)),
     "swish": lambda x: np.where(x == -np.inf, 0, x / (1 + np.exp(-x))),
+    "normcdf": lambda x: 0.5 * np.vectorize(math.erfc, otypes=[float])(-x / math.sqrt(2)),
+    "hardsigmoid": lambda x: np.clip((x + 3) / 6, 0, 1),
+    "hardswish": lambda x: np.where(x <= -3, 0, x * np.clip((x + 3) / 6, 0, 1)),
+    "mish": lambda x: np.where(x == -np.inf, 0, x * np.tanh(np.logaddexp(0, x))),
+    "celu": lambda x, a: np.where(x > 0, x, a * np.expm1(x / a)),
     "softsign": lambda x: np.where(np.isinf(x), np.sign(x), x / (1 + np.abs(x))),
 }
+
+SLOPED = ("leakyrelu", "elu", "celu")
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -33,7 +40,7 @@ def reference(name):
 
 
 def ours(name):
-    """The function with arrays for all operands; the slopes of leakyrelu and elu are numbers."""
+    """The function with arrays for all operands; the slopes of leakyrelu, elu and celu are numbers."""
     return getattr(fluxrs, name)
 
 
@@ -46,7 +53,7 @@ def draw(name, shape=(7,), dtype="float64", seed=0):
         out.append(x > 0 if TABLE[name]["class"] == "logic" else x.astype(dtype))
     if TABLE[name]["class"] == "select":
         out[0] = out[0] > 0
-    if name in ("leakyrelu", "elu"):
+    if name in SLOPED:
         out[1] = float(out[1].flat[0]) if out[1].size else 0.5
     return out
 
@@ -89,9 +96,7 @@ def test_shapes(name, shape):
         close(got, reference(name)(*map(wide, xs)), name, "float64")
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in TABLE if TABLE[n]["arity"] > 1 and n not in ("elu", "leakyrelu")]
-)
+@pytest.mark.parametrize("name", [n for n in TABLE if TABLE[n]["arity"] > 1 and n not in SLOPED])
 def test_broadcasting(name):
     shapes = [(3, 1), (4,), (2, 1, 1)]
     xs = [draw(name, shapes[i], seed=i)[i] for i in range(TABLE[name]["arity"])]
@@ -112,7 +117,7 @@ def test_views_are_read_where_they_lie(name):
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 1e-30, 1e30, -1e30]
 
 
-@pytest.mark.parametrize("name", [n for n in REALS if n not in ("elu", "leakyrelu")])
+@pytest.mark.parametrize("name", [n for n in REALS if n not in SLOPED])
 def test_special_values(name):
     x = np.array(SPECIAL)
     xs = [x] if TABLE[name]["arity"] == 1 else [g.ravel() for g in np.meshgrid(x, x)]
@@ -137,7 +142,7 @@ def test_integers(name, dtype):
 @pytest.mark.parametrize("name", [n for n in TABLE if TABLE[n]["class"] in ("real", "round")])
 def test_integers_are_taken_as_float32_or_left(name):
     xs = [np.arange(1, 4) for _ in TABLE[name]["operands"]]
-    if name in ("elu", "leakyrelu"):
+    if name in SLOPED:
         xs[1] = 1
     want = "int64" if TABLE[name]["class"] == "round" else "float32"
     assert ours(name)(*xs).dtype == want
@@ -185,9 +190,7 @@ def test_gradients_of_two_orders(name):
             np.testing.assert_allclose(h, want, rtol=2e-4, atol=2e-6)
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in SMOOTH if TABLE[n]["arity"] == 2 and n not in ("elu", "leakyrelu")]
-)
+@pytest.mark.parametrize("name", [n for n in SMOOTH if TABLE[n]["arity"] == 2 and n not in SLOPED])
 def test_gradients_are_summed_over_what_was_broadcast(name):
     x, y = draw(name, (3, 1), seed=1)[0], draw(name, (4,), seed=2)[1]
     gx, gy = gradient(lambda x, y: ours(name)(x, y).sum(), x, y)

@@ -10,16 +10,20 @@ import fluxrs
 from fluxrs import (
     ADAM,
     ADAMW,
+    LAMB,
     NADAM,
     SGD,
+    AdaBelief,
     ADADelta,
     ADAGrad,
     AdaMax,
     AMSGrad,
     DimensionMismatch,
+    Lion,
     Momentum,
     Nesterov,
     Params,
+    RAdam,
     RMSProp,
     back,
     gradient,
@@ -92,6 +96,34 @@ def nadam(p, δ, s, t, η=0.001):
     return -η * ahead / (np.sqrt(v / (1 - β2**t)) + ϵ)
 
 
+def radam(p, δ, s, t, η=0.001):
+    m, v = moments(δ, s)
+    limit = 2 / (1 - β2) - 1
+    ρ = limit - 2 * t * β2**t / (1 - β2**t)
+    if ρ <= 4:
+        return -η * m / (1 - β1**t)
+    r = np.sqrt((ρ - 4) * (ρ - 2) * limit / ((limit - 4) * (limit - 2) * ρ))
+    return -η * r * (m / (1 - β1**t)) / (np.sqrt(v / (1 - β2**t)) + ϵ)
+
+
+def adabelief(p, δ, s, t, η=0.001):
+    s["m"] = β1 * s.get("m", 0) + (1 - β1) * δ
+    s["s"] = β2 * s.get("s", 0) + (1 - β2) * (δ - s["m"]) ** 2 + ϵ
+    return -η * (s["m"] / (1 - β1**t)) / (np.sqrt(s["s"] / (1 - β2**t)) + ϵ)
+
+
+def lion(p, δ, s, t, η=1e-4, decay=0):
+    m = s.get("m", 0)
+    s["m"] = 0.99 * m + 0.01 * δ
+    return -η * (np.sign(0.9 * m + 0.1 * δ) + decay * p)
+
+
+def lamb(p, δ, s, t, η=0.001, decay=0):
+    m, v = moments(δ, s)
+    u = (m / (1 - β1**t)) / (np.sqrt(v / (1 - β2**t)) + 1e-6) + decay * p
+    return -η * u * np.linalg.norm(p) / np.linalg.norm(u)
+
+
 RULES = [
     (SGD, sgd),
     (Momentum, momentum),
@@ -103,6 +135,8 @@ RULES = [
     (AdaMax, adamax),
     (AMSGrad, amsgrad),
     (NADAM, nadam),
+    (RAdam, radam),
+    (AdaBelief, adabelief),
 ]
 ON_THE_GRADIENT = (SGD, Momentum, Nesterov)
 
@@ -154,7 +188,36 @@ def test_fifty_steps_of_adamw(decay, couple):
     np.testing.assert_allclose(run(opt, p, 50), expected, rtol=1e-9, atol=1e-12)
 
 
-OPTIMISERS = [o for o, _ in RULES] + [ADAMW]
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize(("Opt", "rule"), [(Lion, lion), (LAMB, lamb)])
+def test_fifty_steps_with_a_decay_of_weights(Opt, rule, decay):
+    p = param(x0)
+    expected = transcription(lambda *a: rule(*a, η=0.01, decay=decay), 50)
+    got = run(Opt([p], 0.01, decay=decay), p, 50)
+    np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_radam_takes_momentums_steps_at_first():
+    p, q = param([1.0]), param([1.0])
+    radam, adam = RAdam([p], 0.1), ADAM([q], 0.1)
+    for _ in range(4):
+        radam([np.array([2.0])])
+        adam([np.array([2.0])])
+    np.testing.assert_allclose(p, [1 - 4 * 0.1 * 2], rtol=1e-5)
+    np.testing.assert_allclose(q, [1 - 4 * 0.1], rtol=1e-5)
+
+
+def test_lamb_at_zero():
+    p, q = param(np.zeros(2)), param(np.ones(2))
+    LAMB([p, q], 0.1)([np.array([3.0, -4.0]), np.zeros(2)])
+    np.testing.assert_allclose(p, [-0.1, 0.1], rtol=1e-5)  # no norm to scale by
+    np.testing.assert_array_equal(q, [1, 1])  # no step to scale
+    empty = param(np.zeros((0, 3)))
+    LAMB([empty], 0.1)([np.zeros((0, 3))])
+    assert empty.shape == (0, 3)
+
+
+OPTIMISERS = [o for o, _ in RULES] + [ADAMW, Lion, LAMB]
 
 
 @pytest.mark.parametrize("Opt", OPTIMISERS)

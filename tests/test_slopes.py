@@ -18,6 +18,10 @@ def above(x, y, then, other):
     return np.where(np.real(x) > np.real(y), then, other)
 
 
+def inside(x, below, over, then):
+    return above(x, 3, over, above(x, -3, then, below))
+
+
 def σ(x):
     return 1 / (1 + np.exp(-x))
 
@@ -71,6 +75,16 @@ SLOPES = {
         lambda x, a: above(x, 0, 0, np.exp(x) - 1),
     ],
     "swish": [lambda x: σ(x) * (1 + x * σ(-x))],
+    "normcdf": [lambda x: np.exp(-x * x / 2) / math.sqrt(2 * math.pi)],
+    "hardsigmoid": [lambda x: inside(x, 0, 0, 1 / 6)],
+    "hardswish": [lambda x: inside(x, 0, 1, (2 * x + 3) / 6)],
+    "mish": [
+        lambda x: np.tanh(np.log(1 + np.exp(x))) + x * σ(x) / np.cosh(np.log(1 + np.exp(x))) ** 2
+    ],
+    "celu": [
+        lambda x, a: above(x, 0, 1, np.exp(x / a)),
+        lambda x, a: above(x, 0, 0, np.exp(x / a) * (1 - x / a) - 1),
+    ],
     "softsign": [lambda x: 1 / (1 + above(x, 0, x, -x)) ** 2],
 }
 
@@ -143,6 +157,11 @@ def log_sigmoid_bend(x):
     return -e / (1 + e) ** 2
 
 
+def mish_bend(x):
+    """Far out, where x · tanh(log(1 + eˣ)) is x eˣ on the left and x − 2x e^(−2x) on the right."""
+    return np.where(x < 0, (2 + x) * np.exp(-np.abs(x)), (8 - 8 * x) * np.exp(-2 * np.abs(x)))
+
+
 λα = 1.0507009873554805 * 1.6732632423543772
 # The second derivative where it is small beside the first.
 TAILS = {
@@ -151,6 +170,9 @@ TAILS = {
     "softplus": (lambda x: -log_sigmoid_bend(x), [-700.0, -40, 5, 40, 700]),
     "selu": (lambda x: λα * np.exp(x), [-700.0, -40, -1]),
     "elu": (np.exp, [-700.0, -40, -1]),
+    "celu": (np.exp, [-700.0, -40, -1]),
+    "mish": (mish_bend, [-700.0, -40, 40, 300]),
+    "gelu_erf": (lambda x: np.exp(-x * x / 2) / math.sqrt(2 * math.pi) * (2 - x * x), [-36.0, -5, 0, 5, 36]),
     "swish": (lambda x: np.sign(x) * (2 - np.abs(x)) * np.exp(-np.abs(x)) * np.sign(x), [-600.0, -40, 40, 600]),
 }  # fmt: skip
 

@@ -279,7 +279,7 @@ def test_batches_follow_the_seed_and_keep_one_hot():
 
 
 def test_batches_say_what_is_wrong():
-    with pytest.raises(ValueError, match="3 rows and y 2"):
+    with pytest.raises(ValueError, match="the arrays have 3, 2 rows"):
         batches([1, 2, 3], [1, 2], 2)
     with pytest.raises(ValueError, match="size"):
         batches([1], [1], 0)

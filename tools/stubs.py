@@ -60,7 +60,7 @@ ARGUMENTS = {
 # Where a name means something else in one function.
 EXCEPTIONS = {
     "full.shape": "int | Sequence[int]", "Params.xs": "Iterable[Tensor]", "elu.y": "float",
-    "leakyrelu.y": "float", "randint.low": "int", "randint.high": "int", "bernoulli.p": "ArrayLike",
+    "leakyrelu.y": "ArrayLike", "celu.y": "float", "randint.low": "int", "randint.high": "int", "bernoulli.p": "ArrayLike",
     "permutation.n": "int", "linspace.stop": "float", "evaluate.*xs": "Any", "explain.*xs": "Any",
     "einsum.*xs": "ArrayLike", "istracked.x": "object", "isleaf.x": "object", "data.x": "Any",
     "gpu.x": "Any", "cpu.x": "Any", "__eq__.value": "Any", "__ne__.value": "Any",

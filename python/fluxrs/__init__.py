@@ -23,12 +23,19 @@ from ._core import (
     tensor,
 )
 from .activations import (  # type: ignore[assignment]
+    celu,
     elu,
     gelu,
+    gelu_erf,
+    glu,
+    hardsigmoid,
+    hardswish,
     identity,
     leakyrelu,
     logsigmoid,
     logσ,
+    mish,
+    prelu,
     relu,
     selu,
     sigmoid,
@@ -38,18 +45,13 @@ from .activations import (  # type: ignore[assignment]
     tanh,
     σ,
 )
+from .batching import batches
 from .debugging import debug, profile
 from .layers.basic import Chain, Dense, Diagonal, activations, compose
 from .layers.containers import Maxout, Parallel, SkipConnection, flatten
+from .layers.ctc import ctc
 from .layers.embedding import Embedding, EmbeddingBag
-from .layers.normalise import (
-    BatchNorm,
-    Dropout,
-    GroupNorm,
-    InstanceNorm,
-    LayerNorm,
-    testmode,
-)
+from .layers.normalise import BatchNorm, Dropout, GroupNorm, InstanceNorm, LayerNorm, testmode
 from .layers.pool import (
     AdaptiveMeanPool,
     GlobalMaxPool,
@@ -60,11 +62,16 @@ from .layers.pool import (
     meanpool,
     upsample,
 )
+from .layers.prelu import PReLU
 from .layers.stateless import (
     binarycrossentropy,
+    cosine_similarity,
     crossentropy,
+    huber,
+    kldivergence,
     logitbinarycrossentropy,
     logitcrossentropy,
+    mae,
     mse,
     normalise,
 )
@@ -74,14 +81,18 @@ from .onehot import OneHotMatrix, OneHotVector, onecold, onehot, onehotbatch
 from .optimise.optimisers import (
     ADAM,
     ADAMW,
+    LAMB,
     NADAM,
     SGD,
+    AdaBelief,
     ADADelta,
     ADAGrad,
     AdaMax,
     AMSGrad,
+    Lion,
     Momentum,
     Nesterov,
+    RAdam,
     RMSProp,
 )
 from .optimise.schedules import anneal, cosine, exponential, warmup
@@ -114,13 +125,17 @@ from .treelike import children, loadparams, mapleaves, params, prefor, treelike
 from .utils import (
     accuracy,
     batch,
-    batches,
     batchseq,
     chunk,
     frequencies,
     glorot_normal,
     glorot_uniform,
     initn,
+    kaiming_normal,
+    kaiming_uniform,
+    orthogonal,
+    sparse_init,
+    truncated_normal,
     unsqueeze,
     unstack,
 )
@@ -136,23 +151,26 @@ def __getattr__(name: str) -> object:
 __version__ = _core.__version__
 ldivide = solve  # A \\ b has Flux's name and NumPy's
 __all__ = [
-    "ADADelta", "ADAGrad", "ADAM", "ADAMW", "AMSGrad", "AdaMax", "AdaptiveMeanPool", "BatchNorm", "Chain", "Dense",
-    "DeviceError", "Diagonal", "DimensionMismatch", "Dropout", "Embedding", "EmbeddingBag", "GlobalMaxPool", "GlobalMeanPool",
-    "Grads", "GroupNorm", "InstanceNorm", "LayerNorm", "MaxPool", "Maxout", "MeanPool", "Momentum",
-    "NADAM", "Nesterov", "OneHotMatrix", "OneHotVector", "Parallel", "Params", "RMSProp", "SGD", "SkipConnection",
-    "StopException", "Tensor", "TrackedArray", "accuracy", "activations", "anneal", "asarray",
-    "back", "batch", "batches", "batchseq", "binarycrossentropy", "checkpoint", "children",
-    "chunk", "clipnorm", "clipvalue", "collect", "compose", "cosine", "cpu", "crossentropy", "debug", "profile",
-    "data", "derivative", "devices", "elu", "epochs", "evaluate", "exponential", "flatten", "forward",
-    "frequencies", "gelu", "glorot_normal", "glorot_uniform", "gpu", "grad", "gradcheck",
-    "gradient", "hessian", "hook", "identity", "initn", "isleaf", "istracked", "jacobian",
-    "leakyrelu", "load", "load_weights", "loadparams", "logitbinarycrossentropy",
-    "logitcrossentropy", "logsigmoid", "logσ", "mapleaves", "maxpool", "meanpool",
-    "mse", "ngradient", "no_grad",
-    "normalise", "onecold", "onehot", "onehotbatch", "param", "params", "prefor", "relu",
-    "save", "save_weights", "selu", "sigmoid", "softplus", "softsign", "stop", "swish", "tanh",
-    "tensor", "testmode", "throttle", "track", "train", "treelike", "unsqueeze", "unstack",
-    "update", "upsample", "warmup", "withgradient", "σ",
+    "ADADelta", "ADAGrad", "ADAM", "ADAMW", "AMSGrad", "AdaBelief", "AdaMax", "AdaptiveMeanPool",
+    "BatchNorm", "Chain", "Dense", "DeviceError", "Diagonal", "DimensionMismatch", "Dropout",
+    "Embedding", "EmbeddingBag", "GlobalMaxPool", "GlobalMeanPool", "Grads", "GroupNorm",
+    "InstanceNorm", "LAMB", "LayerNorm", "Lion", "MaxPool", "Maxout", "MeanPool", "Momentum",
+    "NADAM", "Nesterov", "OneHotMatrix", "OneHotVector", "PReLU", "Parallel", "Params", "RAdam",
+    "RMSProp", "SGD", "SkipConnection", "StopException", "Tensor", "TrackedArray", "accuracy",
+    "activations", "anneal", "asarray", "back", "batch", "batches", "batchseq",
+    "binarycrossentropy", "celu", "checkpoint", "children", "chunk", "clipnorm", "clipvalue",
+    "collect", "compose", "cosine", "cosine_similarity", "cpu", "crossentropy", "ctc", "data",
+    "debug", "derivative", "devices", "elu", "epochs", "evaluate", "exponential", "flatten",
+    "forward", "frequencies", "gelu", "gelu_erf", "glorot_normal", "glorot_uniform", "glu", "gpu",
+    "grad", "gradcheck", "gradient", "hardsigmoid", "hardswish", "hessian", "hook", "huber",
+    "identity", "initn", "isleaf", "istracked", "jacobian", "kaiming_normal", "kaiming_uniform",
+    "kldivergence", "leakyrelu", "load", "load_weights", "loadparams", "logitbinarycrossentropy",
+    "logitcrossentropy", "logsigmoid", "logσ", "mae", "mapleaves", "maxpool", "meanpool", "mish",
+    "mse", "ngradient", "no_grad", "normalise", "onecold", "onehot", "onehotbatch", "orthogonal",
+    "param", "params", "prefor", "prelu", "profile", "relu", "save", "save_weights", "selu",
+    "sigmoid", "softplus", "softsign", "sparse_init", "stop", "swish", "tanh", "tensor", "testmode",
+    "throttle", "track", "train", "treelike", "truncated_normal", "unsqueeze", "unstack", "update",
+    "upsample", "warmup", "withgradient", "σ",
 ]  # fmt: skip
 # The ops, from their table; what else the core has is for the modules here.
 _PLUMBING = {

@@ -68,9 +68,13 @@ from ._core import forward as forward
 from ._core import from_dlpack as from_dlpack
 from ._core import full as full
 from ._core import gelu as gelu
+from ._core import gelu_erf as gelu_erf
+from ._core import glu as glu
 from ._core import gradient as gradient
 from ._core import greater as greater
 from ._core import greater_equal as greater_equal
+from ._core import hardsigmoid as hardsigmoid
+from ._core import hardswish as hardswish
 from ._core import hstack as hstack
 from ._core import hypot as hypot
 from ._core import inv as inv
@@ -101,11 +105,13 @@ from ._core import maximum as maximum
 from ._core import mean as mean
 from ._core import min as min
 from ._core import minimum as minimum
+from ._core import mish as mish
 from ._core import moveaxis as moveaxis
 from ._core import multiply as multiply
 from ._core import negative as negative
 from ._core import no_grad as no_grad
 from ._core import norm as norm
+from ._core import normcdf as normcdf
 from ._core import not_equal as not_equal
 from ._core import ones as ones
 from ._core import ones_like as ones_like
@@ -171,32 +177,24 @@ from ._core import zeros_like as zeros_like
 from .activations import identity as identity
 from .activations import leakyrelu as leakyrelu
 from .activations import logσ as logσ
+from .activations import prelu as prelu
 from .activations import σ as σ
+from .batching import batches as batches
 from .checkpointing import checkpoint as checkpoint
 from .debugging import debug as debug
 from .debugging import profile as profile
 from .layers.basic import Chain as Chain
 from .layers.basic import activations as activations
 from .layers.basic import compose as compose
-from .layers.containers import Maxout as Maxout
-from .layers.containers import Parallel as Parallel
-from .layers.containers import SkipConnection as SkipConnection
-from .layers.containers import flatten as flatten
-from .layers.embedding import Embedding as Embedding
-from .layers.embedding import EmbeddingBag as EmbeddingBag
+from .layers.ctc import ctc as ctc
 from .layers.normalise import Dropout as Dropout
 from .layers.normalise import testmode as testmode
-from .layers.pool import AdaptiveMeanPool as AdaptiveMeanPool
-from .layers.pool import GlobalMaxPool as GlobalMaxPool
-from .layers.pool import GlobalMeanPool as GlobalMeanPool
-from .layers.pool import MaxPool as MaxPool
-from .layers.pool import MeanPool as MeanPool
-from .layers.pool import maxpool as maxpool
-from .layers.pool import meanpool as meanpool
-from .layers.pool import upsample as upsample
+from .layers.prelu import PReLU as PReLU
 from .layers.stateless import crossentropy as crossentropy
+from .layers.stateless import kldivergence as kldivergence
 from .layers.stateless import logitbinarycrossentropy as logitbinarycrossentropy
 from .layers.stateless import logitcrossentropy as logitcrossentropy
+from .layers.stateless import mae as mae
 from .layers.stateless import mse as mse
 from .loading import load as load
 from .moving import cpu as cpu
@@ -238,13 +236,17 @@ from .treelike import prefor as prefor
 from .treelike import treelike as treelike
 from .utils import accuracy as accuracy
 from .utils import batch as batch
-from .utils import batches as batches
 from .utils import batchseq as batchseq
 from .utils import chunk as chunk
 from .utils import frequencies as frequencies
 from .utils import glorot_normal as glorot_normal
 from .utils import glorot_uniform as glorot_uniform
 from .utils import initn as initn
+from .utils import kaiming_normal as kaiming_normal
+from .utils import kaiming_uniform as kaiming_uniform
+from .utils import orthogonal as orthogonal
+from .utils import sparse_init as sparse_init
+from .utils import truncated_normal as truncated_normal
 from .utils import unsqueeze as unsqueeze
 from .utils import unstack as unstack
 
@@ -255,8 +257,8 @@ __all__ = [
     "ADAM",
     "ADAMW",
     "AMSGrad",
+    "AdaBelief",
     "AdaMax",
-    "AdaptiveMeanPool",
     "BatchNorm",
     "Chain",
     "Dense",
@@ -264,28 +266,21 @@ __all__ = [
     "Diagonal",
     "DimensionMismatch",
     "Dropout",
-    "Embedding",
-    "EmbeddingBag",
-    "GlobalMaxPool",
-    "GlobalMeanPool",
     "Grads",
-    "GroupNorm",
-    "InstanceNorm",
+    "LAMB",
     "LayerNorm",
     "Leaf",
-    "MaxPool",
-    "Maxout",
-    "MeanPool",
+    "Lion",
     "Momentum",
     "NADAM",
     "Nesterov",
     "OneHotMatrix",
     "OneHotVector",
-    "Parallel",
+    "PReLU",
     "Params",
+    "RAdam",
     "RMSProp",
     "SGD",
-    "SkipConnection",
     "StopException",
     "Tensor",
     "TrackedArray",
@@ -314,6 +309,7 @@ __all__ = [
     "broadcast_to",
     "cbrt",
     "ceil",
+    "celu",
     "checkpoint",
     "children",
     "chunk",
@@ -326,9 +322,11 @@ __all__ = [
     "cos",
     "cosh",
     "cosine",
+    "cosine_similarity",
     "counters",
     "cpu",
     "crossentropy",
+    "ctc",
     "cumprod",
     "cumsum",
     "data",
@@ -354,7 +352,6 @@ __all__ = [
     "expm1",
     "exponential",
     "eye",
-    "flatten",
     "flip",
     "floor",
     "floor_divide",
@@ -363,17 +360,22 @@ __all__ = [
     "from_dlpack",
     "full",
     "gelu",
+    "gelu_erf",
     "glorot_normal",
     "glorot_uniform",
+    "glu",
     "gpu",
     "grad",
     "gradcheck",
     "gradient",
     "greater",
     "greater_equal",
+    "hardsigmoid",
+    "hardswish",
     "hessian",
     "hook",
     "hstack",
+    "huber",
     "hypot",
     "identity",
     "initn",
@@ -384,6 +386,9 @@ __all__ = [
     "isnan",
     "istracked",
     "jacobian",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "kldivergence",
     "kron",
     "ldivide",
     "leakyrelu",
@@ -408,13 +413,13 @@ __all__ = [
     "logsoftmax",
     "logsumexp",
     "logσ",
+    "mae",
     "mapleaves",
     "matmul",
     "maximum",
-    "maxpool",
     "mean",
-    "meanpool",
     "minimum",
+    "mish",
     "moveaxis",
     "mse",
     "multiply",
@@ -423,12 +428,14 @@ __all__ = [
     "no_grad",
     "norm",
     "normalise",
+    "normcdf",
     "not_equal",
     "onecold",
     "onehot",
     "onehotbatch",
     "ones",
     "ones_like",
+    "orthogonal",
     "outer",
     "pad",
     "param",
@@ -436,6 +443,7 @@ __all__ = [
     "permutation",
     "power",
     "prefor",
+    "prelu",
     "prod",
     "profile",
     "rand",
@@ -464,6 +472,7 @@ __all__ = [
     "softsign",
     "solve",
     "sort",
+    "sparse_init",
     "split",
     "sqrt",
     "square",
@@ -489,10 +498,10 @@ __all__ = [
     "transpose",
     "treelike",
     "trunc",
+    "truncated_normal",
     "unsqueeze",
     "unstack",
     "update",
-    "upsample",
     "var",
     "vdot",
     "vstack",
@@ -530,6 +539,12 @@ class AMSGrad(_optimisers.AMSGrad):
     beta2: float
     eps: float
     def __init__(self, params: Iterable[Tensor], η: float=0.001, *, β1: float=0.9, β2: float=0.999, ϵ: float=1e-08, decay: float=0, eta: float=..., beta1: float=..., beta2: float=..., eps: float=...) -> None: ...
+class AdaBelief(_optimisers.AdaBelief):
+    eta: float
+    beta1: float
+    beta2: float
+    eps: float
+    def __init__(self, params: Iterable[Tensor], η: float=0.001, *, β1: float=0.9, β2: float=0.999, ϵ: float=1e-08, decay: float=0, eta: float=..., beta1: float=..., beta2: float=..., eps: float=...) -> None: ...
 class AdaMax(_optimisers.AdaMax):
     eta: float
     beta1: float
@@ -545,26 +560,25 @@ class BatchNorm(_normalise.BatchNorm):
     def __init__(self, channels: int, /, σ: Layer=identity, *, initβ: Init=zeros, initγ: Init=ones, ϵ: float=1e-08, momentum: float=0.1, activation: Layer=..., initbeta: Init=..., initgamma: Init=..., eps: float=...) -> None: ...
 class Dense(_basic.Dense):
     activation: Layer
-    def __init__(self, in_or_W: int | SupportsArray | list[Any], out_or_b: int | SupportsArray | list[Any], /, σ: Layer=identity, *, initW: Init=glorot_uniform, initb: Init=zeros, bias: bool=True, activation: Layer=...) -> None: ...
+    def __init__(self, in_or_W: int | SupportsArray | list[Any], out_or_b: int | SupportsArray | list[Any], /, σ: Layer=identity, *, initW: Init=glorot_uniform, initb: Init=zeros, activation: Layer=...) -> None: ...
 class Diagonal(_basic.Diagonal):
     alpha: Tensor
     beta: Tensor
-    def __init__(self, n: int | Sequence[int], /, *, initα: Init=ones, initβ: Init=zeros, initalpha: Init=..., initbeta: Init=...) -> None: ...
-class GroupNorm(_normalise.GroupNorm):
-    activation: Layer
+    def __init__(self, n: int, /, *, initα: Init=ones, initβ: Init=zeros, initalpha: Init=..., initbeta: Init=...) -> None: ...
+class LAMB(_optimisers.LAMB):
+    eta: float
+    beta1: float
+    beta2: float
     eps: float
-    beta: Tensor
-    gamma: Tensor
-    def __init__(self, channels: int, groups: int, /, σ: Layer=identity, *, initβ: Init=zeros, initγ: Init=ones, ϵ: float=1e-08, activation: Layer=..., initbeta: Init=..., initgamma: Init=..., eps: float=...) -> None: ...
-class InstanceNorm(_normalise.InstanceNorm):
-    activation: Layer
-    eps: float
-    beta: Tensor
-    gamma: Tensor
-    def __init__(self, channels: int, /, σ: Layer=identity, *, initβ: Init=zeros, initγ: Init=ones, ϵ: float=1e-08, activation: Layer=..., initbeta: Init=..., initgamma: Init=..., eps: float=...) -> None: ...
+    def __init__(self, params: Iterable[Tensor], η: float=0.001, *, β1: float=0.9, β2: float=0.999, ϵ: float=1e-06, decay: float=0, eta: float=..., beta1: float=..., beta2: float=..., eps: float=...) -> None: ...
 class LayerNorm(_normalise.LayerNorm):
     eps: float
-    def __init__(self, n: int | Sequence[int], /, *, ϵ: float=1e-08, eps: float=...) -> None: ...
+    def __init__(self, n: int, /, *, ϵ: float=1e-08, eps: float=...) -> None: ...
+class Lion(_optimisers.Lion):
+    eta: float
+    beta1: float
+    beta2: float
+    def __init__(self, params: Iterable[Tensor], η: float=0.0001, *, β1: float=0.9, β2: float=0.99, decay: float=0, eta: float=..., beta1: float=..., beta2: float=...) -> None: ...
 class Momentum(_optimisers.Momentum):
     eta: float
     rho: float
@@ -579,6 +593,12 @@ class Nesterov(_optimisers.Nesterov):
     eta: float
     rho: float
     def __init__(self, params: Iterable[Tensor], η: float=0.01, *, ρ: float=0.9, decay: float=0, eta: float=..., rho: float=...) -> None: ...
+class RAdam(_optimisers.RAdam):
+    eta: float
+    beta1: float
+    beta2: float
+    eps: float
+    def __init__(self, params: Iterable[Tensor], η: float=0.001, *, β1: float=0.9, β2: float=0.999, ϵ: float=1e-08, decay: float=0, eta: float=..., beta1: float=..., beta2: float=..., eps: float=...) -> None: ...
 class RMSProp(_optimisers.RMSProp):
     eta: float
     rho: float
@@ -588,5 +608,8 @@ class SGD(_optimisers.SGD):
     eta: float
     def __init__(self, params: Iterable[Tensor], η: float=0.1, *, decay: float=0, eta: float=...) -> None: ...
 def binarycrossentropy(ŷ: ArrayLike, y: ArrayLike, *, weight: ArrayLike=1, ϵ: float | None=None, eps: float | None=...) -> Tensor: ...
+def celu(x: ArrayLike, α: float=1.0, *, alpha: float=...) -> Tensor: ...
+def cosine_similarity(x: ArrayLike, y: ArrayLike, *, axis: int=-1, ϵ: float=1e-08, eps: float=...) -> Tensor: ...
 def elu(x: ArrayLike, α: float=1.0, *, alpha: float=...) -> Tensor: ...
+def huber(ŷ: ArrayLike, y: ArrayLike, *, δ: float=1.0, weight: ArrayLike=1, delta: float=...) -> Tensor: ...
 def normalise(x: ArrayLike, *, ϵ: float=1e-08, eps: float=...) -> Tensor: ...

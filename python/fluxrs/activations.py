@@ -8,7 +8,12 @@ from . import _core
 from ._core import (
     Tensor,
     gelu,
+    gelu_erf,
+    glu,
+    hardsigmoid,
+    hardswish,
     logsigmoid,
+    mish,
     relu,
     selu,
     sigmoid,
@@ -21,8 +26,9 @@ from .names import keywords
 from .typing import ArrayLike
 
 __all__ = [
-    "elu", "gelu", "identity", "leakyrelu", "logsigmoid", "logσ", "relu", "selu", "sigmoid",
-    "softplus", "softsign", "swish", "tanh", "σ",
+    "celu", "elu", "gelu", "gelu_erf", "glu", "hardsigmoid", "hardswish", "identity", "leakyrelu",
+    "logsigmoid", "logσ", "mish", "prelu", "relu", "selu", "sigmoid", "softplus", "softsign",
+    "swish", "tanh", "σ",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -57,6 +63,27 @@ def elu(x: ArrayLike, α: float = 1.0) -> Tensor:
     [-0.5, 2.0]
     """
     return _core.elu(x, α)
+
+
+@keywords
+def celu(x: ArrayLike, α: float = 1.0) -> Tensor:
+    """`celu(x, α=1)`: x where x ≥ 0, else α (e^(x/α) − 1), smooth for every α > 0. Source: arXiv 1704.07483.
+
+    >>> celu([-1000.0, 2.0], alpha=0.5).tolist()
+    [-0.5, 2.0]
+    """
+    return _core.celu(x, α)
+
+
+def prelu(x: ArrayLike, a: ArrayLike) -> Tensor:
+    """`prelu(x, a)`: x where x > 0, else a · x, with a slope that is learned; `PReLU` is the layer.
+
+    `a` broadcasts to `x`. Source: arXiv 1502.01852.
+
+    >>> prelu([[-2.0, 2.0], [-4.0, -4.0]], [0.5, 0.25]).tolist()
+    [[-1.0, 2.0], [-2.0, -1.0]]
+    """
+    return _core.leakyrelu(x, a)
 
 
 def name_of(layer: Any) -> str:

@@ -27,11 +27,11 @@ TWINS = {
     "γ": "gamma",
     "μ": "mean",
     "Δ": "delta",
+    "δ": "delta",
     "initα": "initalpha",
     "initβ": "initbeta",
     "initγ": "initgamma",
 }
-GREEK = {ascii_: greek for greek, ascii_ in TWINS.items()}
 
 # Other libraries' names of ours.
 ELSEWHERE = {
@@ -45,6 +45,11 @@ ELSEWHERE = {
     "epsilon": ("ε",),
     "weight_decay": ("decay",),
 }
+
+
+def greek(name: str, known: Iterable[str]) -> str:
+    """The one of the known names whose ASCII twin this is; else the name itself."""
+    return next((g for g in known if TWINS.get(g) == name), name)
 
 
 def written(name: str) -> str:
@@ -111,7 +116,7 @@ def _canonical(f: Any, names: Iterable[str], given: dict[str, Any]) -> dict[str,
     for spelled, value in given.items():
         name = normalize("NFKC", spelled)
         if name not in names:
-            name = GREEK.get(name, name)
+            name = greek(name, names)
         if name not in names:
             title = _title(f)
             hint = nearest(title, spelled, [n for n in names if n != "self"])
@@ -134,7 +139,7 @@ def nearest(title: str, spelled: str, known: Iterable[str]) -> str:
     same = [n for n in ELSEWHERE.get(spelled, ()) if n in known]
     spellings = known + [TWINS[n] for n in known if n in TWINS]
     near = get_close_matches(normalize("NFKC", spelled), spellings, 1, cutoff=0.5)
-    meant = same or [GREEK.get(n, n) for n in near]
+    meant = same or [greek(n, known) for n in near]
     if meant:
         return f"did you mean {' and '.join(map(_both, meant))}?"
     return f"it has {', '.join(map(_both, known)) or 'none'}"

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ._core import Tensor, data, permutation, rand, randn, reshape, stack, tensor
-from .names import keywords
+from ._core import (
+    Tensor,
+    argsort,
+    data,
+    normcdf,
+    rand,
+    randn,
+    reshape,
+    stack,
+    tensor,
+    where,
+)
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
@@ -96,49 +106,6 @@ def unstack(xs: Any, axis: int = 0) -> list[Any]:
     return [xs[(*before, i)] for i in range(xs.shape[axis])]
 
 
-class Batches:
-    """The result of `batches`: as often as it is iterated, the batches, in a new order if shuffled."""
-
-    def __init__(self, x: Any, y: Any, size: int, shuffle: bool) -> None:
-        self.x, self.y, self.size, self.shuffle = _rows(x), _rows(y), size, shuffle
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.x) / self.size)
-
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        n, size = len(self.x), self.size
-        order = np.asarray(permutation(n)) if self.shuffle else np.arange(n)
-        for i in range(0, n, size):
-            rows = order[i : i + size]
-            yield self.x[rows], self.y[rows]
-
-    def __repr__(self) -> str:
-        return f"batches of {self.size} of {len(self.x)} samples"
-
-
-@keywords
-def batches(x: Any, y: Any, size: int, shuffle: bool = True) -> Batches:
-    """`batches(x, y, size, shuffle=True)`: pairs of `size` rows, for `train`; the last may be smaller.
-
-    The order follows `seed`. Raises ValueError if `x` and `y` have different numbers of rows.
-
-    >>> import numpy as np
-    >>> [len(x) for x, y in batches(np.zeros((5, 3)), np.zeros(5), 2)]
-    [2, 2, 1]
-    """
-    if len(x) != len(y):
-        raise ValueError(f"batches: x has {len(x)} rows and y {len(y)}; they must be as many")
-    if not hasattr(size, "__index__"):
-        raise TypeError(f"batches: size must be a whole number, got {size!r}")
-    if size < 1:
-        raise ValueError(f"batches: size must be >= 1, got {size}")
-    return Batches(x, y, size, shuffle)
-
-
-def _rows(x: Any) -> Any:
-    return np.asarray(x) if isinstance(x, (list, tuple)) else x
-
-
 def accuracy(ŷ: Any, y: Any) -> float:
     """`accuracy(ŷ, y)`: the share of samples whose largest entry is the target's.
 
@@ -198,6 +165,100 @@ def initn(*dims: int) -> Tensor:
     (3,)
     """
     return randn(dims) / 100
+
+
+def kaiming_uniform(*dims: int, gain: float = math.sqrt(2)) -> Tensor:
+    """`kaiming_uniform(out, in, gain=√2)`: uniform in ±gain · √(3 / in); a kernel's fan counts its area.
+
+    The standard deviation gain / √in keeps the size of a signal through `relu`. Source: arXiv 1502.01852.
+
+    >>> kaiming_uniform(5, 10).shape
+    (5, 10)
+    """
+    return (rand(dims) - 0.5) * (gain * math.sqrt(12 / _fan_in(dims)))
+
+
+def kaiming_normal(*dims: int, gain: float = math.sqrt(2)) -> Tensor:
+    """`kaiming_normal(out, in, gain=√2)`: normal with standard deviation gain / √in.
+
+    A kernel (out, in, …) has in times its area as its fan, a vector its length. Source: arXiv 1502.01852.
+
+    >>> kaiming_normal(5, 10).shape
+    (5, 10)
+    """
+    return randn(dims) * (gain / math.sqrt(_fan_in(dims)))
+
+
+def orthogonal(*dims: int, gain: float = 1.0) -> Tensor:
+    """`orthogonal(out, in, gain=1)`: rows, or columns if there are fewer, that are orthogonal and of length `gain`.
+
+    A kernel (out, in, …) counts as a matrix of `out` rows. Raises ValueError for fewer than two axes.
+    Source: Saxe, McClelland and Ganguli, arXiv 1312.6120.
+
+    >>> import numpy as np
+    >>> W = orthogonal(2, 3)
+    >>> bool(np.allclose(W @ W.T, np.eye(2), atol=1e-6))
+    True
+    """
+    if len(dims) < 2:
+        raise ValueError(f"orthogonal: at least two axes are needed, got the shape {dims}")
+    rows, columns = dims[0], math.prod(dims[1:])
+    normal = np.asarray(randn(max(rows, columns), min(rows, columns)), dtype="float64")
+    q, r = np.linalg.qr(normal)
+    q = q * np.where(np.diagonal(r) < 0, -1, 1)  # or the distribution is not uniform
+    return tensor((q if rows >= columns else q.T).reshape(dims) * gain, dtype="float32")
+
+
+def truncated_normal(
+    *dims: int, mean: float = 0.0, std: float = 1.0, lo: float = -2.0, hi: float = 2.0
+) -> Tensor:
+    """`truncated_normal(dims…, mean=0, std=1, lo=-2, hi=2)`: normal, given that it lies between `lo` and `hi`.
+
+    The value whose share of the distribution between the bounds is uniform, found by halving. Raises
+    ValueError unless lo < hi and std > 0.
+
+    >>> x = truncated_normal(1000, std=0.1, lo=-0.1, hi=0.2)
+    >>> bool((x >= -0.1).all() and (x <= 0.2).all())
+    True
+    """
+    if not lo < hi or not 0 < std < math.inf:
+        raise ValueError(
+            f"truncated_normal: lo < hi and 0 < std are needed, got lo={lo}, hi={hi}, std={std}"
+        )
+    far = 37.5  # beyond, the distribution function is 0 or 1 in float64
+    a, b = (min(max((x - mean) / std, -far), far) for x in (lo, hi))
+    sign = -1.0 if a > 0 else 1.0  # the lower tail is the accurate one
+    a, b = min(sign * a, sign * b), max(sign * a, sign * b)
+    below, above = (float(normcdf(tensor(x, dtype="float64"))) for x in (a, b))
+    share = below + (above - below) * rand(dims, dtype="float64")
+    low, high = share * 0 + a, share * 0 + b
+    for _ in range(48):
+        middle = (low + high) * 0.5
+        less = normcdf(middle) < share
+        low, high = where(less, middle, low), where(less, high, middle)
+    return (sign * std * (low + high) * 0.5 + mean).clip(lo, hi).astype("float32")
+
+
+def sparse_init(*dims: int, sparsity: float, std: float = 0.01) -> Tensor:
+    """`sparse_init(out, in, sparsity, std=0.01)`: normal, with a share `sparsity` of zeros, rounded up, in each column.
+
+    Raises ValueError unless there are two axes and 0 ≤ sparsity ≤ 1. Source: Martens, "Deep learning via
+    Hessian-free optimization", ICML 2010.
+
+    >>> (sparse_init(4, 3, sparsity=0.75) == 0).sum(axis=0).tolist()
+    [3, 3, 3]
+    """
+    if len(dims) != 2:
+        raise ValueError(f"sparse_init: a matrix has two axes, got the shape {dims}")
+    if not 0 <= sparsity <= 1:
+        raise ValueError(f"sparse_init: sparsity is a share between 0 and 1, got {sparsity!r}")
+    rank = argsort(argsort(rand(dims), axis=0), axis=0)
+    return where(rank < math.ceil(sparsity * dims[0]), 0.0, randn(dims) * std)
+
+
+def _fan_in(dims: Sequence[int]) -> int:
+    """How many elements of the input one of the output is made of."""
+    return max(math.prod(dims[1:]) if len(dims) > 1 else math.prod(dims), 1)
 
 
 def _fans(dims: Sequence[int]) -> int:

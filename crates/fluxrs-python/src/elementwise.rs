@@ -48,6 +48,9 @@ macro_rules! entry {
     ($doc:literal elu($x:ident, $y:ident)) => {
         entry!(@slope $doc elu $x $y 1.0);
     };
+    ($doc:literal celu($x:ident, $y:ident)) => {
+        entry!(@slope $doc celu $x $y 1.0);
+    };
     (@slope $doc:literal $name:ident $x:ident $y:ident $default:literal) => {
         #[pymethods]
         impl PyTensor {

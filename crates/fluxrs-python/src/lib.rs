@@ -46,6 +46,9 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     #[cfg(unix)]
     error::prepare_for_forks(m.py())?;
     call_site::install(m.py())?;
+    // NumPy's functions are looked up here, once: in a later call a Ctrl-C while that is done would be a panic.
+    m.py().import("numpy")?;
+    numpy::dtype::<f32>(m.py());
     m.add_class::<tensor::PyTensor>()?;
     m.add_class::<tensor::PyLeaf>()?;
     m.add("DimensionMismatch", m.py().get_type::<error::DimensionMismatch>())?;

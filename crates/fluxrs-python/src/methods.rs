@@ -276,6 +276,15 @@ ops! {
         ///
         /// >>> gelu([-1, 0, 1])
         gelu(x) { activations::gelu(x) }
+        /// x Φ(x), with Φ the distribution function of the normal distribution. Source: arXiv 1606.08415.
+        ///
+        /// >>> gelu_erf([-1, 0, 1])
+        gelu_erf(x) { activations::gelu_erf(x) }
+        /// a · σ(b), with a and b the halves of an axis. Source: arXiv 1612.08083.
+        ///
+        /// Raises DimensionMismatch for an axis of odd length.
+        /// >>> glu([[1, 2, 0, 1000]])
+        glu(x, axis: isize = [-1]) { activations::glu(&plain(x), axis) }
         /// λ · elu(x, α), with λ ≈ 1.0507 and α ≈ 1.6733. Source: arXiv 1706.02515.
         ///
         /// >>> selu([-1, 0, 1])

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::graph::{Handle, Tensor, no_grad};
 use crate::leaf::{self, Change, Leaf};
 use crate::ops::Elementwise;
+use crate::ops::rules::{choose, ratio};
 use crate::shape::show;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -62,6 +63,10 @@ pub const RULES: &[Rule] = &[
     rule("AdaMax", &["m", "u"], adamax),
     rule("AMSGrad", &["m", "v", "v̂"], amsgrad),
     rule("NADAM", &["m", "v"], nadam),
+    rule("RAdam", &["m", "v"], radam),
+    rule("AdaBelief", &["m", "s"], adabelief),
+    Rule { decay: Decay::Own, ..rule("Lion", &["m"], lion) },
+    Rule { decay: Decay::Own, ..rule("LAMB", &["m", "v"], lamb) },
 ];
 
 fn sgd(h: &Hyper, _: &Tensor, δ: &Tensor, _: &[Tensor]) -> Step {
@@ -146,6 +151,43 @@ fn nadam(h: &Hyper, _: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
     let (now, next) = (1.0 - h.β1.powf(h.t), 1.0 - h.β1.powf(h.t + 1.0));
     let ahead = &m * (h.β1 / next) + δ * ((1.0 - h.β1) / now);
     (-h.η * ahead / ((&v * (1.0 / (1.0 - h.β2.powf(h.t)))).sqrt() + h.ε), vec![m, v])
+}
+
+/// arXiv 1908.03265, Algorithm 2: ADAM with its rate rectified, and m alone as long as too few steps are known.
+fn radam(h: &Hyper, _: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
+    let (m, v) = moments(h, δ, s);
+    let (limit, power) = (2.0 / (1.0 - h.β2) - 1.0, h.β2.powf(h.t));
+    let ρ = limit - 2.0 * h.t * power / (1.0 - power);
+    let step = if ρ > 4.0 {
+        let r = ((ρ - 4.0) * (ρ - 2.0) * limit / ((limit - 4.0) * (limit - 2.0) * ρ)).sqrt();
+        adam_step(&Hyper { η: h.η * r, ..*h }, &m, &v)
+    } else {
+        &m * (h.η / (1.0 - h.β1.powf(h.t)))
+    };
+    (-step, vec![m, v])
+}
+
+/// arXiv 2010.07468: ADAM by how far δ is from what was expected.
+fn adabelief(h: &Hyper, _: &Tensor, δ: &Tensor, state: &[Tensor]) -> Step {
+    let m = h.β1 * &state[0] + (1.0 - h.β1) * δ;
+    let s = h.β2 * &state[1] + (1.0 - h.β2) * (δ - &m).square() + h.ε;
+    (-adam_step(h, &m, &s), vec![m, s])
+}
+
+/// arXiv 2302.06675, Algorithm 2; p as it was before.
+fn lion(h: &Hyper, p: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
+    let c = h.β1 * &s[0] + (1.0 - h.β1) * δ;
+    (-h.η * (c.sign() + h.decay * p), vec![h.β2 * &s[0] + (1.0 - h.β2) * δ])
+}
+
+/// arXiv 1904.00962, Algorithm 2: ADAMW's step, as long as η times the parameter is; p as it was before.
+fn lamb(h: &Hyper, p: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
+    let (m, v) = moments(h, δ, s);
+    let u = adam_step(&Hyper { η: 1.0, ..*h }, &m, &v) + h.decay * p;
+    let norm = |x: &Tensor| x.square().sum(None, false).expect("a sum over all axes").sqrt();
+    let of_p = norm(p);
+    let trust = choose(&of_p.greater_than(0.0), ratio(&of_p, &norm(&u)), 1.0);
+    (-h.η * u * trust, vec![m, v])
 }
 
 pub fn by_name(name: &str) -> Option<&'static Rule> {

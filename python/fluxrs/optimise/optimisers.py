@@ -1,7 +1,7 @@
 """The optimisers and their hyperparameters; the rules are in the core, in the same symbols.
 
 δ is a parameter's gradient, t counts the steps from 1, state starts at 0. Every `decay` but
-ADAMW's is Flux's inverse decay 1 / (1 + decay · (t − 1)).
+those of ADAMW, Lion and LAMB is Flux's inverse decay 1 / (1 + decay · (t − 1)).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from ..names import keywords
 from .step import Optimiser
 
 __all__ = [
-    "ADADelta", "ADAGrad", "ADAM", "ADAMW", "AMSGrad", "AdaMax", "Momentum", "NADAM", "Nesterov",
-    "Optimiser", "RMSProp", "SGD",
+    "ADADelta", "ADAGrad", "ADAM", "ADAMW", "AMSGrad", "AdaBelief", "AdaMax", "LAMB", "Lion",
+    "Momentum", "NADAM", "Nesterov", "Optimiser", "RAdam", "RMSProp", "SGD",
 ]  # fmt: skip
 
 
@@ -270,6 +270,114 @@ class NADAM(Optimiser):
         β1: float = 0.9,
         β2: float = 0.999,
         ϵ: float = 1e-8,
+        decay: float = 0,
+    ) -> None:
+        super().__init__(params, η=η, β1=β1, β2=β2, ϵ=ϵ, decay=decay)
+
+
+@keywords
+class RAdam(Optimiser):
+    """`RAdam(params, η=0.001, *, β1=0.9, β2=0.999, ϵ=1e-8, decay=0)`: ADAM, rectified.
+
+    m, v as ADAM; ρ∞ = 2/(1−β2) − 1; ρ = ρ∞ − 2t β2ᵗ/(1−β2ᵗ); where ρ > 4,
+    r = √((ρ−4)(ρ−2)ρ∞ / ((ρ∞−4)(ρ∞−2)ρ)) and p −= r · ADAM's step; before, p −= η m/(1−β1ᵗ).
+    Source: arXiv 1908.03265, Algorithm 2.
+
+    >>> import fluxrs
+    >>> RAdam(fluxrs.params(fluxrs.Dense(3, 2))).η
+    0.001
+    """
+
+    core = "RAdam"
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        η: float = 0.001,
+        *,
+        β1: float = 0.9,
+        β2: float = 0.999,
+        ϵ: float = 1e-8,
+        decay: float = 0,
+    ) -> None:
+        super().__init__(params, η=η, β1=β1, β2=β2, ϵ=ϵ, decay=decay)
+
+
+@keywords
+class AdaBelief(Optimiser):
+    """`AdaBelief(params, η=0.001, *, β1=0.9, β2=0.999, ϵ=1e-8, decay=0)`.
+
+    m as ADAM; s = β2 s + (1−β2) (δ − m)² + ϵ; p −= η · m/(1−β1ᵗ) / (√(s/(1−β2ᵗ)) + ϵ).
+    Source: arXiv 2010.07468.
+
+    >>> import fluxrs
+    >>> AdaBelief(fluxrs.params(fluxrs.Dense(3, 2))).β2
+    0.999
+    """
+
+    core = "AdaBelief"
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        η: float = 0.001,
+        *,
+        β1: float = 0.9,
+        β2: float = 0.999,
+        ϵ: float = 1e-8,
+        decay: float = 0,
+    ) -> None:
+        super().__init__(params, η=η, β1=β1, β2=β2, ϵ=ϵ, decay=decay)
+
+
+@keywords
+class Lion(Optimiser):
+    """`Lion(params, η=1e-4, *, β1=0.9, β2=0.99, decay=0)`: steps of the same size for all elements.
+
+    p −= η (sign(β1 m + (1−β1) δ) + decay · p), with p as it was before; m = β2 m + (1−β2) δ.
+    `decay` is the paper's λ, and no inverse decay. Source: arXiv 2302.06675, Algorithm 2.
+
+    >>> import fluxrs
+    >>> Lion(fluxrs.params(fluxrs.Dense(3, 2)), decay=0.1).η
+    0.0001
+    """
+
+    core = "Lion"
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        η: float = 1e-4,
+        *,
+        β1: float = 0.9,
+        β2: float = 0.99,
+        decay: float = 0,
+    ) -> None:
+        super().__init__(params, η=η, β1=β1, β2=β2, decay=decay)
+
+
+@keywords
+class LAMB(Optimiser):
+    """`LAMB(params, η=0.001, *, β1=0.9, β2=0.999, ϵ=1e-6, decay=0)`: a rate for each parameter.
+
+    m, v as ADAM; u = m/(1−β1ᵗ) / (√(v/(1−β2ᵗ)) + ϵ) + decay · p; p −= η u |p|/|u|, or η u where p is 0.
+    `decay` is the paper's λ, and no inverse decay. Source: arXiv 1904.00962, Algorithm 2.
+
+    >>> import fluxrs
+    >>> LAMB(fluxrs.params(fluxrs.Dense(3, 2)), 0.01).eps
+    1e-06
+    """
+
+    core = "LAMB"
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        η: float = 0.001,
+        *,
+        β1: float = 0.9,
+        β2: float = 0.999,
+        ϵ: float = 1e-6,
         decay: float = 0,
     ) -> None:
         super().__init__(params, η=η, β1=β1, β2=β2, ϵ=ϵ, decay=decay)

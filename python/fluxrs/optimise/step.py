@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _core
 from .._core import DimensionMismatch, Params, Tensor, data, isleaf, istracked, tensor
-from ..names import GREEK, nearest, shown, written
+from ..names import greek, nearest, shown, written
 from ..treelike import treelike
 
 _OWN = ("params", "state", "t")
@@ -140,7 +140,7 @@ def _check_attribute(cls: type, name: str, value: Any) -> None:
         _check_number(cls.__name__, name, value)
     known = getattr(vars(cls).get("__init__"), "names", ())
     ours = cls.__module__ == "fluxrs.optimise.optimisers"
-    if ours and name not in (*_OWN, *known) and GREEK.get(name) not in known:
+    if ours and name not in _OWN and greek(name, known) not in known:
         hint = nearest(cls.__name__, name, [n for n in known if n not in _OWN])
         raise AttributeError(f"{cls.__name__} has no attribute {name!r}; {hint}")
 

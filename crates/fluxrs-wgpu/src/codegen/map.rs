@@ -37,9 +37,8 @@ pub(crate) fn element(program: &Program, stores: &[&Store], builder: &mut Builde
 
 /// Which targets a set of stores reads and writes.
 fn touched(program: &Program, stores: &[&Store], targets: &[Target]) -> (FxHashSet<Target>, FxHashSet<Target>) {
-    let cone = program.cone(stores.iter().map(|store| store.reg));
-    let loads = program.body.loads.iter().filter(|load| cone.contains(&load.reg));
-    (spill::read(loads, targets), stores.iter().map(|store| targets[store.buffer as usize]).collect())
+    let part = spill::part(program.body, stores);
+    (spill::read(&part.loads, targets), stores.iter().map(|store| targets[store.buffer as usize]).collect())
 }
 
 /// Stores in groups such that none reads what another writes: each group may be a dispatch of its own.
@@ -65,7 +64,7 @@ fn components<'a>(program: &Program<'a>, targets: &[Target]) -> Vec<Vec<&'a Stor
 }
 
 /// Packs the components into dispatches of few bindings. One component may need more than a kernel can have.
-fn dispatches<'a>(program: &Program<'a>, targets: &[Target], limit: usize) -> Vec<Vec<&'a Store>> {
+pub(crate) fn dispatches<'a>(program: &Program<'a>, targets: &[Target], limit: usize) -> Vec<Vec<&'a Store>> {
     let count = |stores: &[&Store]| {
         let (read, written) = touched(program, stores, targets);
         read.union(&written).count()

@@ -276,11 +276,31 @@ fn shape_of(mode: Mode, rows: usize, length: usize, one_round: bool) -> (Walk, u
 
 /// The kernels of a loop that folds.
 pub(crate) fn launches(body: &Loop, targets: &mut Targets, guarded: bool, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
-    let room = limits.storage - usize::from(guarded || any_overflows(body));
-    let everything: Vec<&Store> = body.stores.iter().collect();
     // One binding is left for the results of chunks.
-    let (parts, body) = spill::cut(spill::part(body, &everything), targets, room - 1)?;
-    let body = &body;
+    let room = limits.storage - usize::from(guarded || any_overflows(body)) - 1;
+    let groups = if spill::bindings(body, &targets.all) <= room {
+        vec![body.stores.iter().collect()]
+    } else {
+        map::dispatches(&Program::new(body)?, &targets.all, room)
+    };
+    let (mut first, mut then) = (Vec::new(), Vec::new());
+    for stores in groups {
+        let (parts, rest) = spill::cut(spill::part(body, &stores), targets, room)?;
+        first.extend(parts);
+        then.push(rest);
+    }
+    let mut all = Vec::new();
+    for part in &first {
+        all.extend(map::launches(part, targets, false, cost, limits)?);
+    }
+    for rest in &then {
+        all.extend(reductions(rest, targets, guarded, cost, limits)?);
+    }
+    Ok(all)
+}
+
+/// The kernels of a loop that binds few enough buffers.
+fn reductions(body: &Loop, targets: &mut Targets, guarded: bool, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
     let program = Program::new(body)?;
     let (outer, inner) = body.dims.split_at(body.fence);
     let (kept, gone) = if body.mode == Mode::Rows { (outer, inner) } else { (inner, outer) };
@@ -288,11 +308,8 @@ pub(crate) fn launches(body: &Loop, targets: &mut Targets, guarded: bool, cost: 
     if rows == 0 {
         return Ok(Vec::new());
     }
-    let mut all = Vec::new();
-    for part in &parts {
-        all.extend(map::launches(part, targets, false, cost, limits)?);
-    }
-    let one_round = program.folds().all(|fold| program.level(fold.dst) == 1)
+    let one_round = program.folds().next().is_some()
+        && program.folds().all(|fold| program.level(fold.dst) == 1)
         && program.stores(Rank::Full).all(|store| program.level(store.reg) == 0);
     let (walk, chunks) = shape_of(body.mode, rows, length, one_round);
     let temp = if chunks > 1 { (targets.temporary)(program.folds().count() * rows * chunks) } else { 0 };
@@ -305,10 +322,8 @@ pub(crate) fn launches(body: &Loop, targets: &mut Targets, guarded: bool, cost: 
         stage,
     };
     if chunks == 1 {
-        all.push(reduction(walk, Stage::Whole).launch(limits, cost)?);
-        return Ok(all);
+        return Ok(vec![reduction(walk, Stage::Whole).launch(limits, cost)?]);
     }
-    all.push(reduction(walk, Stage::Partial { temp, chunks }).launch(limits, cost)?);
-    all.push(reduction(Walk::Thread, Stage::Finish { temp, chunks }).launch(limits, cost / chunks)?);
-    Ok(all)
+    let partial = reduction(walk, Stage::Partial { temp, chunks }).launch(limits, cost)?;
+    Ok(vec![partial, reduction(Walk::Thread, Stage::Finish { temp, chunks }).launch(limits, cost / chunks)?])
 }

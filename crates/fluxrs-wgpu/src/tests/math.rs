@@ -103,6 +103,7 @@ const UNARY: &[Row] = &[
     ("fx_atanh(x)", f64::atanh, -1.1, 1.1, 5.0),
     ("fx_erf(x)", libm::erf, -5.0, 5.0, 3.0),
     ("fx_erfc(x)", libm::erfc, -6.0, 11.0, 5.0),
+    ("fx_normcdf(x)", |x| 0.5 * libm::erfc(-x / std::f64::consts::SQRT_2), -15.0, 6.0, 5.0),
     ("fx_cbrt(x)", f64::cbrt, -f32::MAX, f32::MAX, 3.0),
     ("fx_cbrt(x)", f64::cbrt, -30.0, 30.0, 3.0),
     ("fx_round(x)", f64::round_ties_even, -20.0, 20.0, 0.0),

@@ -86,6 +86,40 @@ pub(crate) fn swish_slope(x: &Tensor) -> Tensor {
     x.sigmoid() * (&x * (-&x).sigmoid() + 1.0)
 }
 
+/// √(2π).
+pub(crate) const ROOT_OF_TAU: f64 = 2.5066282746310002;
+
+/// `below` for x ≤ −bound, `above` for x ≥ bound, else `inside`, also for NaN.
+pub(crate) fn within(x: &Tensor, bound: f64, below: impl Quantity, above: impl Quantity, inside: &Tensor) -> Tensor {
+    let inside = choose(&x.less_equal(&Tensor::number(-bound)), below, inside);
+    choose(&x.greater_equal(&Tensor::number(bound)), above, &inside)
+}
+
+/// t + x·σ(x)·(1 − t²) with t = tanh softplus x. Far out tanh is 1 and its slope nothing: so t stands in e^−|x|, and 1 − t²
+/// in two sigmoids.
+pub(crate) fn mish_slope(x: &Tensor) -> Tensor {
+    let x = x.maximum(&Tensor::number(-1e38)).minimum_with(1e38);
+    let right = x.greater_than(0.0);
+    let e = choose(&right, -&x, &x).exp();
+    let n = &e * (&e + 2.0);
+    let below = 2.0 * e.square() / (1.0 + 2.0 * &e + 2.0 * e.square());
+    let t = choose(&right, 1.0 - below, &n / (&n + 2.0));
+    let twice = x.softplus() * 2.0;
+    t + &x * x.sigmoid() * (twice.sigmoid() * (-twice).sigmoid() * 4.0)
+}
+
+/// x / y where x is negative, else 0 with gradient 0.
+pub(crate) fn below_zero(x: &Tensor, y: &Tensor) -> Tensor {
+    let zero = Tensor::number(0.0);
+    choose(&x.greater_equal(&zero), 0.0, x / y)
+}
+
+/// The slope of celu by y: e^u − 1 − u·e^u with u = x/y < 0, else 0.
+pub(crate) fn celu_slope(x: &Tensor, y: &Tensor) -> Tensor {
+    let u = below_zero(x, y).maximum(&Tensor::number(-1e38));
+    u.expm1() - &u * u.exp()
+}
+
 macro_rules! operators {
     ($($Trait:ident $method:ident $op:ident),*) => {$(
         operators!(@pair $Trait $method $op, &Tensor, &Tensor);

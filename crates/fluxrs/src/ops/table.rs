@@ -113,6 +113,16 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     swish(x): real { cpu: x.maximum(T::of(-1e38)) * x.sigmoid::<I>(), wgsl: "fx_max(x, -1e38) * fx_sigmoid(x)", grad(g, out): [g * $crate::ops::rules::swish_slope(x)], ulp: 4, domain: [(-5.0, 5.0)] }
     /// x / (1 + |x|).
     softsign(x): real { cpu: x.maximum(T::of(-1e38)).minimum(T::of(1e38)) / (T::of(1.0) + x.abs().minimum(T::of(1e38))), wgsl: "fx_clip(x, -1e38, 1e38) / (1.0 + fx_min(abs(x), 1e38))", grad(g, out): [g / (x.abs() + 1.0).square()], ulp: 2, domain: [(-5.0, 5.0)] }
+    /// The distribution function of the normal distribution, Φ(x) = ½ erfc(−x/√2), accurate where that is small.
+    normcdf(x): real { cpu: x.normcdf::<I>(), wgsl: "fx_normcdf(x)", grad(g, out): [g * (x * x * -0.5).exp() * $crate::ops::rules::ROOT_OF_TAU.recip()], ulp: 4, domain: [(-1.5, 1.5)] }
+    /// (x + 3) / 6, but at least 0 and at most 1.
+    hardsigmoid(x): real { cpu: ((x + T::of(3.0)) / T::of(6.0)).maximum(T::of(0.0)).minimum(T::of(1.0)), wgsl: "fx_clip((x + 3.0) / 6.0, 0.0, 1.0)", grad(g, out): [$crate::ops::rules::within(x, 3.0, 0.0, 0.0, &(g / 6.0))], ulp: 2, domain: [(-5.0, 5.0)] }
+    /// x · hardsigmoid(x).
+    hardswish(x): real { cpu: x.maximum(T::of(-3.0)) * ((x + T::of(3.0)) / T::of(6.0)).maximum(T::of(0.0)).minimum(T::of(1.0)), wgsl: "fx_max(x, -3.0) * fx_clip((x + 3.0) / 6.0, 0.0, 1.0)", grad(g, out): [$crate::ops::rules::within(x, 3.0, 0.0, g, &(g * ((x + x + 3.0) / 6.0)))], ulp: 4, domain: [(-5.0, 5.0)] }
+    /// x · tanh(log(1 + eˣ)).
+    mish(x): real { cpu: { let n = x.minimum(T::of(30.0)).exp::<I>(); let w = n * (n + T::of(2.0)); x.maximum(T::of(-1e38)) * (w / (w + T::of(2.0))) }, wgsl: "fx_max(x, -1e38) * fx_tanh(fx_softplus(x))", grad(g, out): [g * $crate::ops::rules::mish_slope(x)], ulp: 6, domain: [(-5.0, 5.0)] }
+    /// x where it is not negative, else y · (e^(x/y) − 1), for positive y.
+    celu(x, y): real { cpu: if x >= T::of(0.0) { x } else { y * (x / y).expm1::<I>() }, wgsl: "select(y * fx_expm1(x / y), x, x >= 0.0)", grad(g, out): [g * $crate::ops::rules::below_zero(x, y).exp(), g * $crate::ops::rules::celu_slope(x, y)], ulp: 6, domain: [(-5.0, 5.0), (0.5, 2.0)] }
 
     /// True where x = y.
     equal(x, y): compare { cpu: x == y, wgsl: "fx_eq(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }

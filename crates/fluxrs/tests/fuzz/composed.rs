@@ -4,7 +4,7 @@ use crate::acts::{MOST, fresh};
 use crate::calls::{call, number};
 use crate::random::Random;
 use crate::world::{Origin, World, data};
-use fluxrs::ops::activations::{gelu, logsigmoid, selu};
+use fluxrs::ops::activations::{gelu, gelu_erf, glu, logsigmoid, selu};
 use fluxrs::ops::compose::{affine, clip, squared_error};
 use fluxrs::ops::index::nonzero;
 use fluxrs::ops::place::{hstack, vstack};
@@ -34,12 +34,14 @@ pub fn powers(w: &mut World, r: &mut Random) {
 
 pub fn activation(w: &mut World, r: &mut Random) {
     let Some(i) = w.any(r) else { return };
-    let which = r.below(4);
+    let which = r.below(6);
     let (low, high) = (number(r), number(r));
     call(w, r, &[i], |x| match which {
         0 => gelu(&x[0]),
         1 => selu(&x[0]),
         2 => logsigmoid(&x[0]),
+        3 => gelu_erf(&x[0]),
+        4 => glu(&x[0], 0),
         _ => clip(&x[0], Some(&Tensor::number(low)), Some(&Tensor::number(high))),
     });
 }

@@ -39,7 +39,7 @@ macro_rules! functions {
 }
 functions! {
     unary: exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh sigmoid softplus
-        erf erfc sqrt cbrt floor ceil trunc round;
+        erf erfc normcdf sqrt cbrt floor ceil trunc round;
     binary: atan2 pow hypot
 }
 

@@ -3,10 +3,11 @@
 use super::exp::exp_sum;
 use super::float::Float;
 use crate::simd::isa::Isa;
+use std::f64::consts::FRAC_1_SQRT_2;
 
-/// erf x / x for |x| < 1/2, and erfc |x| for the rest.
+/// erf x / x, for |x| < 1/2.
 #[inline(always)]
-fn parts<I: Isa>(x: f64) -> (f64, f64) {
+fn ratio<I: Isa>(x: f64) -> f64 {
     const RATIO: &[f64] = &[
         1.1283791670955126,
         -0.37612638903183465,
@@ -18,6 +19,12 @@ fn parts<I: Isa>(x: f64) -> (f64, f64) {
         -1.4845568439389202e-05,
         1.472305130547603e-06,
     ];
+    (x * x).polynomial::<I>(RATIO)
+}
+
+/// e^(a²)·erfc a, from 1/4 to where erfc underflows.
+#[inline(always)]
+fn scaled<I: Isa>(a: f64) -> f64 {
     // e^(a²)·erfc a·(1 + 2a) in t = (a − 4)/(a + 4), from 1/2 to where erfc underflows.
     const SCALED: &[f64] = &[
         1.2329951186255526,
@@ -43,26 +50,45 @@ fn parts<I: Isa>(x: f64) -> (f64, f64) {
         -1.2217626138006452e-08,
         -1.0181858579438634e-08,
     ];
-    let ratio = (x * x).polynomial::<I>(RATIO);
+    ((a - 4.0) / (a + 4.0)).polynomial::<I>(SCALED) / a.fma::<I>(2.0, 1.0)
+}
+
+/// erfc |x|, for |x| ≥ 1/2.
+#[inline(always)]
+fn complement<I: Isa>(x: f64) -> f64 {
     let a = x.abs().clamped([0.25, 27.3]);
     // e^(-a²) needs all of a².
     let (square, low) = a.exact_product::<I>(a);
-    let t = (a - 4.0) / (a + 4.0);
-    let scaled = t.polynomial::<I>(SCALED) / a.fma::<I>(2.0, 1.0);
-    (ratio, exp_sum::<f64, I>(-square, -low) * scaled)
+    exp_sum::<f64, I>(-square, -low) * scaled::<I>(a)
 }
 
 #[inline(always)]
 pub(super) fn erf_f64<I: Isa>(x: f64) -> f64 {
-    let (ratio, complement) = parts::<I>(x);
+    let (ratio, complement) = (ratio::<I>(x), complement::<I>(x));
     if x.abs() < 0.5 { x * ratio } else { (1.0 - complement).copysign(x) }
 }
 
 #[inline(always)]
 pub(super) fn erfc_f64<I: Isa>(x: f64) -> f64 {
-    let (ratio, complement) = parts::<I>(x);
+    let (ratio, complement) = (ratio::<I>(x), complement::<I>(x));
     let outside = if x < 0.0 { 2.0 - complement } else { complement };
     if x.abs() < 0.5 { 1.0 - x * ratio } else { outside }
+}
+
+/// ½ erfc(−x/√2). The exponent −x²/2 is exact, as the quotient's square would not be.
+#[inline(always)]
+pub(super) fn normcdf_f64<I: Isa>(x: f64) -> f64 {
+    let a = x.abs().clamped([0.5, 38.6]);
+    let (square, low) = a.exact_product::<I>(a);
+    let tail = 0.5 * exp_sum::<f64, I>(-0.5 * square, -0.5 * low) * scaled::<I>(a * FRAC_1_SQRT_2);
+    let outside = if x < 0.0 { tail } else { 1.0 - tail };
+    let z = x * FRAC_1_SQRT_2;
+    if z.abs() < 0.5 { (0.5 * z).fma::<I>(ratio::<I>(z), 0.5) } else { outside }
+}
+
+#[inline(always)]
+pub(super) fn normcdf_f32<I: Isa>(x: f32) -> f32 {
+    normcdf_f64::<I>(x.into()) as f32
 }
 
 /// Single precision loses too much on the way: a square, an exponential, two quotients.

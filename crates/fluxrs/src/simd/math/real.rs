@@ -12,6 +12,7 @@ pub trait Precise: Float {
     fn tan_of<I: Isa>(self) -> Self;
     fn erf_of<I: Isa>(self) -> Self;
     fn erfc_of<I: Isa>(self) -> Self;
+    fn normcdf_of<I: Isa>(self) -> Self;
     fn pow_of<I: Isa>(self, y: Self) -> Self;
     fn cbrt_of<I: Isa>(self) -> Self;
     fn hypot_of<I: Isa>(self, y: Self) -> Self;
@@ -33,6 +34,7 @@ precise!(f32 {
     tan_of() = trig32::tan::<I>;
     erf_of() = erf::erf_f32::<I>;
     erfc_of() = erf::erfc_f32::<I>;
+    normcdf_of() = erf::normcdf_f32::<I>;
     pow_of(y) = power::pow_f32::<I>;
     cbrt_of() = power::cbrt_f32::<I>;
     hypot_of(y) = power::hypot_f32::<I>;
@@ -43,6 +45,7 @@ precise!(f64 {
     tan_of() = trig64::tan::<I>;
     erf_of() = erf::erf_f64::<I>;
     erfc_of() = erf::erfc_f64::<I>;
+    normcdf_of() = erf::normcdf_f64::<I>;
     pow_of(y) = power::pow_f64::<I>;
     cbrt_of() = power::cbrt_f64::<I>;
     hypot_of(y) = power::hypot_f64::<I>;
@@ -110,6 +113,8 @@ real! {
     softplus(x) = hyperbolic::softplus::<T, I>(x);
     erf(x) = x.erf_of::<I>();
     erfc(x) = x.erfc_of::<I>();
+    /// The distribution function of the normal distribution.
+    normcdf(x) = x.normcdf_of::<I>();
     /// self to the power y; a negative base only to integral powers.
     pow(x, y) = x.pow_of::<I>(y);
     sqrt(x) = x.root();
