@@ -9,7 +9,10 @@ import doctest
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from test_datasets import BYTES, FLOWERS, SENTENCES, WORDS, idx, row, write
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(p for p in DOCS.glob("*.md") if p.name not in ("README.md", "ops.md"))
@@ -47,9 +50,38 @@ def run_doctest(source, names, where):
     assert results.failed == 0, "".join(said)
 
 
+def small_files(folder):
+    """A little of each data set, as the page about them reads it."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 28, 28)).astype("uint8")
+    labels = (np.arange(64) % 10).astype("uint8")
+    for data in ("mnist", "fashionmnist"):
+        for split in ("train", "t10k"):
+            names = (f"{data}__{split}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1"))
+            write(folder, **dict(zip(names, (idx(pixels), idx(labels)), strict=True)))
+    rows = b"".join(row(k % 10, k % 17) for k in range(40))
+    write(folder, **{f"cifar10__{name}": data for name, data in BYTES.items()})
+    write(
+        folder,
+        **{
+            "digits__optdigits.tra": rows,
+            "digits__optdigits.tes": rows,
+            "iris__iris.data": FLOWERS,
+        },
+    )
+    write(
+        folder,
+        **{"cmudict__cmudict-0.7b": WORDS, "cmudict__cmudict-0.7b.phones": b"AA\tvowel\nB\tstop\n"},
+    )
+    write(folder, **{"cmudict__cmudict-0.7b.symbols": b"AA\nAA0\nAA1\nAA2\nB\n"})
+    write(folder, **{"sentiment__train.txt": SENTENCES.encode()})
+
+
 @pytest.mark.parametrize("page", PAGES, ids=[p.stem for p in PAGES])
 def test_page(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if page.stem == "data":
+        small_files(tmp_path)
+        monkeypatch.setenv("FLUXRS_DATA", str(tmp_path))
     names = {"__name__": page.stem}
     found = list(blocks(page))
     assert found, f"{page.name} has no code"

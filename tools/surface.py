@@ -26,7 +26,7 @@ HEAD = '''\
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from . import optimise as optimise, tracker as tracker, typing as typing
+from . import datasets as datasets, optimise as optimise, tracker as tracker, typing as typing
 from .layers import basic as _basic, normalise as _normalise
 from .layers.basic import Init, Layer
 from .optimise import optimisers as _optimisers

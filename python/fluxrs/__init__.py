@@ -7,7 +7,7 @@ used as `fluxrs.sum`; `from fluxrs import *` leaves them out.
 import builtins
 import sys
 
-from . import _core, optimise, tracker, typing
+from . import _core, datasets, optimise, tracker, typing
 from . import elsewhere as _elsewhere
 from ._core import *  # noqa: F403
 from ._core import (
