@@ -186,9 +186,23 @@ from .debugging import profile as profile
 from .layers.basic import Chain as Chain
 from .layers.basic import activations as activations
 from .layers.basic import compose as compose
+from .layers.containers import Maxout as Maxout
+from .layers.containers import Parallel as Parallel
+from .layers.containers import SkipConnection as SkipConnection
+from .layers.containers import flatten as flatten
 from .layers.ctc import ctc as ctc
+from .layers.embedding import Embedding as Embedding
+from .layers.embedding import EmbeddingBag as EmbeddingBag
 from .layers.normalise import Dropout as Dropout
 from .layers.normalise import testmode as testmode
+from .layers.pool import AdaptiveMeanPool as AdaptiveMeanPool
+from .layers.pool import GlobalMaxPool as GlobalMaxPool
+from .layers.pool import GlobalMeanPool as GlobalMeanPool
+from .layers.pool import MaxPool as MaxPool
+from .layers.pool import MeanPool as MeanPool
+from .layers.pool import maxpool as maxpool
+from .layers.pool import meanpool as meanpool
+from .layers.pool import upsample as upsample
 from .layers.prelu import PReLU as PReLU
 from .layers.stateless import crossentropy as crossentropy
 from .layers.stateless import kldivergence as kldivergence
@@ -259,6 +273,7 @@ __all__ = [
     "AMSGrad",
     "AdaBelief",
     "AdaMax",
+    "AdaptiveMeanPool",
     "BatchNorm",
     "Chain",
     "Dense",
@@ -266,21 +281,32 @@ __all__ = [
     "Diagonal",
     "DimensionMismatch",
     "Dropout",
+    "Embedding",
+    "EmbeddingBag",
+    "GlobalMaxPool",
+    "GlobalMeanPool",
     "Grads",
+    "GroupNorm",
+    "InstanceNorm",
     "LAMB",
     "LayerNorm",
     "Leaf",
     "Lion",
+    "MaxPool",
+    "Maxout",
+    "MeanPool",
     "Momentum",
     "NADAM",
     "Nesterov",
     "OneHotMatrix",
     "OneHotVector",
     "PReLU",
+    "Parallel",
     "Params",
     "RAdam",
     "RMSProp",
     "SGD",
+    "SkipConnection",
     "StopException",
     "Tensor",
     "TrackedArray",
@@ -352,6 +378,7 @@ __all__ = [
     "expm1",
     "exponential",
     "eye",
+    "flatten",
     "flip",
     "floor",
     "floor_divide",
@@ -417,7 +444,9 @@ __all__ = [
     "mapleaves",
     "matmul",
     "maximum",
+    "maxpool",
     "mean",
+    "meanpool",
     "minimum",
     "mish",
     "moveaxis",
@@ -502,6 +531,7 @@ __all__ = [
     "unsqueeze",
     "unstack",
     "update",
+    "upsample",
     "var",
     "vdot",
     "vstack",
@@ -560,11 +590,23 @@ class BatchNorm(_normalise.BatchNorm):
     def __init__(self, channels: int, /, σ: Layer=identity, *, initβ: Init=zeros, initγ: Init=ones, ϵ: float=1e-08, momentum: float=0.1, activation: Layer=..., initbeta: Init=..., initgamma: Init=..., eps: float=...) -> None: ...
 class Dense(_basic.Dense):
     activation: Layer
-    def __init__(self, in_or_W: int | SupportsArray | list[Any], out_or_b: int | SupportsArray | list[Any], /, σ: Layer=identity, *, initW: Init=glorot_uniform, initb: Init=zeros, activation: Layer=...) -> None: ...
+    def __init__(self, in_or_W: int | SupportsArray | list[Any], out_or_b: int | SupportsArray | list[Any], /, σ: Layer=identity, *, initW: Init=glorot_uniform, initb: Init=zeros, bias: bool=True, activation: Layer=...) -> None: ...
 class Diagonal(_basic.Diagonal):
     alpha: Tensor
     beta: Tensor
-    def __init__(self, n: int, /, *, initα: Init=ones, initβ: Init=zeros, initalpha: Init=..., initbeta: Init=...) -> None: ...
+    def __init__(self, n: int | Sequence[int], /, *, initα: Init=ones, initβ: Init=zeros, initalpha: Init=..., initbeta: Init=...) -> None: ...
+class GroupNorm(_normalise.GroupNorm):
+    activation: Layer
+    eps: float
+    beta: Tensor
+    gamma: Tensor
+    def __init__(self, channels: int, groups: int, /, σ: Layer=identity, *, initβ: Init=zeros, initγ: Init=ones, ϵ: float=1e-08, activation: Layer=..., initbeta: Init=..., initgamma: Init=..., eps: float=...) -> None: ...
+class InstanceNorm(_normalise.InstanceNorm):
+    activation: Layer
+    eps: float
+    beta: Tensor
+    gamma: Tensor
+    def __init__(self, channels: int, /, σ: Layer=identity, *, initβ: Init=zeros, initγ: Init=ones, ϵ: float=1e-08, activation: Layer=..., initbeta: Init=..., initgamma: Init=..., eps: float=...) -> None: ...
 class LAMB(_optimisers.LAMB):
     eta: float
     beta1: float
@@ -573,7 +615,7 @@ class LAMB(_optimisers.LAMB):
     def __init__(self, params: Iterable[Tensor], η: float=0.001, *, β1: float=0.9, β2: float=0.999, ϵ: float=1e-06, decay: float=0, eta: float=..., beta1: float=..., beta2: float=..., eps: float=...) -> None: ...
 class LayerNorm(_normalise.LayerNorm):
     eps: float
-    def __init__(self, n: int, /, *, ϵ: float=1e-08, eps: float=...) -> None: ...
+    def __init__(self, n: int | Sequence[int], /, *, ϵ: float=1e-08, eps: float=...) -> None: ...
 class Lion(_optimisers.Lion):
     eta: float
     beta1: float
