@@ -8,12 +8,18 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def test_digits(tmp_path, capsys):
+def load(name):
+    """An example as a module; skipped without what it needs."""
     for module in ("sklearn", "matplotlib"):
         pytest.importorskip(module)
-    spec = importlib.util.spec_from_file_location("digits", EXAMPLES / "digits.py")
-    digits = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(digits)
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    return example
+
+
+def test_digits(tmp_path, capsys):
+    digits = load("digits")
     accuracies = digits.main(["--out", str(tmp_path)])
     assert len(accuracies) == 3
     assert min(accuracies) >= 0.97
@@ -23,3 +29,27 @@ def test_digits(tmp_path, capsys):
     for file in ("digits.safetensors", "digits.png"):
         assert str(tmp_path / file) in shown.out
         assert (tmp_path / file).stat().st_size > 1000
+
+
+# A short run of each: its arguments, and what its figures then are.
+SHORT = {
+    "diabetes": (["--epochs", "15"], lambda r2: r2 > 0.3),
+    "burgers": (["--steps", "300"], lambda error: error < 0.3),
+    "vae": (["--epochs", "10"], lambda figures: figures[0] < 0.03 and figures[2] > -32),
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_a_short_run(name, tmp_path, capsys):
+    arguments, good = SHORT[name]
+    figures = load(name).main([*arguments, "--seeds", "0", "--out", str(tmp_path)])
+    assert len(figures) == 1 and good(figures[0]), figures
+    shown = capsys.readouterr()
+    assert "seed 0: " in shown.out and "seed 0" in shown.err
+    picture = tmp_path / f"{name}.png"
+    assert str(picture) in shown.out
+    assert picture.stat().st_size > 1000
+
+
+def test_every_example_is_tested():
+    assert {p.stem for p in EXAMPLES.glob("*.py")} == {"digits", *SHORT}

@@ -59,6 +59,7 @@ def test_dense_without_a_bias():
 
 def test_gradients_go_through_every_branch():
     fluxrs.seed(0)
+
     def net():
         return Chain(
             SkipConnection(Dense(3, 3, fluxrs.tanh), add),
