@@ -27,8 +27,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from . import datasets as datasets, optimise as optimise, tracker as tracker, typing as typing
-from .layers import basic as _basic, normalise as _normalise
+from .layers import basic as _basic, conv as _conv, normalise as _normalise
 from .layers.basic import Init, Layer
+from .layers.conv import Lengths
+from .layers.windows import Pad
 from .optimise import optimisers as _optimisers
 from .typing import ArrayLike, SupportsArray
 '''

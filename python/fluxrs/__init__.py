@@ -49,6 +49,7 @@ from .batching import batches
 from .debugging import debug, profile
 from .layers.basic import Chain, Dense, Diagonal, activations, compose
 from .layers.containers import Maxout, Parallel, SkipConnection, flatten
+from .layers.conv import Conv, ConvTranspose, DepthwiseConv, conv, conv_transpose, depthwiseconv
 from .layers.ctc import ctc
 from .layers.embedding import Embedding, EmbeddingBag
 from .layers.normalise import BatchNorm, Dropout, GroupNorm, InstanceNorm, LayerNorm, testmode
@@ -151,30 +152,32 @@ def __getattr__(name: str) -> object:
 __version__ = _core.__version__
 ldivide = solve  # A \\ b has Flux's name and NumPy's
 __all__ = [
-    "ADADelta", "ADAGrad", "ADAM", "ADAMW", "AMSGrad", "AdaBelief", "AdaMax", "AdaptiveMeanPool",
-    "BatchNorm", "Chain", "Dense", "DeviceError", "Diagonal", "DimensionMismatch", "Dropout",
-    "Embedding", "EmbeddingBag", "GlobalMaxPool", "GlobalMeanPool", "Grads", "GroupNorm",
-    "InstanceNorm", "LAMB", "LayerNorm", "Lion", "MaxPool", "Maxout", "MeanPool", "Momentum",
-    "NADAM", "Nesterov", "OneHotMatrix", "OneHotVector", "PReLU", "Parallel", "Params", "RAdam",
-    "RMSProp", "SGD", "SkipConnection", "StopException", "Tensor", "TrackedArray", "accuracy",
-    "activations", "anneal", "asarray", "back", "batch", "batches", "batchseq",
-    "binarycrossentropy", "celu", "checkpoint", "children", "chunk", "clipnorm", "clipvalue",
-    "collect", "compose", "cosine", "cosine_similarity", "cpu", "crossentropy", "ctc", "data",
-    "debug", "derivative", "devices", "elu", "epochs", "evaluate", "exponential", "flatten",
-    "forward", "frequencies", "gelu", "gelu_erf", "glorot_normal", "glorot_uniform", "glu", "gpu",
-    "grad", "gradcheck", "gradient", "hardsigmoid", "hardswish", "hessian", "hook", "huber",
-    "identity", "initn", "isleaf", "istracked", "jacobian", "kaiming_normal", "kaiming_uniform",
-    "kldivergence", "leakyrelu", "load", "load_weights", "loadparams", "logitbinarycrossentropy",
-    "logitcrossentropy", "logsigmoid", "logσ", "mae", "mapleaves", "maxpool", "meanpool", "mish",
-    "mse", "ngradient", "no_grad", "normalise", "onecold", "onehot", "onehotbatch", "orthogonal",
-    "param", "params", "prefor", "prelu", "profile", "relu", "save", "save_weights", "selu",
-    "sigmoid", "softplus", "softsign", "sparse_init", "stop", "swish", "tanh", "tensor", "testmode",
-    "throttle", "track", "train", "treelike", "truncated_normal", "unsqueeze", "unstack", "update",
-    "upsample", "warmup", "withgradient", "σ",
+    "ADADelta", "ADAGrad", "ADAM", "ADAMW", "AMSGrad", "AdaBelief", "AdaMax",
+    "AdaptiveMeanPool", "BatchNorm", "Chain", "Conv", "ConvTranspose", "Dense", "DepthwiseConv",
+    "DeviceError", "Diagonal", "DimensionMismatch", "Dropout", "Embedding", "EmbeddingBag",
+    "GlobalMaxPool", "GlobalMeanPool", "Grads", "GroupNorm", "InstanceNorm", "LAMB",
+    "LayerNorm", "Lion", "MaxPool", "Maxout", "MeanPool", "Momentum", "NADAM", "Nesterov",
+    "OneHotMatrix", "OneHotVector", "PReLU", "Parallel", "Params", "RAdam", "RMSProp", "SGD",
+    "SkipConnection", "StopException", "Tensor", "TrackedArray", "accuracy", "activations",
+    "anneal", "asarray", "back", "batch", "batches", "batchseq", "binarycrossentropy", "celu",
+    "checkpoint", "children", "chunk", "clipnorm", "clipvalue", "collect", "compose", "conv",
+    "conv_transpose", "cosine", "cosine_similarity", "cpu", "crossentropy", "ctc", "data",
+    "debug", "depthwiseconv", "derivative", "devices", "elu", "epochs", "evaluate",
+    "exponential", "flatten", "forward", "frequencies", "gelu", "gelu_erf", "glorot_normal",
+    "glorot_uniform", "glu", "gpu", "grad", "gradcheck", "gradient", "hardsigmoid", "hardswish",
+    "hessian", "hook", "huber", "identity", "initn", "isleaf", "istracked", "jacobian",
+    "kaiming_normal", "kaiming_uniform", "kldivergence", "leakyrelu", "load", "load_weights",
+    "loadparams", "logitbinarycrossentropy", "logitcrossentropy", "logsigmoid", "logσ", "mae",
+    "mapleaves", "maxpool", "meanpool", "mish", "mse", "ngradient", "no_grad", "normalise",
+    "onecold", "onehot", "onehotbatch", "orthogonal", "param", "params", "prefor", "prelu",
+    "profile", "relu", "save", "save_weights", "selu", "sigmoid", "softplus", "softsign",
+    "sparse_init", "stop", "swish", "tanh", "tensor", "testmode", "throttle", "track", "train",
+    "treelike", "truncated_normal", "unsqueeze", "unstack", "update", "upsample", "warmup",
+    "withgradient", "σ",
 ]  # fmt: skip
 # The ops, from their table; what else the core has is for the modules here.
 _PLUMBING = {
-    "Deltas", "affine", "change", "checkpointed", "commit", "custom", "discard", "drop_gradients", "queue_position", "queued", "has_gpu", "op_table", "passing", "random_state", "reference", "replace_gradients", "replay",
+    "Deltas", "affine", "change", "checkpointed", "commit", "convolve", "custom", "deconvolve", "discard", "drop_gradients", "queue_position", "queued", "has_gpu", "op_table", "passing", "random_state", "reference", "replace_gradients", "replay",
     "rules", "squared_error", "state", "step", "take_gradients",
 }  # fmt: skip
 _TAKEN = {*__all__, *_PLUMBING, *dir(builtins)}

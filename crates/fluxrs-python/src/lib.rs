@@ -6,6 +6,7 @@
 mod arguments;
 mod arrays;
 mod call_site;
+mod conv;
 mod convert;
 mod create;
 mod custom;
@@ -58,6 +59,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     methods::register(m)?;
     joins::register(m)?;
     windows::register(m)?;
+    conv::register(m)?;
     create::register(m)?;
     random::register(m)?;
     leaf::register(m)?;

@@ -93,7 +93,7 @@ fn check_indices(kernel: &Kernel) -> Result<()> {
     let turns = |l: &Loop| l.dims.iter().copied().fold(1, usize::saturating_mul);
     let most = match &kernel.body {
         Body::Loop(l) => turns(l),
-        Body::Matmul(m) => m.k.max(m.epilogue.as_ref().map_or(0, turns)),
+        Body::Matmul(m) => m.k().max(m.epilogue.as_ref().map_or(0, turns)),
         Body::Structured(call) => call.srcs.iter().map(|s| s.shape.iter().product()).max().unwrap_or(0),
     };
     match most > u32::MAX as usize {

@@ -5,7 +5,7 @@ use crate::cache::bytes_of;
 use crate::dtype::{DType, Number};
 use crate::ops::reduce::Kind;
 use crate::ops::{Elementwise, Structured};
-use crate::shape::{Map, Shape, spilled};
+use crate::shape::{self, Map, Shape, spilled};
 use crate::work;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub struct Kernel {
 
 pub enum Body {
     Loop(Loop),
-    Matmul(Matmul),
+    Matmul(Box<Matmul>),
     Structured(Call),
 }
 
@@ -158,8 +158,10 @@ impl Body {
         match self {
             Body::Loop(l) => l.bytes(),
             Body::Matmul(m) => {
+                let own = size_of::<Matmul>();
                 let maps = [&m.a_map, &m.b_map].map(|map| spilled(&map.strides));
-                maps.into_iter().sum::<usize>() + spilled(&m.batch) + m.epilogue.as_ref().map_or(0, Loop::bytes)
+                let shapes = [&m.batch, &m.inner, &m.cols].map(spilled);
+                own + maps.into_iter().chain(shapes).sum::<usize>() + m.epilogue.as_ref().map_or(0, Loop::bytes)
             }
             Body::Structured(c) => {
                 bytes_of(&c.srcs) + spilled(&c.shape) + c.srcs.iter().map(|s| spilled(&s.shape)).sum::<usize>()
@@ -276,20 +278,45 @@ pub struct Matmul {
     pub dtype: DType,
     pub batch: Shape,
     pub m: usize,
-    pub k: usize,
-    pub n: usize,
+    /// The axes that are summed over, and those of C's columns: one of each, unless B is a window.
+    pub inner: Shape,
+    pub cols: Shape,
     pub a: Buf,
-    /// Strides over (batch…, m, k).
+    /// Strides over (batch…, m, inner…).
     pub a_map: Map,
     pub b: Buf,
-    /// Strides over (batch…, k, n).
+    /// Strides over (batch…, inner…, cols…). Of a window the offset and some positions may lie outside the buffer.
     pub b_map: Map,
+    /// If B is a window: what bounds it. Elements beyond a bound are zero. All inner axes but the first may be bounded, and all columns'
+    /// but the first; sums run over the inner axes in order.
+    pub window: Option<SmallVec<[Bound; 3]>>,
     /// Contiguous (batch…, m, n).
     pub c: Buf,
     /// A `Map` loop over (batch…, m, n) that reads C at its own index; it may run on any finished rows.
     pub epilogue: Option<Loop>,
     /// True if anything but the epilogue reads C.
     pub keeps_c: bool,
+}
+
+/// An element of a window is zero unless `at` + Σ steps · (index along the inner axis, index along the columns' axis) is below `len`
+/// and not negative.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bound {
+    pub inner: usize,
+    pub col: usize,
+    pub at: i64,
+    pub steps: (i64, i64),
+    pub len: usize,
+}
+
+impl Matmul {
+    pub fn k(&self) -> usize {
+        shape::size(&self.inner)
+    }
+
+    pub fn n(&self) -> usize {
+        shape::size(&self.cols)
+    }
 }
 
 /// A structured op.

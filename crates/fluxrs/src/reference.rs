@@ -9,9 +9,10 @@ use crate::cpu::{fold, gemm};
 use crate::dtype::{DType, Number};
 use crate::error::Result;
 use crate::graph::{self, Tensor};
-use crate::ops::{Elementwise, Op, Operand, OperandMut, Poll, Reduce, Structured, ViewKind};
+use crate::ops::{Conv, Elementwise, Op, Operand, OperandMut, Poll, Reduce, Structured, ViewKind};
 use crate::plan::Mode;
 use crate::shape::{self, Map, Shape, Strides};
+use crate::simd::math::Num;
 use crate::stop::NEVER;
 use crate::tape::deferred::{Written, write_out};
 use rustc_hash::FxHashMap;
@@ -231,6 +232,7 @@ pub fn apply(op: &Op, srcs: &[Value], shape: &[usize], dtype: DType) -> Result<V
         }
         Op::Reduce(r) => reduce(*r, &first(), shape),
         Op::Matmul => matmul(&first(), &srcs[1].array(dtype), shape, dtype),
+        Op::Conv(c) => conv(c, &first(), &srcs[1].array(dtype), shape, dtype),
         Op::Structured(s) => structured(&**s, srcs, shape, dtype)?,
         Op::Custom(_) | Op::Gradient(_) => unreachable!("its value is its operand's"),
     }))
@@ -315,6 +317,56 @@ fn matmul(a: &Array, b: &Array, shape: &[usize], dtype: DType) -> Array {
         DType::I64 => product::<i64>(a, b, shape, to),
         DType::Bool => unreachable!("products of bools are made in int64"),
     })
+}
+
+fn conv(op: &Conv, x: &Array, w: &Array, shape: &[usize], dtype: DType) -> Array {
+    Array::make(shape, dtype, |to| match dtype {
+        DType::F32 => correlate::<f32>(op, x, w, shape, to, f32::mul_add),
+        DType::F64 => correlate::<f64>(op, x, w, shape, to, f64::mul_add),
+        DType::I32 => correlate::<i32>(op, x, w, shape, to, |x, y, z| x.mul(y).add(z)),
+        DType::I64 => correlate::<i64>(op, x, w, shape, to, |x, y, z| x.mul(y).add(z)),
+        DType::Bool => unreachable!("convolutions of bools are made in int64"),
+    })
+}
+
+/// Each element by itself: Σ w · x over the channels and the kernel's elements in order, in the pieces that products by windows have.
+fn correlate<T: gemm::Element + Num>(op: &Conv, x: &Array, w: &Array, shape: &[usize], to: *mut u8, fma: fn(T, T, T) -> T) {
+    let lead = op.lead;
+    let terms = &w.shape[lead + 1..];
+    let order = gemm::order::<T>(shape::size(terms));
+    let (x_layout, w_layout) = (shape::contiguous(&x.shape), shape::contiguous(&w.shape));
+    let at = |index: &[usize], layout: &[i64]| index.iter().zip(layout).map(|(&i, &s)| i * s as usize).sum::<usize>();
+    let digits = |i: usize, shape: &[usize]| -> Vec<usize> {
+        shape::contiguous(shape).iter().zip(shape).map(|(&s, &n)| i / s as usize % n).collect()
+    };
+    // SAFETY: indices are within the shapes of the arrays, which have the type of the result.
+    let get = |a: &Array, i: usize| unsafe { *a.ptr().cast::<T>().add(i) };
+    let multiply_add = |x: T, y: T, z: T| if order.fused { fma(x, y, z) } else { x.mul(y).add(z) };
+    for i in 0..shape::size(shape) {
+        let o = digits(i, shape);
+        let (n, groups, k) = match op.swapped {
+            false => (o[0], &o[1..=lead], o[lead + 1]),
+            true => (o[lead + 1], &o[..lead], o[lead]),
+        };
+        let term = |j: usize, sum: T| {
+            let tap = digits(j, terms);
+            let places = op.along.iter().enumerate().map(|(d, a)| {
+                let place = (o[lead + 2 + d] * a.stride + tap[1 + d] * a.dilation) as i64 - a.before;
+                usize::try_from(place).ok().filter(|&place| place < x.shape[lead + 2 + d])
+            });
+            let weight = get(w, at(&[groups, &[k], &tap].concat(), &w_layout));
+            let value = match places.collect::<Option<Vec<usize>>>() {
+                Some(places) => get(x, at(&[&[n], groups, &[tap[0]], &places].concat(), &x_layout)),
+                None => T::default(),
+            };
+            multiply_add(weight, value, sum)
+        };
+        let count = shape::size(terms);
+        let piece = |start: usize| (start..(start + order.depth).min(count)).fold(T::default(), |sum, j| term(j, sum));
+        let pieces = (0..count).step_by(order.depth.max(1)).map(piece);
+        // SAFETY: `to` has room for every element of the shape.
+        unsafe { to.cast::<T>().add(i).write(pieces.reduce(Num::add).unwrap_or_default()) };
+    }
 }
 
 fn structured(op: &dyn Structured, srcs: &[Value], shape: &[usize], dtype: DType) -> Result<Array> {

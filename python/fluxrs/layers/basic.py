@@ -184,7 +184,7 @@ class Dense:
             none = zeros((), dtype=self.W.dtype)
             self.b = made("Dense", "initb", initb, n_out) if bias else none
         else:
-            self.W, self.b = _kept(in_or_W), _kept(out_or_b)
+            self.W, self.b = kept(in_or_W), kept(out_or_b)
             self._check()
         if not callable(σ):
             raise TypeError(f"Dense: the activation σ is {σ!r}, which cannot be called")
@@ -294,7 +294,8 @@ def shown(size: tuple[int, ...]) -> str:
     return str(size[0] if len(size) == 1 else size)
 
 
-def _kept(x: Any) -> Tensor:
+def kept(x: Any) -> Tensor:
+    """A parameter as it is given."""
     return x if isinstance(x, Tensor) else tensor(x)
 
 

@@ -37,6 +37,12 @@ impl Segment {
         self.dims.len()
     }
 
+    /// The coordinate along one axis.
+    pub fn coordinate(&mut self, k: usize) -> String {
+        self.split = true;
+        format!("{}_{k}", self.name)
+    }
+
     /// The term that these axes add to a position; None if it is nothing.
     pub fn term(&mut self, strides: &[i64], args: &mut Args) -> Option<String> {
         match single(&self.dims, strides) {

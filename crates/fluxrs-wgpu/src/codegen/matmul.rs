@@ -11,7 +11,7 @@ use crate::fault::{Fault, Result};
 use crate::pipeline::Access;
 use crate::template;
 use fluxrs::dtype::DType;
-use fluxrs::plan::{Buf, Matmul};
+use fluxrs::plan::{Bound, Buf, Matmul};
 use fluxrs::shape::Map;
 
 /// Rows and columns of a workgroup's tile.
@@ -19,16 +19,24 @@ const TILE: usize = 32;
 /// Multiply-adds of one dispatch at most: a tenth of a second on a slow GPU, far from any watchdog.
 const WORK: usize = 10_000_000_000;
 
-/// The function that reads an element of an operand.
-fn load(builder: &mut Builder, m: &Matmul, name: &str, buffer: Buf, map: &Map, axes: [usize; 2]) -> String {
+/// The function that reads an element of an operand: beyond a bound it is zero.
+fn load(builder: &mut Builder, m: &Matmul, name: &str, operand: (Buf, &Map), axes: [&[usize]; 2], bounds: &[Bound]) -> String {
     let mut batch = Segment::new("batch", &m.batch);
-    let mut row = Segment::new("row", &axes[..1]);
-    let mut col = Segment::new("col", &axes[1..]);
-    let position = place(map, &mut [&mut batch, &mut row, &mut col], builder);
-    let coordinates = batch.coordinates(&mut builder.args);
-    let variable = builder.buffer(buffer, Access::Read);
+    let mut row = Segment::new("row", axes[0]);
+    let mut col = Segment::new("col", axes[1]);
+    let position = place(operand.1, &mut [&mut batch, &mut row, &mut col], builder);
+    let mut inside = String::new();
+    for b in bounds {
+        let args = &mut builder.args;
+        let steps = (args.step(b.steps.0), args.step(b.steps.1));
+        let place = format!("{} * {} + {} * {}", row.coordinate(b.inner), steps.0, col.coordinate(b.col), steps.1);
+        // A place before the first wraps to one beyond the last.
+        inside += &format!("if ({place} + {} >= {}) {{ return Scalar(); }}\n", args.step(b.at), args.size(b.len));
+    }
+    let coordinates = [batch, row, col].map(|segment| segment.coordinates(&mut builder.args)).concat();
+    let variable = builder.buffer(operand.0, Access::Read);
     let value = decode(m.dtype, &format!("{variable}[{position}]"));
-    format!("fn {name}(batch: u32, row: u32, col: u32) -> Scalar {{\n{coordinates}return {value};\n}}\n")
+    format!("fn {name}(batch: u32, row: u32, col: u32) -> Scalar {{\n{coordinates}{inside}return {value};\n}}\n")
 }
 
 /// Where one dispatch of several begins.
@@ -42,9 +50,9 @@ struct Part {
 
 /// Cuts the grid into dispatches within the limits of a dimension and of the work at once.
 fn parts(m: &Matmul, batches: usize, limit: usize) -> Vec<Part> {
-    let (rows, cols) = (m.m.div_ceil(TILE), m.n.div_ceil(TILE));
+    let (rows, cols) = (m.m.div_ceil(TILE), m.n().div_ceil(TILE));
     let col_step = cols.min(limit);
-    let strip = TILE * m.k * (col_step * TILE).min(m.n).max(1);
+    let strip = TILE * m.k() * (col_step * TILE).min(m.n()).max(1);
     let row_step = (WORK / strip).clamp(1, limit).min(rows);
     let batch_step = (WORK / (strip * row_step)).clamp(1, limit).min(batches);
     let mut all = Vec::new();
@@ -62,11 +70,12 @@ fn parts(m: &Matmul, batches: usize, limit: usize) -> Vec<Part> {
 
 fn launch(m: &Matmul, part: Part, fused: bool, targets: &[Target], guarded: bool, cost: usize, unroll: bool) -> Result<Launch> {
     let mut builder = Builder::new(targets, guarded, 0);
-    for (name, size) in [("m", m.m), ("k", m.k), ("n", m.n), ("batch", part.batch), ("row", part.row), ("col", part.col)] {
+    for (name, size) in [("m", m.m), ("k", m.k()), ("n", m.n()), ("batch", part.batch), ("row", part.row), ("col", part.col)] {
         builder.args.named(name, size as u32);
     }
-    let mut text = load(&mut builder, m, "load_a", m.a, &m.a_map, [m.m, m.k]);
-    text += &load(&mut builder, m, "load_b", m.b, &m.b_map, [m.k, m.n]);
+    let bounds = m.window.as_deref().unwrap_or_default();
+    let mut text = load(&mut builder, m, "load_a", (m.a, &m.a_map), [&[m.m], &m.inner], &[]);
+    text += &load(&mut builder, m, "load_b", (m.b, &m.b_map), [&m.inner, &m.cols], bounds);
     let mut store = String::new();
     let epilogue = m.epilogue.as_ref().filter(|_| fused);
     if m.keeps_c || epilogue.is_none() {
@@ -94,7 +103,7 @@ pub(crate) fn launches(m: &Matmul, targets: &mut Targets, guarded: bool, cost: u
         return Err(Fault::Unsupported("matmul of int64 (int32 and float32 can be multiplied)".to_owned()));
     }
     let batches: usize = m.batch.iter().product();
-    if batches * m.m * m.n == 0 {
+    if batches * m.m * m.n() == 0 {
         return Ok(Vec::new());
     }
     let parts = parts(m, batches, limits.groups as usize);

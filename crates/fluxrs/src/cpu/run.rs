@@ -2,7 +2,7 @@
 
 use super::block::{Address, Block, Part, Worker};
 use super::fold::{self, Fold};
-use super::gemm::{self, Product};
+use super::gemm::{self, Grid, Patches, Product};
 use super::lower::{Action, BLOCK, Lowered, lower};
 use super::memory::lay_out;
 use super::workspace;
@@ -18,6 +18,7 @@ use crate::pool;
 use crate::shape;
 use crate::stop::{NEVER, stopped};
 use smallvec::SmallVec;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -180,20 +181,26 @@ fn run_map(l: &Lowered, start: usize, end: usize, context: &Context<'_>) -> Resu
     let context = *context;
     context.each((end - start).div_ceil(task), |t| {
         let from = start + t * task;
-        let to = (from + task).min(end);
-        Worker::with(l, context.buffers, context.numbers, to - from, |w| {
-            let mut at = from;
-            while at < to {
+        run_spans(l, std::iter::once(from..(from + task).min(end)), &context);
+        Ok(())
+    })
+}
+
+/// Ranges of elements of a loop without reductions, none longer than the first.
+fn run_spans(l: &Lowered, mut spans: impl Iterator<Item = Range<usize>>, context: &Context<'_>) {
+    let Some(first) = spans.next() else { return };
+    Worker::with(l, context.buffers, context.numbers, first.len(), |w| {
+        for Range { start: mut at, end } in std::iter::once(first).chain(spans) {
+            while at < end {
                 // Where rows are long, blocks end with them: what is broadcast along the others is then read in place.
                 let row = l.row.map_or(usize::MAX, |n| n - at % n);
-                let block = Block { start: at, len: l.block.min(to - at).min(row), row: 0, rows: 0 };
+                let block = Block { start: at, len: l.block.min(end - at).min(row), row: 0, rows: 0 };
                 // SAFETY: blocks are disjoint and within the loop's space.
                 unsafe { w.run(&block, Part::All) };
                 at += block.len;
             }
-        });
-        Ok(())
-    })
+        }
+    });
 }
 
 /// Whole rows at a time, several short ones to a block.
@@ -357,24 +364,49 @@ fn run_matmul(m: &Matmul, epilogue: Option<&Lowered>, context: &Context<'_>) -> 
     }
 }
 
+/// One product of the batch, whose operands begin where its strides say.
+#[expect(clippy::large_enum_variant, reason = "one a kernel, on the stack")]
+enum Form {
+    Plain(Product),
+    Window(Patches),
+}
+
+impl Form {
+    fn of(m: &Matmul) -> Form {
+        let lead = m.batch.len();
+        let (a, b) = (&m.a_map.strides[lead..], &m.b_map.strides[lead..]);
+        let Some(bounds) = &m.window else {
+            let (a_strides, b_strides) = ((a[0] as isize, a[1] as isize), (b[0] as isize, b[1] as isize));
+            return Form::Plain(Product { m: m.m, k: m.k(), n: m.n(), a_strides, b_strides, ldc: m.n() });
+        };
+        let (b_inner, b_cols) = b.split_at(m.inner.len());
+        Form::Window(Patches {
+            m: m.m,
+            inner: m.inner.clone(),
+            cols: m.cols.clone(),
+            a_row: a[0] as isize,
+            a_inner: a[1..].into(),
+            b_inner: b_inner.into(),
+            b_cols: b_cols.into(),
+            bounds: bounds.clone(),
+            ldc: m.n(),
+        })
+    }
+}
+
 fn product<T: gemm::Element>(m: &Matmul, epilogue: Option<&Lowered>, context: &Context<'_>) -> Result<()> {
     let lead = m.batch.len();
     let (sa, sb) = (&m.a_map.strides, &m.b_map.strides);
-    let p = Product {
-        m: m.m,
-        k: m.k,
-        n: m.n,
-        a_strides: (sa[lead] as isize, sa[lead + 1] as isize),
-        b_strides: (sb[lead] as isize, sb[lead + 1] as isize),
-        ldc: m.n,
+    let (form, n, batch) = (Form::of(m), m.n(), shape::size(&m.batch));
+    let grid = match &form {
+        Form::Plain(p) => p.grid::<T>(),
+        Form::Window(_) => Grid::of_window(m.m, m.k(), n, batch, size_of::<T>()),
     };
-    let grid = p.grid::<T>();
     let tiles = grid.len();
-    let batch = shape::size(&m.batch);
     let (a, b) = (context.buffers[m.a as usize], context.buffers[m.b as usize]);
     let c = context.buffers[m.c as usize];
-    // A tile that spans whole rows is a piece of C that the epilogue can run on while it is in cache.
-    let whole_rows = tiles > 0 && grid.tile(0).cols == (0..m.n);
+    // The epilogue runs on a tile while that is in cache, unless its pieces of rows are short.
+    let on_tiles = tiles > 0 && (matches!(form, Form::Window(_)) || grid.tile(0).cols == (0..n));
     let ctx = *context;
     ctx.each(batch * tiles, |t| {
         let (item, tile) = (t / tiles, grid.tile(t % tiles));
@@ -386,22 +418,31 @@ fn product<T: gemm::Element>(m: &Matmul, epilogue: Option<&Lowered>, context: &C
             oa += i * sa[axis];
             ob += i * sb[axis];
         }
-        // SAFETY: tiles and items of the batch are disjoint parts of C; operands lie within their buffers.
+        let first = item * m.m * n;
+        // SAFETY: tiles and items of the batch are disjoint parts of C; operands lie within their buffers, of a window all that
+        // is within its bounds.
         unsafe {
-            let (a, b) = (a.at(0).cast::<T>().offset(oa as isize), b.at(0).cast::<T>().offset(ob as isize));
-            let c = c.at(0).cast::<T>().add(item * m.m * m.n);
-            gemm::run(&p, a.cast_const(), b.cast_const(), c, &tile, ctx.stop);
+            let (a, b) = (a.at(0).cast::<T>().wrapping_offset(oa as isize), b.at(0).cast::<T>().wrapping_offset(ob as isize));
+            let c = c.at(0).cast::<T>().add(first);
+            match &form {
+                Form::Plain(p) => gemm::run(p, a.cast_const(), b.cast_const(), c, &tile, ctx.stop),
+                Form::Window(w) => gemm::run_patches(w, a.cast_const(), b.cast_const(), c, &tile, ctx.stop),
+            }
         }
-        if let (Some(l), true) = (epilogue, whole_rows) {
-            let first = item * m.m * m.n;
-            let serial = Context { parallel: false, ..ctx };
-            run_map(l, first + tile.rows.start * m.n, first + tile.rows.end * m.n, &serial)?;
+        if let (Some(l), true) = (epilogue, on_tiles) {
+            let span = |rows: Range<usize>, cols: &Range<usize>| {
+                first + rows.start * n + cols.start..first + (rows.end - 1) * n + cols.end
+            };
+            match tile.cols == (0..n) {
+                true => run_spans(l, std::iter::once(span(tile.rows, &tile.cols)), &ctx),
+                false => run_spans(l, tile.rows.map(|i| span(i..i + 1, &tile.cols)), &ctx),
+            }
         }
         // A tile that was stopped looks like any other.
         ctx.go_on()
     })?;
     match epilogue {
-        Some(l) if !whole_rows => run_map(l, 0, batch * m.m * m.n, context),
+        Some(l) if !on_tiles => run_map(l, 0, batch * m.m * n, context),
         _ => Ok(()),
     }
 }

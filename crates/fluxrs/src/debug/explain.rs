@@ -66,7 +66,8 @@ fn form(body: &Body) -> String {
         },
         Body::Matmul(m) => {
             let batch = if m.batch.is_empty() { String::new() } else { format!("{} × ", dims(&m.batch)) };
-            format!("product {batch}{}×{} · {}×{}", m.m, m.k, m.k, m.n)
+            let what = if m.window.is_some() { "convolution" } else { "product" };
+            format!("{what} {batch}{}×{} · {}×{}", m.m, m.k(), m.k(), m.n())
         }
         Body::Structured(c) => format!("{} {}", c.op.name(), dims(&c.shape)),
     }

@@ -5,6 +5,7 @@ pub mod table;
 
 pub mod activations;
 pub mod compose;
+pub mod conv;
 pub mod create;
 pub mod custom;
 pub mod einsum;
@@ -35,6 +36,7 @@ use crate::hash::Hasher;
 use std::any::Any;
 use std::sync::Arc;
 
+pub use conv::Conv;
 pub use elementwise::{Class, Elementwise, Record};
 pub use place::Place;
 pub use poll::Poll;
@@ -57,6 +59,8 @@ pub enum Op {
     Reduce(Reduce),
     /// `srcs[0]` (…, m, k) by `srcs[1]` (…, k, n), with equal leading axes; or a vector (k) in place of either.
     Matmul,
+    /// `srcs[0]` by the kernels `srcs[1]`: see `conv`.
+    Conv(Box<Conv>),
     Structured(Arc<dyn Structured>),
     /// The value of `srcs[0]`, with a gradient of its own towards the other srcs.
     Custom(Arc<dyn Pullback>),
@@ -94,6 +98,7 @@ impl Op {
             Op::Place(_) => "place",
             Op::Reduce(r) => r.kind.name(),
             Op::Matmul => "matmul",
+            Op::Conv(_) => "conv",
             Op::Structured(s) => s.name(),
             Op::Custom(_) => "custom",
             Op::Gradient(_) => "gradient",
@@ -116,6 +121,7 @@ impl Op {
             Op::Structured(_) => 14,
             Op::Custom(_) => 15,
             Op::Gradient(_) => 16,
+            Op::Conv(_) => 17,
         };
         let mut h = Hasher::new(
             (dtype as u64) << 56 | (device.0 as u64) << 48 | (tracked as u64) << 47 | (shape.len() as u64) << 40 | tag,
@@ -127,6 +133,7 @@ impl Op {
             }
             Op::Place(p) => p.hash(dtype, &mut h),
             Op::Reduce(r) => h.add(r.axes),
+            Op::Conv(c) => c.hash(&mut h),
             Op::Structured(s) => {
                 s.name().bytes().for_each(|b| h.add(b as u64));
                 h.add(s.key());
@@ -156,7 +163,7 @@ impl Op {
 
     /// True if the result is dear enough to keep a forward evaluation's value for the backward pass.
     pub(crate) fn is_expensive(&self) -> bool {
-        matches!(self, Op::Matmul | Op::Reduce(_) | Op::Structured(_) | Op::Custom(_))
+        matches!(self, Op::Matmul | Op::Conv(_) | Op::Reduce(_) | Op::Structured(_) | Op::Custom(_))
     }
 }
 
@@ -171,6 +178,7 @@ pub(crate) fn gradient(i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> O
         Op::Place(p) => Some(p.gradient(i, srcs[i].shape(), g)),
         Op::Reduce(r) => r.gradient(&srcs[0], out, g),
         Op::Matmul => Some(matmul::gradient(i, srcs, g)),
+        Op::Conv(c) => c.gradient(i, srcs, g),
         Op::Structured(s) => s.gradient(i, srcs, out, g),
     }
 }

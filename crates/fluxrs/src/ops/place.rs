@@ -32,9 +32,15 @@ impl Place {
 
     /// `x` at `map` of an output of this shape, which is possible, zeros elsewhere.
     pub(crate) fn one(x: &Tensor, map: Map, shape: &[usize]) -> Tensor {
-        let fill = (x.size() != shape::size(shape)).then_some(Number::Int(0));
-        let op = Op::Place(Box::new(Place { maps: smallvec![map], fill }));
-        Tensor::within(op, smallvec![x.clone()], shape.into(), x.dtype())
+        Place::several(smallvec![x.clone()], smallvec![map], shape)
+    }
+
+    /// Sources at places apart of an output of this shape, which is possible, zeros elsewhere.
+    pub(crate) fn several(srcs: Srcs, maps: SmallVec<[Map; 2]>, shape: &[usize]) -> Tensor {
+        let covered: usize = srcs.iter().map(Tensor::size).sum();
+        let fill = (covered != shape::size(shape)).then_some(Number::Int(0));
+        let dtype = srcs[0].dtype();
+        Tensor::within(Op::Place(Box::new(Place { maps, fill })), srcs, shape.into(), dtype)
     }
 
     pub(crate) fn gradient(&self, i: usize, src: &[usize], g: &Tensor) -> Tensor {

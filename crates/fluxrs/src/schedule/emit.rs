@@ -2,7 +2,7 @@
 
 use super::group::{Group, Groups, Kind};
 use super::store::is_fused;
-use super::{Edge, Pending, source_of};
+use super::{Edge, Pending, product, source_of};
 use crate::dtype::DType;
 use crate::ops::Op;
 use crate::plan::{
@@ -54,7 +54,7 @@ pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Progr
                     program.push(Body::Loop(body), label(pending, group));
                 }
             }
-            Kind::Matmul => program.matmul(pending, groups, stored, k),
+            Kind::Matmul => program.product(pending, groups, stored, k),
             Kind::Alone => match pending.op(group.members[0]) {
                 Op::Place(_) => program.place(pending, groups, k),
                 _ => program.call(pending, group),
@@ -169,50 +169,38 @@ impl Program {
         }
     }
 
-    fn matmul(&mut self, pending: &Pending, groups: &Groups, stored: &[bool], k: usize) {
+    /// A product or a convolution, with its epilogue.
+    fn product(&mut self, pending: &Pending, groups: &Groups, stored: &[bool], k: usize) {
         let group = &groups.list[k];
         let i = group.members[0];
-        let shape = pending.shape(i);
-        let edges = &pending.edges[i];
-        let (m, inner, n) = crate::ops::matmul::sizes(&edges[0].shape, &edges[1].shape);
-        let lead = edges[0].shape.len().saturating_sub(2);
+        let (shape, edges) = (Shape::from(pending.shape(i)), &pending.edges[i]);
         let dtype = pending.dtype(i);
-        let operand = |program: &mut Program, e: &Edge| match source_of(pending, &program.buffer_of, e.base) {
-            Some(Source::Buffer(b)) => (b, e.map.clone()),
-            Some(source) => (program.copy(source, dtype, &e.map, &e.shape), Map::contiguous(&e.shape)),
+        let mut operand = |e: &Edge, copied: bool| match source_of(pending, &self.buffer_of, e.base) {
+            Some(Source::Buffer(b)) if !copied => (b, e.map.clone()),
+            Some(source) => (self.copy(source, dtype, &e.map, &e.shape), Map::contiguous(&e.shape)),
             None => unreachable!("operands of products are stored"),
         };
-        let (a, mut a_map) = operand(self, &edges[0]);
-        let (b, mut b_map) = operand(self, &edges[1]);
-        // A vector is a row on the left and a column on the right.
-        if a_map.strides.len() == 1 {
-            a_map.strides.insert(0, 0);
-        }
-        if b_map.strides.len() == 1 {
-            b_map.strides.push(0);
-        }
+        let (first, second) = (&edges[0], &edges[1]);
+        let (a, b, axes) = if let Op::Conv(conv) = pending.op(i) {
+            let (x, x_map) = operand(first, false);
+            let (w, w_map) = operand(second, product::copies_kernel(conv, (&second.shape, &second.map), &shape));
+            (w, x, product::conv(conv, (&first.shape, x_map), (&second.shape, w_map), &shape))
+        } else {
+            let (a, a_map) = operand(first, false);
+            let (b, b_map) = operand(second, false);
+            (a, b, product::matmul((&first.shape, a_map), (&second.shape, b_map)))
+        };
         let c = match self.buffer_of[i] {
             Some(c) => c,
-            None => self.temporary(dtype, shape::size(shape)),
+            None => self.temporary(dtype, shape::size(&shape)),
         };
         let kept = self.buffer_of[i].replace(c);
         let epilogue = Emitter::new(pending, groups, self, k).loop_of(stored);
         let label = label(pending, group);
-        let body = Matmul {
-            dtype,
-            batch: shape[..lead].into(),
-            m,
-            k: inner,
-            n,
-            a,
-            a_map,
-            b,
-            b_map,
-            c,
-            epilogue,
-            keeps_c: kept.is_some(),
-        };
-        self.push(Body::Matmul(body), label);
+        let product::Axes { batch, m, inner, cols, a_map, b_map, window } = axes;
+        let keeps_c = kept.is_some();
+        let body = Matmul { dtype, batch, m, inner, cols, a, a_map, b, b_map, window, c, epilogue, keeps_c };
+        self.push(Body::Matmul(Box::new(body)), label);
     }
 
     /// Lets new values of leaves be written over the old ones where nothing reads the old one afterwards.
@@ -274,7 +262,7 @@ fn cost(body: &Body) -> usize {
             let turns = l.loads.len() + l.code.len() * 2 + l.stores.len();
             shape::size(&l.dims).saturating_mul(turns) / 8 + 20
         }
-        Body::Matmul(m) => [m.m, m.n, m.k].into_iter().fold(shape::size(&m.batch), usize::saturating_mul) / 32 + 50,
+        Body::Matmul(m) => [m.m, m.n(), m.k()].into_iter().fold(shape::size(&m.batch), usize::saturating_mul) / 32 + 50,
         Body::Structured(c) => shape::size(&c.shape) * 4 + 50,
     }
 }
@@ -321,7 +309,7 @@ impl<'a> Emitter<'a> {
         let mut stores = Vec::new();
         for &i in &group.members {
             let rank = groups.of[i].expect("members have a place").1;
-            let is_product = matches!(pending.op(i), Op::Matmul);
+            let is_product = matches!(pending.op(i), Op::Matmul | Op::Conv(_));
             let reg = if is_product {
                 let source = Source::Buffer(self.program.buffer_of[i].expect("products have a buffer"));
                 self.load(source, &Map::contiguous(&group.shape), pending.dtype(i), Rank::Full)

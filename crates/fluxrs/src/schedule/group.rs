@@ -14,6 +14,8 @@ use rustc_hash::FxHashMap;
 const MAX_MEMBERS: usize = 96;
 /// A row up to this long stays in cache, so that its reductions and what is made of them share a kernel.
 const MAX_ROW: usize = 16 * 1024;
+/// Elements of a loop that may run before all others: results that wait are little memory.
+const SMALL: usize = 4 * 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
@@ -57,8 +59,18 @@ pub(crate) fn reduction_mode(shape: &[usize], axes: u64) -> Mode {
     }
 }
 
-/// A place in the order of groups: those of the last segment come behind all others.
-type Position = (bool, usize);
+/// When a group runs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Stage {
+    /// Small loops over what is there before the run: a later group that reads them need not wait, such as a product whose epilogue does.
+    First,
+    Then,
+    /// In the last segment.
+    Last,
+}
+
+/// A place in the order of groups.
+type Position = (Stage, usize);
 
 pub(crate) struct Groups {
     /// In running order.
@@ -69,27 +81,29 @@ pub(crate) struct Groups {
 
 struct Assigner<'a> {
     pending: &'a Pending<'a>,
-    early: Vec<Group>,
-    late: Vec<Group>,
+    stages: [Vec<Group>; 3],
     of: Vec<Option<(Position, Rank)>>,
     /// The latest loop over each shape.
-    latest: FxHashMap<(bool, Shape), usize>,
+    latest: FxHashMap<(Stage, Shape), usize>,
 }
 
 pub(crate) fn assign(pending: &Pending) -> Groups {
     let n = pending.locals.len();
     let late = late_nodes(pending);
-    let mut a = Assigner { pending, early: vec![], late: vec![], of: vec![None; n], latest: FxHashMap::default() };
+    let mut a = Assigner { pending, stages: [vec![], vec![], vec![]], of: vec![None; n], latest: FxHashMap::default() };
     for (i, late) in late.into_iter().enumerate() {
         if pending.is_compute(i) && (pending.requested[i].is_some() || pending.as_number(i).is_none()) {
-            a.place(i, late);
+            a.place(i, if late { Stage::Last } else { Stage::Then });
         }
     }
-    let shift = a.early.len();
-    let of = a.of.iter().map(|p| p.map(|((late, k), rank)| (if late { shift + k } else { k }, rank))).collect();
-    let mut list = a.early;
-    list.extend(a.late);
-    Groups { list, of }
+    let [first, then, _] = a.stages.each_ref().map(Vec::len);
+    let before = |stage| match stage {
+        Stage::First => 0,
+        Stage::Then => first,
+        Stage::Last => first + then,
+    };
+    let of = a.of.iter().map(|p| p.map(|((stage, k), rank)| (before(stage) + k, rank))).collect();
+    Groups { list: a.stages.into_iter().flatten().collect(), of }
 }
 
 /// New values of leaves, and the elementwise nodes that serve nothing else.
@@ -117,21 +131,28 @@ fn late_nodes(pending: &Pending) -> Vec<bool> {
 
 impl Assigner<'_> {
     fn group(&self, p: Position) -> &Group {
-        if p.0 { &self.late[p.1] } else { &self.early[p.1] }
+        &self.stages[p.0 as usize][p.1]
     }
 
     fn group_mut(&mut self, p: Position) -> &mut Group {
-        if p.0 { &mut self.late[p.1] } else { &mut self.early[p.1] }
+        &mut self.stages[p.0 as usize][p.1]
     }
 
-    fn open(&mut self, kind: Kind, shape: &[usize], axes: u64, late: bool) -> Position {
-        let list = if late { &mut self.late } else { &mut self.early };
-        list.push(Group { kind, shape: shape.into(), axes, members: vec![], late });
-        let position = (late, list.len() - 1);
+    fn open(&mut self, kind: Kind, shape: &[usize], axes: u64, stage: Stage) -> Position {
+        let list = &mut self.stages[stage as usize];
+        list.push(Group { kind, shape: shape.into(), axes, members: vec![], late: stage == Stage::Last });
+        let position = (stage, list.len() - 1);
         if kind != Kind::Alone {
-            self.latest.insert((late, shape.into()), position.1);
+            self.latest.insert((stage, shape.into()), position.1);
         }
         position
+    }
+
+    /// The latest loops over a shape that a group of this stage may be.
+    fn latest(&self, stage: Stage, shape: &Shape) -> impl Iterator<Item = Position> + use<> {
+        let stages = if stage == Stage::Then { [Some(stage), Some(Stage::First)] } else { [Some(stage), None] };
+        let found = stages.map(|s| s.and_then(|s| self.latest.get(&(s, shape.clone())).map(|&k| (s, k))));
+        found.into_iter().flatten()
     }
 
     fn join(&mut self, i: usize, p: Position, rank: Rank) {
@@ -139,24 +160,24 @@ impl Assigner<'_> {
         self.of[i] = Some((p, rank));
     }
 
-    fn place(&mut self, i: usize, late: bool) {
+    fn place(&mut self, i: usize, stage: Stage) {
         let shape = self.pending.shape(i);
         match self.pending.op(i) {
             Op::Reduce(r) => self.place_reduce(i, r.axes),
-            Op::Matmul => {
-                let p = self.open(Kind::Matmul, shape, 0, false);
+            Op::Matmul | Op::Conv(_) => {
+                let p = self.open(Kind::Matmul, shape, 0, Stage::Then);
                 self.join(i, p, Rank::Full);
             }
             Op::Structured(op) => {
                 let beside = if op.half() == Some(Half::Elements) { self.places(i) } else { None };
-                let p = beside.unwrap_or_else(|| self.open(Kind::Alone, shape, 0, false));
+                let p = beside.unwrap_or_else(|| self.open(Kind::Alone, shape, 0, Stage::Then));
                 self.join(i, p, Rank::Full);
             }
             Op::Place(_) => {
-                let p = self.open(Kind::Alone, shape, 0, false);
+                let p = self.open(Kind::Alone, shape, 0, Stage::Then);
                 self.join(i, p, Rank::Full);
             }
-            _ => self.place_elementwise(i, late),
+            _ => self.place_elementwise(i, stage),
         }
     }
 
@@ -175,23 +196,23 @@ impl Assigner<'_> {
         edges.iter().filter(|e| self.pending.as_number(e.base).is_none()).filter_map(|e| self.of[e.base]).map(|(p, _)| p).max()
     }
 
-    fn place_elementwise(&mut self, i: usize, late: bool) {
+    fn place_elementwise(&mut self, i: usize, stage: Stage) {
         let bound = self.bound(i);
         let shape = Shape::from(self.pending.shape(i));
-        if let Some(p) = bound.filter(|p| p.0 == late) {
+        if let Some(p) = bound.filter(|p| p.0 == stage || p.0 == Stage::First && stage == Stage::Then) {
             for rank in [Rank::Full, Rank::Row] {
                 if self.fits(i, p, rank) {
                     return self.join(i, p, rank);
                 }
             }
         }
-        if let Some(&k) = self.latest.get(&(late, shape.clone())) {
-            let p = (late, k);
+        for p in self.latest(stage, &shape) {
             if bound.is_none_or(|b| b < p) && self.fits(i, p, Rank::Full) {
                 return self.join(i, p, Rank::Full);
             }
         }
-        let p = self.open(Kind::Loop, &shape, 0, late);
+        let early = stage == Stage::Then && bound.is_none_or(|b| b.0 == Stage::First) && shape::size(&shape) <= SMALL;
+        let p = self.open(Kind::Loop, &shape, 0, if early { Stage::First } else { stage });
         self.join(i, p, Rank::Full);
     }
 
@@ -230,7 +251,7 @@ impl Assigner<'_> {
             let group = self.group(p);
             let joins = same
                 && group.kind == Kind::Loop
-                && !p.0
+                && p.0 != Stage::Last
                 && group.shape == edge.shape
                 && (group.axes == 0 || group.axes == axes)
                 && group.members.len() < MAX_MEMBERS;
@@ -241,8 +262,7 @@ impl Assigner<'_> {
         }
         // Another reduction of the same space over the same axes shares the pass.
         let shape = edge.shape.clone();
-        if let Some(&k) = self.latest.get(&(false, shape.clone())) {
-            let p = (false, k);
+        for p in self.latest(Stage::Then, &shape) {
             let group = self.group(p);
             let free = group.kind == Kind::Loop && (group.axes == 0 || group.axes == axes);
             if free && group.members.len() < MAX_MEMBERS && self.bound(i).is_none_or(|b| b < p) {
@@ -250,7 +270,7 @@ impl Assigner<'_> {
                 return self.join(i, p, Rank::Row);
             }
         }
-        let p = self.open(Kind::Loop, &shape, axes, false);
+        let p = self.open(Kind::Loop, &shape, axes, Stage::Then);
         self.join(i, p, Rank::Row);
     }
 }

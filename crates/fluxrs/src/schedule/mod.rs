@@ -5,6 +5,7 @@
 
 mod emit;
 mod group;
+mod product;
 mod store;
 
 pub(crate) use group::reduction_mode;

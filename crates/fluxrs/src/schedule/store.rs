@@ -26,7 +26,7 @@ pub(crate) fn decide(pending: &Pending, groups: &Groups) -> Vec<bool> {
             if !pending.is_compute(e.base) || pending.as_number(e.base).is_some() || is_fused(pending, groups, i, e) {
                 continue;
             }
-            let needs_memory = matches!(pending.op(i), Op::Matmul | Op::Structured(_));
+            let needs_memory = matches!(pending.op(i), Op::Matmul | Op::Conv(_) | Op::Structured(_));
             let budget = match pending.size(i).max(size(&e.shape)) > pending.size(e.base) {
                 true => RECOMPUTE_BROADCAST,
                 false => RECOMPUTE,

@@ -357,6 +357,7 @@ const ACTS: &[(usize, &str, Act)] = &[
     (4, "order", structured::order),
     (3, "running", structured::running),
     (4, "pool", structured::pools),
+    (4, "convolution", structured::convolution),
     (5, "random", structured::random),
     (3, "equations", structured::equations),
     (4, "computed index", structured::computed),

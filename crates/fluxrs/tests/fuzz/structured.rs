@@ -1,9 +1,10 @@
-//! Calls of ops that have a file of their own: order, running sums, random numbers, systems of equations, elements by index.
+//! Calls of ops that have a file of their own: convolutions, order, running sums, random numbers, systems of equations, elements by index.
 
 use crate::acts::{MOST, fresh, shape};
 use crate::calls::call;
 use crate::random::Random;
 use crate::world::{Origin, World, data, elements};
+use fluxrs::ops::conv::{Step, conv, conv_transpose};
 use fluxrs::ops::index::{take, take_at};
 use fluxrs::ops::linalg::{det, inverse, rdivide, solve};
 use fluxrs::ops::pool::{Window, maxpool, meanpool};
@@ -51,6 +52,37 @@ pub fn pools(w: &mut World, r: &mut Random) {
     call(w, r, &[i], |x| {
         let window = Window { kernel: &kernel, stride: &stride, margins: &margins };
         if largest { maxpool(&x[0], window) } else { meanpool(&x[0], window) }
+    });
+}
+
+/// A variable seen as an input, or as the kernel of a fresh one; the other operand fits or nearly so.
+pub fn convolution(w: &mut World, r: &mut Random) {
+    let Some(i) = w.find(r, |v| (2..=5).contains(&v.tensor().ndim()) && v.tensor().size() <= 6000) else { return };
+    let s = w.vars[i].tensor().shape().to_vec();
+    let (as_kernel, sample, transposed) =
+        (s.len() > 2 && r.once_in(3), s.len() == 2 || s.len() < 5 && r.once_in(3), r.once_in(3));
+    let groups = *r.pick(&[1, 1, 1, 2, 3]);
+    let first = if as_kernel || !sample { 2 } else { 1 };
+    let steps: Vec<Step> = (first..s.len())
+        .map(|_| Step {
+            stride: *r.pick(&[1, 1, 1, 2, 3]),
+            dilation: *r.pick(&[1, 1, 2, 3]),
+            pad: (r.range(-1, 4) as i64, r.range(-1, 4) as i64),
+        })
+        .collect();
+    let lengths: Vec<usize> = steps.iter().map(|_| r.below(if as_kernel { 9 } else { 4 }) + 1).collect();
+    let shape = match (as_kernel, transposed) {
+        (true, false) => [&[r.below(3), s[1] * groups], &lengths[..]].concat(),
+        (true, true) => [&[r.below(3), s[0]], &lengths[..]].concat(),
+        (false, false) => [&[(r.below(3) + 1) * groups, s[first - 1] / groups], &lengths[..]].concat(),
+        (false, true) => [&[s[first - 1], r.below(3) + 1], &lengths[..]].concat(),
+    };
+    let dtype = w.vars[i].tensor().dtype();
+    let j = fresh(w, r, &shape, if dtype == DType::Bool { DType::F32 } else { dtype });
+    let of = if as_kernel { [j, i] } else { [i, j] };
+    call(w, r, &of, |x| match transposed {
+        true => conv_transpose(&x[0], &x[1], &steps, groups),
+        false => conv(&x[0], &x[1], &steps, groups),
     });
 }
 

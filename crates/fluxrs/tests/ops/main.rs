@@ -3,6 +3,7 @@
 mod activations;
 mod check;
 mod compose;
+mod conv;
 mod create;
 mod einsum;
 mod interrupt;

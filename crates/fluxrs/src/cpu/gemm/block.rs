@@ -101,9 +101,29 @@ const PANEL: usize = 24 << 10;
 const GROUP: usize = 4;
 
 /// Cuts k into equal lengths whose panels fit.
-fn depth<S: Simd>(k: usize) -> usize {
+pub(super) fn depth<S: Simd>(k: usize) -> usize {
     let most = PANEL / (2 * S::LANES * size_of::<S::T>());
     if k <= most { k } else { k.div_ceil(k.div_ceil(most)).next_multiple_of(MOST_LANES) }
+}
+
+/// A panel of so many vectors beside `m` rows of A, in blocks of equal height as far as it goes; `first` says where the first begins.
+///
+/// # Safety
+/// The machine has the instruction set; the matrices are as large as the block says.
+pub(super) unsafe fn rows<S: Simd>(m: usize, first: &Block<S::T>, vectors: usize) {
+    let kernels = S::KERNELS[vectors - 1];
+    let mut blocks = if m <= kernels.len() { 1 } else { m.div_ceil(kernels.len()) };
+    let mut i = 0;
+    while i < m {
+        let rows = if blocks == 1 { m - i } else { (m - i).div_ceil(blocks) };
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (a, c) = (first.a.offset(i as isize * first.a_strides.0), first.c.add(i * first.ldc));
+            kernels[rows - 1](&Block { a, c, ..*first });
+        }
+        i += rows;
+        blocks -= 1;
+    }
 }
 
 /// Computes C, or a tile of it, unless it is stopped: the order of a sum depends on k alone.
@@ -140,27 +160,19 @@ pub(super) unsafe fn product<S: Simd>(p: &Product, a: *const S::T, b: *const S::
                     }
                     (panels.add(j % group * depth).cast_const(), (vectors * S::LANES) as isize)
                 };
-                let kernels = S::KERNELS[vectors - 1];
-                // Blocks of equal height, as far as it goes.
-                let mut blocks = if p.m <= kernels.len() { 1 } else { p.m.div_ceil(kernels.len()) };
-                let mut i = 0;
-                while i < p.m {
-                    let rows = if blocks == 1 { p.m - i } else { (p.m - i).div_ceil(blocks) };
-                    kernels[rows - 1](&Block {
-                        depth,
-                        a: a.offset(i as isize * p.a_strides.0),
-                        a_strides: p.a_strides,
-                        b,
-                        b_stride,
-                        c: c.add(i * p.ldc + j),
-                        ldc: p.ldc,
-                        lanes: width - (vectors - 1) * S::LANES,
-                        padded: !direct || width == vectors * S::LANES,
-                        add: q > 0,
-                    });
-                    i += rows;
-                    blocks -= 1;
-                }
+                let first = Block {
+                    depth,
+                    a,
+                    a_strides: p.a_strides,
+                    b,
+                    b_stride,
+                    c: c.add(j),
+                    ldc: p.ldc,
+                    lanes: width - (vectors - 1) * S::LANES,
+                    padded: !direct || width == vectors * S::LANES,
+                    add: q > 0,
+                };
+                rows::<S>(p.m, &first, vectors);
             }
             q += depth;
         }

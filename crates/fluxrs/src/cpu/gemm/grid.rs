@@ -64,6 +64,18 @@ impl Grid {
         Grid { m, n, rows: side(m, down, ROW_STEP), cols: side(n, across, COL_STEP) }
     }
 
+    /// The tiles of one of `batch` products by windows. A tile packs all it reads of the window, so tiles are as high as C, unless
+    /// there are too few of them; their part of C stays in the second-level cache.
+    pub fn of_window(m: usize, k: usize, n: usize, batch: usize, size: usize) -> Grid {
+        let depth = k.max(1).saturating_mul(size.div_ceil(4));
+        let work = m.saturating_mul(n).saturating_mul(depth).saturating_mul(batch);
+        let wanted = (work / TASK).clamp(1, ENOUGH).div_ceil(batch.max(1));
+        let most = (2 * AREA * 4 / size / m.max(1)).max(FEWEST_COLS);
+        let across = wanted.min(n / FEWEST_COLS).max(n.div_ceil(most)).max(1);
+        let down = wanted.div_ceil(across).min(m / FEWEST_ROWS).max(1);
+        Grid { m, n, rows: side(m.max(1), down, ROW_STEP), cols: side(n.max(1), across, COL_STEP) }
+    }
+
     /// The number of tiles: 0 if C is empty.
     pub fn len(&self) -> usize {
         if self.m == 0 || self.n == 0 {

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 mod block;
 mod grid;
+mod lines;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
@@ -16,12 +17,14 @@ mod scratch;
 mod simd;
 mod skinny;
 mod strips;
+mod window;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use grid::{Grid, Tile};
 use plain::Plain;
 use simd::Simd;
+pub use window::Patches;
 
 /// One product C = A·B: C is row-major with row stride `ldc`; A (m×k) and B (k×n) have any strides in elements,
 /// also 0 (broadcast) and negative.
@@ -52,6 +55,32 @@ mod sealed {
 pub trait Element: sealed::Sealed + Copy + Send + Sync + 'static {
     #[doc(hidden)]
     unsafe fn tile(level: Level, p: &Product, a: *const Self, b: *const Self, c: *mut Self, tile: &Tile, stop: &AtomicBool);
+    #[doc(hidden)]
+    unsafe fn patches(level: Level, w: &Patches, a: *const Self, b: *const Self, c: *mut Self, tile: &Tile, stop: &AtomicBool);
+    #[doc(hidden)]
+    fn order(level: Level, k: usize) -> Order;
+}
+
+/// The order of a sum in a product by a window: pieces of `depth` terms, each a multiply-add after another from zero on, are added up.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    pub depth: usize,
+    /// True if a multiply-add rounds once.
+    pub fused: bool,
+}
+
+/// The order of a sum of `k` terms.
+pub fn order<T: Element>(k: usize) -> Order {
+    T::order(level(), k)
+}
+
+/// Computes one tile of a product by a window, overwriting whatever is there. Once `stop` is set it may return before that is done.
+///
+/// # Safety
+/// As for [`run`]; `b` is where B's element 0 would be, and every element within the bounds is readable.
+pub unsafe fn run_patches<T: Element>(w: &Patches, a: *const T, b: *const T, c: *mut T, tile: &Tile, stop: &AtomicBool) {
+    // SAFETY: the caller's promise.
+    unsafe { T::patches(level(), w, a, b, c, tile, stop) }
 }
 
 /// Computes one tile of C, overwriting whatever is there. Once `stop` is set it may return before that is done.
@@ -111,23 +140,37 @@ unsafe fn tile_on<S: Simd>(p: &Product, a: *const S::T, b: *const S::T, c: *mut 
     }
 }
 
+macro_rules! on_level {
+    ($level:ident, $t:ident, $avx512:ty, $avx2:ty, $neon:ty, $f:ident::$g:ident($($arg:expr),*)) => {
+        match $level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => $f::$g::<$avx512>($($arg),*),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => $f::$g::<$avx2>($($arg),*),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => $f::$g::<$neon>($($arg),*),
+            _ => $f::$g::<Plain<$t>>($($arg),*),
+        }
+    };
+}
+
 macro_rules! element {
     ($($t:ident: $avx512:ty, $avx2:ty, $neon:ty;)*) => { $(
         impl sealed::Sealed for $t {}
         impl Element for $t {
             unsafe fn tile(level: Level, p: &Product, a: *const $t, b: *const $t, c: *mut $t, tile: &Tile, stop: &AtomicBool) {
                 // SAFETY: the caller's promise, of which the level is a part.
-                unsafe {
-                    match level {
-                        #[cfg(target_arch = "x86_64")]
-                        Level::Avx512 => tile_on::<$avx512>(p, a, b, c, tile, stop),
-                        #[cfg(target_arch = "x86_64")]
-                        Level::Avx2 => tile_on::<$avx2>(p, a, b, c, tile, stop),
-                        #[cfg(target_arch = "aarch64")]
-                        Level::Neon => tile_on::<$neon>(p, a, b, c, tile, stop),
-                        _ => tile_on::<Plain<$t>>(p, a, b, c, tile, stop),
-                    }
-                }
+                unsafe { on_level!(level, $t, $avx512, $avx2, $neon, self::tile_on(p, a, b, c, tile, stop)) }
+            }
+
+            unsafe fn patches(level: Level, w: &Patches, a: *const $t, b: *const $t, c: *mut $t, tile: &Tile, stop: &AtomicBool) {
+                // SAFETY: likewise.
+                unsafe { on_level!(level, $t, $avx512, $avx2, $neon, window::product(w, a, b, c, tile, stop)) }
+            }
+
+            fn order(level: Level, k: usize) -> Order {
+                let depth = on_level!(level, $t, $avx512, $avx2, $neon, window::depth(k));
+                Order { depth, fused: level != Level::Plain }
             }
         }
     )* };

@@ -2,6 +2,7 @@
 //!
 //! A kernel's body is generic and always inlined; its entry here is compiled for the instruction set.
 use super::block::{MicroKernel, Panels};
+use super::lines::Lines;
 use super::skinny::Task;
 
 /// The lanes of the longest vector.
@@ -51,6 +52,7 @@ pub(super) trait Simd: Sized + 'static {
     const MANY_REGISTERS: bool = Self::KERNELS[1].len() > 8;
     unsafe fn block<const R: usize, const W: usize>(block: &super::block::Block<Self::T>);
     unsafe fn pack(panels: &Panels<Self::T>);
+    unsafe fn lines(lines: &Lines<'_, Self::T>);
     unsafe fn dots(task: &Task<Self::T>);
     unsafe fn strips(task: &Task<Self::T>, sums: *mut Self::T);
 }
@@ -77,6 +79,12 @@ macro_rules! entries {
         unsafe fn pack(panels: &$crate::cpu::gemm::block::Panels<Self::T>) {
             // SAFETY: the caller's promise.
             unsafe { $crate::cpu::gemm::pack::pack::<Self>(panels) }
+        }
+
+        $(#[$feature])?
+        unsafe fn lines(lines: &$crate::cpu::gemm::lines::Lines<'_, Self::T>) {
+            // SAFETY: the caller's promise.
+            unsafe { $crate::cpu::gemm::lines::lines::<Self>(lines) }
         }
 
         $(#[$feature])?
