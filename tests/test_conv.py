@@ -269,6 +269,7 @@ def test_layers():
         (Conv([3], (4, 8), groups=4, dilation=(2,)), "Conv(3, (4, 8), dilation=(2,), groups=4)"),
         (DepthwiseConv((3, 3), 4, pad=1), "DepthwiseConv((3, 3), (4, 4), pad=1)"),
         (ConvTranspose((2, 2), (4, 2), stride=2), "ConvTranspose((2, 2), (4, 2), stride=2)"),
+        (Conv((3, 3), (2, 4), bias=False), "Conv((3, 3), (2, 4), bias=False)"),
     ],
 )
 def test_repr_and_copies(layer, text, tmp_path):

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from . import datasets as datasets, optimise as optimise, tracker as tracker, typing as typing
-from .layers import basic as _basic, normalise as _normalise
+from .layers import basic as _basic, conv as _conv, normalise as _normalise
 from .layers.basic import Init, Layer
+from .layers.conv import Lengths
+from .layers.windows import Pad
 from .optimise import optimisers as _optimisers
 from .typing import ArrayLike, SupportsArray
 from ._core import DeviceError as DeviceError
@@ -190,6 +192,9 @@ from .layers.containers import Maxout as Maxout
 from .layers.containers import Parallel as Parallel
 from .layers.containers import SkipConnection as SkipConnection
 from .layers.containers import flatten as flatten
+from .layers.conv import conv as conv
+from .layers.conv import conv_transpose as conv_transpose
+from .layers.conv import depthwiseconv as depthwiseconv
 from .layers.ctc import ctc as ctc
 from .layers.embedding import Embedding as Embedding
 from .layers.embedding import EmbeddingBag as EmbeddingBag
@@ -276,7 +281,10 @@ __all__ = [
     "AdaptiveMeanPool",
     "BatchNorm",
     "Chain",
+    "Conv",
+    "ConvTranspose",
     "Dense",
+    "DepthwiseConv",
     "DeviceError",
     "Diagonal",
     "DimensionMismatch",
@@ -345,6 +353,8 @@ __all__ = [
     "collect",
     "compose",
     "concatenate",
+    "conv",
+    "conv_transpose",
     "cos",
     "cosh",
     "cosine",
@@ -357,6 +367,7 @@ __all__ = [
     "cumsum",
     "data",
     "debug",
+    "depthwiseconv",
     "derivative",
     "det",
     "devices",
@@ -588,9 +599,18 @@ class BatchNorm(_normalise.BatchNorm):
     gamma: Tensor
     mean: Tensor
     def __init__(self, channels: int, /, σ: Layer=identity, *, initβ: Init=zeros, initγ: Init=ones, ϵ: float=1e-08, momentum: float=0.1, activation: Layer=..., initbeta: Init=..., initgamma: Init=..., eps: float=...) -> None: ...
+class Conv(_conv.Conv):
+    activation: Layer
+    def __init__(self, size_or_W: Lengths | SupportsArray, channels_or_b: Sequence[int] | SupportsArray, /, σ: Layer=identity, *, stride: Lengths=1, pad: Pad=0, dilation: Lengths=1, groups: int=1, init: Init=glorot_uniform, initb: Init=zeros, bias: bool=True, activation: Layer=...) -> None: ...
+class ConvTranspose(_conv.ConvTranspose):
+    activation: Layer
+    def __init__(self, size_or_W: Lengths | SupportsArray, channels_or_b: Sequence[int] | SupportsArray, /, σ: Layer=identity, *, stride: Lengths=1, pad: Pad=0, dilation: Lengths=1, groups: int=1, init: Init=glorot_uniform, initb: Init=zeros, bias: bool=True, activation: Layer=...) -> None: ...
 class Dense(_basic.Dense):
     activation: Layer
     def __init__(self, in_or_W: int | SupportsArray | list[Any], out_or_b: int | SupportsArray | list[Any], /, σ: Layer=identity, *, initW: Init=glorot_uniform, initb: Init=zeros, bias: bool=True, activation: Layer=...) -> None: ...
+class DepthwiseConv(_conv.DepthwiseConv):
+    activation: Layer
+    def __init__(self, size_or_W: Lengths | SupportsArray, channels_or_b: int | Sequence[int] | SupportsArray, /, σ: Layer=identity, *, stride: Lengths=1, pad: Pad=0, dilation: Lengths=1, init: Init=glorot_uniform, initb: Init=zeros, bias: bool=True, activation: Layer=...) -> None: ...
 class Diagonal(_basic.Diagonal):
     alpha: Tensor
     beta: Tensor

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._core import DimensionMismatch, Tensor, convolve, deconvolve, zeros
+from .._core import DimensionMismatch, Tensor, convolve, deconvolve, istracked, zeros
 from ..activations import identity, name_of
 from ..names import keywords
 from ..onehot import tensor_of
@@ -138,8 +138,8 @@ class Conv:
     `size` are the kernel's lengths, (3, 3), or one for one axis; `in` and `out` are numbers of channels.
     `W` is (out, in / groups, *size), `b` is (out,). The input is (N, in, …) or, for one sample, (in, …).
     `stride`, `pad`, `dilation` and `groups` are `conv`'s; `pad="same"` keeps lengths at a stride of 1.
-    `init(out, in / groups, *size)` and `initb(out)` make the parameters. Raises DimensionMismatch for an
-    input that does not fit.
+    `init(out, in / groups, *size)` and `initb(out)` make the parameters; with `bias=False` there is no b.
+    Raises DimensionMismatch for an input that does not fit.
 
     >>> import fluxrs
     >>> c = Conv((2, 2), (3, 16), fluxrs.relu)
@@ -174,6 +174,7 @@ class Conv:
         groups: int = 1,
         init: Init = glorot_uniform,
         initb: Init = zeros,
+        bias: bool = True,
     ) -> None:
         name = type(self).__name__
         self.groups = whole(name, groups)
@@ -187,10 +188,10 @@ class Conv:
                     f"{name}: {groups} groups do not divide the channels, {n_in} in and {n_out} out"
                 )
             front = (n_in, n_out // groups) if self._transposed else (n_out, n_in // groups)
-            self.W, self.b = (
-                made(name, "init", init, *front, *size),
-                made(name, "initb", initb, n_out),
-            )
+            self.W = made(name, "init", init, *front, *size)
+            # A constant 0 that is added is no bias, as in Dense.
+            none = zeros((), dtype=self.W.dtype)
+            self.b = made(name, "initb", initb, n_out) if bias else none
         else:
             self.W, self.b = kept(size_or_W), kept(channels_or_b)
         if not callable(σ):
@@ -233,6 +234,8 @@ class Conv:
             parts.append(name_of(self.σ))
         plain = {"stride": 1, "pad": 0, "dilation": 1, "groups": self._plain_groups()}
         parts += [f"{n}={getattr(self, n)!r}" for n, v in plain.items() if getattr(self, n) != v]
+        if not (self.b.shape or istracked(self.b)):
+            parts.append("bias=False")
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def _plain_groups(self) -> int:
@@ -265,6 +268,7 @@ class DepthwiseConv(Conv):
         dilation: Lengths = 1,
         init: Init = glorot_uniform,
         initb: Init = zeros,
+        bias: bool = True,
     ) -> None:
         second: Any = channels_or_b
         if np.ndim(size_or_W) < 2:
@@ -273,7 +277,7 @@ class DepthwiseConv(Conv):
         else:
             groups = len(kept(size_or_W))
         window: Any = {"stride": stride, "pad": pad, "dilation": dilation, "groups": groups}
-        super().__init__(size_or_W, second, σ, **window, init=init, initb=initb)
+        super().__init__(size_or_W, second, σ, **window, init=init, initb=initb, bias=bias)
 
     def _plain_groups(self) -> int:
         return self.groups
@@ -307,9 +311,10 @@ class ConvTranspose(Conv):
         groups: int = 1,
         init: Init = glorot_uniform,
         initb: Init = zeros,
+        bias: bool = True,
     ) -> None:
         window: Any = {"stride": stride, "pad": pad, "dilation": dilation, "groups": groups}
-        super().__init__(size_or_W, channels_or_b, σ, **window, init=init, initb=initb)
+        super().__init__(size_or_W, channels_or_b, σ, **window, init=init, initb=initb, bias=bias)
 
 
 def _pair(name: str, channels: Any) -> tuple[int, int]:
