@@ -1,5 +1,6 @@
 """Files: what comes back, what is refused, what survives."""
 
+import importlib
 import json
 import os
 import struct
@@ -74,6 +75,21 @@ def test_models_of_our_layers_come_back(file):
     assert n[2].active is False
     np.testing.assert_array_equal(n(x), m(x))
     assert len(params(n)) == len(params(m))
+
+
+@pytest.mark.parametrize("module", ["activations", "layers.stateless", "layers.ctc", "utils"])
+def test_functions_of_ours_come_back(file, module):
+    module = importlib.import_module(f"fluxrs.{module}")
+    public = [
+        getattr(fluxrs, n) for n in dir(module) if n in fluxrs.__all__ and not n.startswith("_")
+    ]
+    ours = [f for f in public if getattr(f, "__module__", None) in (module.__name__, None)]
+    inits = ("glorot", "kaiming", "orthogonal", "truncated", "sparse", "initn")
+    if module is fluxrs.utils:
+        ours = [f for f in ours if f.__name__.startswith(inits)]
+    assert ours
+    for f in ours:
+        assert roundtrip(file, [f])[0] is f
 
 
 def test_everything_else_comes_back(file):

@@ -19,9 +19,12 @@ DEPTH = 1000  # of lists in lists; C code that walks a tree needs a stack
 KEY = 1000  # parts of a dict's key, which are all hashed, shared ones again and again
 FUNCTIONS = (
     "identity", "σ", "logσ", "relu", "leakyrelu", "elu", "selu", "swish", "softplus", "softsign",
-    "gelu", "tanh", "softmax", "logsoftmax", "exp", "log", "sqrt", "abs", "sin", "cos", "mse",
+    "gelu", "gelu_erf", "tanh", "mish", "celu", "glu", "hardsigmoid", "hardswish", "prelu", "normcdf",
+    "softmax", "logsoftmax", "exp", "log", "sqrt", "abs", "sin", "cos", "mse", "mae", "huber",
     "crossentropy", "logitcrossentropy", "binarycrossentropy", "logitbinarycrossentropy",
-    "normalise", "glorot_uniform", "glorot_normal", "initn", "add", "multiply", "maximum", "flatten",
+    "kldivergence", "cosine_similarity", "ctc", "normalise", "glorot_uniform", "glorot_normal",
+    "kaiming_uniform", "kaiming_normal", "orthogonal", "truncated_normal", "sparse_init", "initn",
+    "add", "multiply", "maximum", "flatten",
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,17 +86,27 @@ def ctc(
 
 def _forward(logp: Tensor, skips: Tensor, times: Tensor | None, there: Any) -> Tensor:
     """log Σ p over the paths that are in each state at the end of each sample: (N, states)."""
-    steps, n, states = logp.shape
+    _, n, states = logp.shape
     start = np.full((n, states + 2), NEVER, dtype=logp.dtype)
     start[:, 2] = 0  # before the first step, from where the first two states are reached
     wall: Tensor = there(start[:, :2])
     α: Tensor = there(start[:, 2:])
-    for t in range(steps):
+    for t, emitted in enumerate(_steps(logp)):
         one = concatenate([wall[:, :1], α], axis=1)[:, :-1]
         two = where(skips, concatenate([wall, α], axis=1)[:, :-2], NEVER)
-        new = logaddexp(logaddexp(α, one), two) + logp[t]
+        new = logaddexp(logaddexp(α, one), two) + emitted
         α = new if times is None else where(times > t, new, α)
     return α
+
+
+def _steps(x: Tensor) -> Iterator[Tensor]:
+    """The slices of axis 0. By halves, since the gradient of a slice is as long as what it is a slice of."""
+    n = len(x)
+    if n > 1:
+        yield from _steps(x[: n // 2])
+        yield from _steps(x[n // 2 :])
+    elif n:
+        yield x[0]
 
 
 def _sequences(labels: Any, counts: Any, n: int) -> list[np.ndarray[Any, Any]]:
