@@ -162,16 +162,16 @@ fn radam(h: &Hyper, _: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
         let r = ((ρ - 4.0) * (ρ - 2.0) * limit / ((limit - 4.0) * (limit - 2.0) * ρ)).sqrt();
         adam_step(&Hyper { η: h.η * r, ..*h }, &m, &v)
     } else {
-        &m * (h.η / (1.0 - h.β1.powf(h.t)))
+        &m * (-h.η / (1.0 - h.β1.powf(h.t)))
     };
-    (-step, vec![m, v])
+    (step, vec![m, v])
 }
 
 /// arXiv 2010.07468: ADAM by how far δ is from what was expected.
 fn adabelief(h: &Hyper, _: &Tensor, δ: &Tensor, state: &[Tensor]) -> Step {
     let m = h.β1 * &state[0] + (1.0 - h.β1) * δ;
     let s = h.β2 * &state[1] + (1.0 - h.β2) * (δ - &m).square() + h.ε;
-    (-adam_step(h, &m, &s), vec![m, s])
+    (adam_step(h, &m, &s), vec![m, s])
 }
 
 /// arXiv 2302.06675, Algorithm 2; p as it was before.
@@ -183,11 +183,11 @@ fn lion(h: &Hyper, p: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
 /// arXiv 1904.00962, Algorithm 2: ADAMW's step, as long as η times the parameter is; p as it was before.
 fn lamb(h: &Hyper, p: &Tensor, δ: &Tensor, s: &[Tensor]) -> Step {
     let (m, v) = moments(h, δ, s);
-    let u = adam_step(&Hyper { η: 1.0, ..*h }, &m, &v) + h.decay * p;
+    let step = adam_step(&Hyper { η: 1.0, ..*h }, &m, &v) - h.decay * p;
     let norm = |x: &Tensor| x.square().sum(None, false).expect("a sum over all axes").sqrt();
     let of_p = norm(p);
-    let trust = choose(&of_p.greater_than(0.0), ratio(&of_p, &norm(&u)), 1.0);
-    (-h.η * u * trust, vec![m, v])
+    let trust = choose(&of_p.greater_than(0.0), ratio(&of_p, &norm(&step)), 1.0);
+    (h.η * step * trust, vec![m, v])
 }
 
 pub fn by_name(name: &str) -> Option<&'static Rule> {
