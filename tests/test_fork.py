@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 
 START = """
-import concurrent.futures, ctypes, multiprocessing, os, signal, threading, time, warnings
+import concurrent.futures, contextlib, ctypes, multiprocessing, os, signal, sys, threading, time, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 READ = []
 os.register_at_fork(before=lambda: [float((x + 1).sum()) for x in READ])
@@ -166,6 +166,137 @@ READ.append(x)
 with Beside(check):
     for _ in range(20):
         assert ends_well(forked(check))
+""",
+    "others queue updates": """
+ps = [param(np.zeros(3)) for _ in range(4)]
+def queue(p):
+    update(p, 1.0)
+    fluxrs._core.queued()
+    fluxrs._core.discard(fluxrs._core.queue_position())
+def read():
+    for p in ps:
+        a = np.asarray(p)
+        assert (a == a[0]).all(), a
+    check()
+with contextlib.ExitStack() as beside:
+    for p in ps:
+        beside.enter_context(Beside(lambda p=p: queue(p)))
+    for _ in range(30):
+        assert ends_well(forked(read))
+""",
+    "all at once, at random": """
+import random, tempfile, traceback
+sys.setswitchinterval(1e-4)
+draw = random.Random(int(os.environ.get("SEED", "1")))
+until = time.monotonic() + float(os.environ.get("SECONDS", "3"))
+mine, children, wrong = os.getpid(), [], []
+folder = tempfile.mkdtemp()
+shared = param(np.zeros(1000, "float32"))
+turn = param(np.zeros(4))
+big = fluxrs.rand(600, 600)
+product = np.asarray(big @ big).tobytes()
+
+def whole(p):
+    a = np.asarray(p)
+    assert (a == a.flat[0]).all(), a
+
+def trains():
+    p, q = param(np.zeros(2000, "float32")), param(np.zeros(2000, "float32"))
+    opt = fluxrs.ADAM([p, q], 0.1)
+    def step():
+        back(((p - 1) * (p + q - 2)).sum())
+        opt()
+        whole(p)
+        whole(q)
+    return step
+
+def reads():
+    whole(shared)
+    assert np.asarray(big @ big).tobytes() == product
+
+def adds():
+    update(shared, 1.0)
+    whole(shared * 2)
+
+def queues():
+    update(turn, 1.0)
+
+def saves():
+    path = os.path.join(folder, f"{os.getpid()}-{threading.get_ident()}")
+    fluxrs.save(path, shared=shared, big=big[:20])
+    whole(fluxrs.load(path)["shared"])
+
+def computes():
+    check()
+    for act in (reads, adds, queues, saves, trains()):
+        act()
+    assert np.asarray(turn).std() == 0
+
+def noting(act):
+    def run():
+        try:
+            act()
+        except BaseException:
+            wrong.append(traceback.format_exc())
+    return run
+
+def handler(*_):
+    if os.getpid() != mine:
+        return
+    try:
+        draw.choice([reads, adds, queues, lambda: None])()
+    except ValueError as error:
+        assert "while this thread computes another" in str(error)
+    child = os.fork()
+    if child:
+        children.append(child)
+    else:
+        inside.append(True)
+
+inside = []
+signal.signal(signal.SIGUSR1, handler)
+armed = []
+
+def kills():
+    time.sleep(armed[-1] if armed else 0.001)
+    if armed:
+        armed.pop()
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+main = threading.main_thread().ident
+saves()  # what Python imports at its first use it does not import in a child of that moment
+kinds = [kills, trains(), trains(), reads, adds, queues, saves, saves, check]
+with contextlib.ExitStack() as beside:
+    for act in kinds:
+        beside.enter_context(Beside(noting(act)))
+    while time.monotonic() < until and not wrong:
+        before = len(children)
+        if draw.random() < 0.5:
+            children.append(forked(computes))
+        else:
+            armed.append(draw.uniform(0, 0.03))
+            while len(children) == before and not inside:
+                try:
+                    got = np.asarray(big @ big)
+                    assert got.tobytes() == product
+                except KeyboardInterrupt:
+                    assert inside, "only in a child is it cut short"
+                except BaseException:
+                    wrong.append(traceback.format_exc())
+                    break
+            if inside:
+                signal.alarm(60)
+                try:
+                    computes()
+                except BaseException:
+                    print(traceback.format_exc(), flush=True)
+                    os._exit(1)
+                os._exit(0)
+        if len(children) > 6:
+            assert ends_well(children.pop(0))
+assert all([ends_well(child) for child in children])
+assert not wrong, wrong[0]
+print("children done")
 """,
     "native code forks": """
 fork = ctypes.PyDLL(None).fork

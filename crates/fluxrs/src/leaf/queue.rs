@@ -3,20 +3,21 @@
 use super::Leaf;
 use super::grad::Spent;
 use crate::error::{Error, Result};
-use crate::graph::{self, Claim, Graph, Handle, Tensor};
+use crate::graph::{self, Claim, Graph, Guarded, Handle, Tensor};
 use crate::ops::Elementwise;
 use crate::small_map::SmallMap;
 use smallvec::{SmallVec, smallvec};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 
-/// Updates of one thread that will be committed together.
+/// Updates of one thread that will be committed together. All under the graph lock, which a thread that forks has: no thread that
+/// is missing in the child can have locked them there.
 #[derive(Default)]
 pub struct Queue {
-    waiting: Mutex<Waiting>,
+    waiting: Guarded<Waiting>,
     /// The error of another thread's attempt to commit them.
-    failure: Mutex<Option<Error>>,
+    failure: Guarded<Option<Error>>,
     /// True once the thread has ended: no later call on it returns an error.
     orphaned: AtomicBool,
 }
@@ -94,16 +95,6 @@ pub trait Committer: Sync {
     fn stand_by(&self) -> Result<()>;
 }
 
-impl Queue {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    fn failure(&self) -> MutexGuard<'_, Option<Error>> {
-        self.failure.lock().unwrap_or_else(|e| e.into_inner())
-    }
-}
-
 impl Leaf {
     /// The result of `take` of the present value, while no update of it waits or is under way.
     pub(super) fn settled<R>(&self, take: impl Fn(&Tensor) -> R) -> Result<R> {
@@ -127,7 +118,7 @@ impl Leaf {
                 if queue.orphaned.load(Ordering::Acquire) {
                     return Err(error);
                 }
-                *queue.failure() = Some(error);
+                queue.failure.set(&mut graph::lock(), Some(error));
             }
         }
     }
@@ -196,7 +187,7 @@ pub fn queue(changes: SmallVec<[Change<'_>; 4]>) -> bool {
     }
     // Handles go after the lock.
     let mut gone: SmallVec<[Handle; 4]> = SmallVec::new();
-    let mut waiting = queue.waiting();
+    let mut waiting = queue.waiting.set(&mut g, Waiting::default());
     for Change { leaf, value, spends, .. } in changes {
         let spent = spends.then(|| leaf.take_grad(&mut g).spend(&mut g, &mut gone));
         let value = Claim::new(&mut g, value);
@@ -204,7 +195,8 @@ pub fn queue(changes: SmallVec<[Change<'_>; 4]>) -> bool {
         leaf.queue.set(&mut g, Some(queue.clone()));
         leaf.queued.store(true, Ordering::Release);
     }
-    drop((waiting, g, gone));
+    queue.waiting.set(&mut g, waiting);
+    drop((g, gone));
     true
 }
 
@@ -212,29 +204,32 @@ pub fn queue(changes: SmallVec<[Change<'_>; 4]>) -> bool {
 pub fn flush() -> Result<()> {
     let queue = QUEUE.with(|own| Arc::clone(own));
     let result = crate::COMMITTER.commit(&queue);
-    let failure = queue.failure().take();
+    let failure = queue.failure.set(&mut graph::lock(), None);
     failure.map_or(result, Err)
 }
 
 /// Keeps an error that no caller could be told, for this thread's next `flush`.
 pub(crate) fn fail(error: Error) {
-    QUEUE.with(|queue| *queue.failure() = Some(error));
+    QUEUE.with(|queue| queue.failure.set(&mut graph::lock(), Some(error)));
 }
 
 /// True if this thread has queued an update, or has to hear of one that another thread tried to commit.
 pub fn has_queued() -> bool {
-    QUEUE.with(|q| !q.waiting().list.is_empty() || q.failure().is_some())
+    let g = graph::lock();
+    QUEUE.with(|q| !q.waiting.get(&g).list.is_empty() || q.failure.get(&g).is_some())
 }
 
 /// The number of updates this thread has queued.
 pub fn queued() -> usize {
-    QUEUE.with(|q| q.waiting().list.len())
+    let g = graph::lock();
+    QUEUE.with(|q| q.waiting.get(&g).list.len())
 }
 
 /// The number of updates this thread has ever queued: the place of the next one, for `discard`.
 pub fn position() -> usize {
+    let g = graph::lock();
     QUEUE.with(|q| {
-        let waiting = q.waiting();
+        let waiting = q.waiting.get(&g);
         waiting.taken + waiting.list.len()
     })
 }
@@ -242,7 +237,8 @@ pub fn position() -> usize {
 /// The updates that this thread has queued, which go on waiting.
 pub(crate) fn queued_updates() -> Vec<Update> {
     let update = |w: &Wait| Some(Update { leaf: w.leaf.upgrade()?, value: w.value.tensor().clone(), spent: None });
-    QUEUE.with(|q| q.waiting().list.iter().filter_map(update).collect())
+    let g = graph::lock();
+    QUEUE.with(|q| q.waiting.get(&g).list.iter().filter_map(update).collect())
 }
 
 /// Drops the updates that this thread has queued from `position` on and that have not been committed.
@@ -250,7 +246,7 @@ pub fn discard(position: usize) {
     QUEUE.with(|queue| {
         let (mut updates, mut gone) = (Vec::new(), Vec::new());
         let mut g = graph::lock();
-        let mut waiting = queue.waiting();
+        let mut waiting = queue.waiting.set(&mut g, Waiting::default());
         let from = position.saturating_sub(waiting.taken).min(waiting.list.len());
         let rest = waiting.list.split_off(from);
         let lost: Vec<Wait> = rest.into_iter().filter_map(|w| w.taken(&mut g, &mut updates)).collect();
@@ -261,7 +257,8 @@ pub fn discard(position: usize) {
                 gone.extend(u.restore_grad(&mut g));
             }
         }
-        drop((waiting, g, gone, updates, lost));
+        queue.waiting.set(&mut g, waiting);
+        drop((g, gone, updates, lost));
     });
 }
 
@@ -282,10 +279,11 @@ pub(crate) struct Lost(#[expect(dead_code, reason = "held to be dropped")] Vec<W
 /// Takes a queue's updates: called by the evaluation that commits or discards them, which releases their leaves when it is done.
 /// The caller drops the second result after the lock.
 pub(crate) fn take_updates(g: &mut Graph, queue: &Queue) -> (Vec<Update>, Lost) {
-    let mut waiting = queue.waiting();
+    let mut waiting = queue.waiting.set(g, Waiting::default());
     waiting.taken += waiting.list.len();
     let mut updates = Vec::with_capacity(waiting.list.len());
     let lost = waiting.list.drain(..).filter_map(|w| w.taken(g, &mut updates)).collect();
+    queue.waiting.set(g, waiting);
     (updates, Lost(lost))
 }
 
