@@ -1,5 +1,6 @@
 """Models that keep tensors whose history refers back to them are freed by the garbage collector."""
 
+import functools
 import gc
 import threading
 import weakref
@@ -198,7 +199,47 @@ def keeps_hooks_within_checkpoints(m):
     m.W.grad = None
 
 
+def keeps_an_untracked_value(m):
+    m.y = data(hook(lambda Δ: Δ * len(vars(m)), m.W) * 2)
+
+
+def keeps_what_follows_an_untracked_value(m):
+    h = hook(lambda Δ: Δ * len(vars(m)), m.W)
+    m.ys = [h > 0, (h > 0).sum() + 1, h.astype("int32").reshape(-1)[2:], [h.argmax()]]
+    with fluxrs.no_grad():
+        m.y = (checkpoint(m.block, np.ones((2, 3))) * h[0]).sum()
+
+
+def has_a_gradient(m):
+    back((hook(lambda Δ: Δ * len(vars(m)), m.W * 2) ** 2).sum())
+
+
+def has_a_gradient_of_several(m):
+    for _ in range(3):
+        has_a_gradient(m)
+    m.W.grad = m.W.grad * 2
+    has_a_gradient(m)
+
+
+def has_a_gradient_that_was_read(m):
+    has_a_gradient(m)
+    np.asarray(m.W.grad)
+
+
+def keeps_a_definition(m):
+    def f(x):
+        return 2 * x
+
+    @grad(f)
+    def _(x):
+        return f(data(x)), lambda Δ: (Δ * len(vars(m)),)
+
+    m.f, m.y = f, fluxrs.track(f, m.W)
+
+
 SHARED = [
+    keeps_an_untracked_value, keeps_what_follows_an_untracked_value, has_a_gradient, has_a_gradient_of_several,
+    has_a_gradient_that_was_read, keeps_a_definition,
     in_a_chain_of_checkpoints, keeps_all_of_a_chain, keeps_a_result_and_its_loss, keeps_two_losses_of_two_hooks,
     keeps_gradients, keeps_grads, keeps_nested_gradients, keeps_params_that_hold_it, keeps_hooks_within_checkpoints,
 ]  # fmt: skip
@@ -207,6 +248,39 @@ SHARED = [
 @pytest.mark.parametrize("keep", SHARED)
 def test_what_several_tensors_share_is_freed(keep):
     assert alive(keep, 100) == 0
+
+
+def test_gradients_and_values_outlive_a_collection():
+    m = Model(has_a_gradient_of_several)
+    want = np.asarray(Model(has_a_gradient_of_several).W.grad)
+    h = hook(lambda Δ: Δ * len(vars(m)), m.W)
+    y, z = data(h * 2), (h * 2).sum()
+    for _ in range(2):
+        gc.collect()
+    np.testing.assert_array_equal(m.W.grad, want)
+    np.testing.assert_array_equal(y, 2 * np.ones((3, 3)))
+    del h, y
+    gc.collect()
+    m.W.grad = None
+    back(z)
+    np.testing.assert_array_equal(m.W.grad, 2 * np.ones((3, 3)))
+
+
+def test_a_definition_is_of_its_function_alone():
+    def f(x):
+        return 2 * x
+
+    @grad(f)
+    def _(x):
+        return f(data(x)), lambda Δ: (5 * Δ,)
+
+    @functools.wraps(f)
+    def g(x):
+        return f(x)
+
+    assert gradient(lambda x: fluxrs.track(f, x), 1.0)[0] == 5
+    with pytest.raises(TypeError, match="no gradient"):
+        fluxrs.track(g, 1.0)
 
 
 def test_each_of_several_owners_keeps_what_they_share():

@@ -6,6 +6,7 @@ The tape itself is native; here are custom gradients and what is built from `gra
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -59,7 +60,24 @@ else:
 T = TypeVar("T")
 Definition = Callable[..., tuple[Any, Callable[[Tensor], Any]]]
 
+_GRADIENT = "__fluxrs_gradient__"
+# Of what is no function. A function has its own, and takes it along when it goes.
 _definitions: dict[Any, Definition] = {}
+
+
+def _define(f: Any, definition: Definition) -> None:
+    if isinstance(f, FunctionType):
+        setattr(f, _GRADIENT, (weakref.ref(f), definition))
+    else:
+        _definitions[f] = definition
+
+
+def _definition(f: Any) -> Definition | None:
+    if not isinstance(f, FunctionType):
+        return _definitions.get(f)
+    of, definition = getattr(f, _GRADIENT, (None, None))
+    # `functools.wraps` copies a function's attributes to another.
+    return definition if of is not None and of() is f else None
 
 
 @overload
@@ -103,7 +121,7 @@ class Custom:
     def __call__(self, *args: ArrayLike) -> Tensor: ...
     def __call__(self, *args: Any) -> Any:
         if len(args) == 1 and isinstance(args[0], FunctionType):
-            _definitions[self.f] = args[0]
+            _define(self.f, args[0])
             return self.f
         return _tracked(self.f, self.f, args)
 
@@ -119,9 +137,10 @@ def track(f: Callable[..., Any], *args: Any) -> Any:
     >>> gradient(lambda x: track(double, x), 5.0)
     (2.0,)
     """
-    if f not in _definitions:
+    definition = _definition(f)
+    if definition is None:
         raise TypeError(f"track: {_name(f)} has no gradient; define one with @grad({_name(f)})")
-    return _tracked(f, _definitions[f], args)
+    return _tracked(f, definition, args)
 
 
 def _tracked(f: Callable[..., Any], definition: Definition, args: tuple[Any, ...]) -> Any:

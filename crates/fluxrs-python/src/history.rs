@@ -5,6 +5,8 @@
 //! [`Function`]; the others own the Histories that they are made of. A function that only the core holds is reported by none, and
 //! so is kept. Once the collector has taken a Function apart, the node that still refers to it has no gradient any more.
 
+pub mod late;
+
 use crate::call_site::has_gil;
 use crate::custom::PyPullback;
 use fluxrs::Tensor;

@@ -50,6 +50,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     // NumPy's functions are looked up here, once: in a later call a Ctrl-C while that is done would be a panic.
     m.py().import("numpy")?;
     numpy::dtype::<f32>(m.py());
+    history::late::install(m)?;
     m.add_class::<tensor::PyTensor>()?;
     m.add_class::<tensor::PyLeaf>()?;
     m.add("DimensionMismatch", m.py().get_type::<error::DimensionMismatch>())?;

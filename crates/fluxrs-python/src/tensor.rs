@@ -3,7 +3,7 @@
 use crate::call_site::alone;
 use crate::convert::{self, Dt};
 use crate::error::{core, detached};
-use crate::history::{self, History};
+use crate::history::{self, History, late};
 use fluxrs::evaluate::Handle;
 use fluxrs::leaf::Leaf;
 use fluxrs::{DType, Tensor};
@@ -165,6 +165,30 @@ impl PyTensor {
     }
 }
 
+impl PyTensor {
+    /// True if the collector has to ask what it keeps.
+    fn keeps_late(&self) -> bool {
+        matches!(&self.inner, Inner::Node(handle) if handle.tensor().is_late())
+    }
+
+    /// The tensors that it keeps without a history of its own: an untracked value until it is computed, a parameter its gradient.
+    pub fn kept_late(&self) -> Vec<Tensor> {
+        match &self.inner {
+            Inner::Node(handle) if handle.tensor().is_late() => vec![handle.tensor().clone()],
+            Inner::Leaf(leaf) => leaf.kept_by_grad(),
+            _ => vec![],
+        }
+    }
+}
+
+/// The objects of all leaves.
+pub fn leaf_objects(py: Python<'_>) -> Vec<Bound<'_, PyAny>> {
+    let objects = OBJECTS.lock().unwrap_or_else(|e| e.into_inner());
+    let references: Vec<_> = objects.iter().flatten().map(|(_, r)| r.clone_ref(py)).collect();
+    drop(objects);
+    references.iter().filter_map(|r| r.bind(py).upgrade()).collect()
+}
+
 /// The node behind an object, if it is the result of an op.
 pub fn result<'a>(x: &'a Bound<'_, PyAny>) -> Option<&'a Tensor> {
     match &x.cast::<PyTensor>().ok()?.get().inner {
@@ -181,7 +205,7 @@ pub fn zeros_of(x: &Tensor) -> Tensor {
 /// The Python object of a result. Without a gradient that Python defines in its history it refers to no Python object that could
 /// refer back, so that the garbage collector need not look at it.
 pub fn object_of(py: Python<'_>, tensor: PyTensor) -> PyResult<Bound<'_, PyAny>> {
-    let has_history = tensor.history.is_some();
+    let has_history = tensor.history.is_some() || tensor.keeps_late();
     let object = Bound::new(py, tensor)?.into_any();
     if has_history {
         return Ok(object);
@@ -264,7 +288,8 @@ impl PyTensor {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.history)
+        visit.call(&self.history)?;
+        late::visit(self, &visit)
     }
 
     #[getter]

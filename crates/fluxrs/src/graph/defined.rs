@@ -3,8 +3,9 @@
 //!
 //! A union shares its parts, as guards do: n nodes in a chain take n small unions.
 
-use super::{Piece, let_go};
+use super::{Piece, Tensor, let_go, lock};
 use crate::ops::Pullback;
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -37,6 +38,11 @@ impl Defined {
         })
     }
 
+    /// Those of both.
+    pub fn and(self: Arc<Self>, other: &Arc<Defined>) -> Arc<Defined> {
+        Defined::union(Some(self.clone()), Some(other)).unwrap_or(self)
+    }
+
     pub fn own(&self) -> Option<&Arc<dyn Pullback>> {
         self.own.as_ref()
     }
@@ -44,6 +50,29 @@ impl Defined {
     pub fn parts(&self) -> &[Arc<Defined>] {
         &self.parts
     }
+}
+
+/// The gradients that the caller defined in what each of these tensors keeps alive now: those of its history, and those of its
+/// operands for as long as it is to be computed.
+pub fn kept_until_computed(tensors: &[Tensor]) -> Vec<Option<Arc<Defined>>> {
+    let g = lock();
+    let mut known: FxHashMap<u64, Option<Arc<Defined>>> = FxHashMap::default();
+    let mut stack: Vec<(&Tensor, bool)> = tensors.iter().map(|t| (t, false)).collect();
+    while let Some((t, operands_are_known)) = stack.pop() {
+        if known.contains_key(&t.0.id) {
+            continue;
+        }
+        let operands: &[Tensor] = if t.0.late { t.0.srcs.get(&g) } else { &[] };
+        if !operands_are_known && !operands.is_empty() {
+            stack.push((t, true));
+            stack.extend(operands.iter().map(|s| (s, false)));
+            continue;
+        }
+        let parts = operands.iter().filter_map(|s| known.get(&s.0.id).and_then(Option::as_ref));
+        let all = parts.fold(t.0.defined.clone(), |all, one| Defined::union(all, Some(one)));
+        known.insert(t.0.id, all);
+    }
+    tensors.iter().map(|t| known.get(&t.0.id).cloned().flatten()).collect()
 }
 
 impl Drop for Defined {

@@ -204,6 +204,13 @@ pub(crate) fn held_count(g: &Graph) -> usize {
     g.held.len()
 }
 
+/// True if a node that has a handle and no value is late: see `Tensor::is_late`.
+pub fn has_late() -> bool {
+    let g = super::lock();
+    // SAFETY: listed, hence alive.
+    g.held.0.iter().any(|entry| unsafe { entry.node.as_ref() }.late)
+}
+
 /// The nodes without a value that have handles on this thread; with `everywhere`, those with a handle or claim on any thread.
 pub(crate) fn held_and_pending(g: &mut Graph, everywhere: bool) -> Vec<Tensor> {
     let (mut held, mut i, own) = (Vec::new(), 0, thread());

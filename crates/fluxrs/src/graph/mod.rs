@@ -7,10 +7,10 @@ mod handles;
 mod scopes;
 
 pub(crate) use bound::{restart_count, unbounded};
-pub use defined::Defined;
+pub use defined::{Defined, kept_until_computed};
 pub use engine::Engine;
-pub use handles::Handle;
 pub(crate) use handles::{Claim, held_and_pending, held_count, thread};
+pub use handles::{Handle, has_late};
 pub use scopes::{Checkpoint, NoGrad, Tracking, no_grad, tracking};
 
 use crate::buffer::Buffer;
@@ -115,6 +115,8 @@ pub struct Node {
     pub(crate) leaf: u64,
     pub(crate) guards: Option<Arc<Guards>>,
     pub(crate) defined: Option<Arc<Defined>>,
+    /// Without a history, but made of what the caller defined gradients of: it keeps those until its value is there.
+    pub(crate) late: bool,
     pub(crate) srcs: Guarded<Srcs>,
     pub(crate) value: Guarded<Value>,
     /// (epoch, local index) of the pass that saw this node last.
@@ -256,8 +258,11 @@ impl Tensor {
             hash = chain.finish();
         }
         let mut defined = guards.as_ref().and_then(|g| g.defined().cloned());
+        let mut late = false;
         if tracked {
             defined = srcs.iter().filter_map(|s| s.0.defined.as_ref()).fold(defined, |all, one| Defined::union(all, Some(one)));
+        } else {
+            late = srcs.iter().any(|s| s.0.defined.is_some() || s.0.late);
         }
         if let Op::Custom(own) = &op {
             defined = Some(Defined::with(own, defined));
@@ -274,6 +279,7 @@ impl Tensor {
             leaf,
             guards,
             defined,
+            late,
             srcs: Guarded::new(srcs),
             value: Guarded::new(value),
             mark: Guarded::new((0, 0)),
@@ -373,6 +379,11 @@ impl Tensor {
     /// The gradients that the caller defined in what it keeps alive.
     pub fn defined(&self) -> Option<&Arc<Defined>> {
         self.0.defined.as_ref()
+    }
+
+    /// True if it may keep gradients that the caller defined until its value is there: see [`kept_until_computed`].
+    pub fn is_late(&self) -> bool {
+        self.0.late
     }
 
     pub fn is_number(&self) -> bool {

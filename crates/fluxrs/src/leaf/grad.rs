@@ -99,6 +99,14 @@ impl Leaf {
         self.grad.get(&graph::lock()).total()
     }
 
+    /// What its gradient keeps alive: the total, and the losses that may turn out bad with the totals before them.
+    pub fn kept_by_grad(&self) -> Vec<Tensor> {
+        let g = graph::lock();
+        let grad = self.grad.get(&g);
+        let journal = grad.journal.iter().flat_map(|(loss, before)| std::iter::once(loss).chain(before)).map(Claim::tensor);
+        grad.total.iter().map(Handle::tensor).chain(journal).cloned().collect()
+    }
+
     pub fn set_grad(&self, grad: Option<Tensor>) -> Result<()> {
         self.put_grad(grad, vec![])
     }

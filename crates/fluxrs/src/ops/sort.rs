@@ -412,6 +412,9 @@ impl Structured for AddAlong {
         fn add<T: Element + AddAssign>(op: &AddAlong, x: Operand<'_>, index: &[i64], mut out: OperandMut<'_>) -> Result<()> {
             let (k, poll) = (x.shape[x.shape.len() - 1], out.poll);
             let (x, out) = (x.as_slice::<T>(), out.as_mut_slice::<T>());
+            if out.is_empty() {
+                return Ok(());
+            }
             let row = |x: &[T], index: &[i64], out: &mut [T]| {
                 index.iter().zip(x).try_for_each(|(&i, &x)| {
                     out[op.of.row("add_along_axis", i, op.n)?] += x;
