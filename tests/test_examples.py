@@ -51,5 +51,11 @@ def test_a_short_run(name, tmp_path, capsys):
     assert picture.stat().st_size > 1000
 
 
+def test_transformer_block():
+    accuracies = load("transformer_block").main(["--steps", "400"])
+    assert len(accuracies) == 3
+    assert min(accuracies) >= 0.99
+
+
 def test_every_example_is_tested():
-    assert {p.stem for p in EXAMPLES.glob("*.py")} == {"digits", *SHORT}
+    assert {p.stem for p in EXAMPLES.glob("*.py")} == {"digits", "transformer_block", *SHORT}

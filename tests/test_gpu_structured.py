@@ -10,6 +10,7 @@ from gpu_cases import agree, slopes
 pytestmark = pytest.mark.skipif(not fx._core.has_gpu(), reason="no GPU")
 
 RNG = np.random.default_rng(0)
+SEEN = RNG.random((6, 6)) < 0.5
 INDEX = np.array([2, 0, -1, 1])
 
 
@@ -121,6 +122,10 @@ SMOOTH = {
         n(2, 6, 7, 3),
         n(6, 3, 2, 3),
     ),
+    "attention": (fx.attention, n(2, 3, 5, 4), n(2, 1, 70, 4), n(70, 3)),
+    "causal attention": (lambda q, k: fx.attention(q, k, k, causal=True), n(2, 70, 4), n(2, 66, 4)),
+    "attention with a mask": (lambda q, m: fx.attention(q, q, q, m), n(2, 6, 4), n(6, 6)),
+    "attention that sees some": (lambda q: fx.attention(q, q, q, SEEN), n(2, 6, 4)),
     "maxpool": (lambda x: fx.maxpool(x, 2), n(2, 3, 6, 4)),
     "maxpool of one axis": (lambda x: fx.maxpool(x, (3,), pad=1, stride=2), n(3, 9)),
     "maxpool of three axes": (

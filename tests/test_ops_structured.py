@@ -245,3 +245,13 @@ def test_creation():
     np.testing.assert_array_equal(fx.eye(2, 3, 1), np.eye(2, 3, 1))
     assert fx.zeros(()).shape == fx.zeros().shape == ()
     assert fx.rand(2).dtype == fx.eye(2).dtype == fx.arange(2).dtype == "float32"
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3), (2, 0, 3)])
+def test_gradients_of_nothing(shape):
+    for f in (fx.sort, lambda x: fx.sort(x, axis=0), lambda x: fx.sort(x, axis=None), fx.cumsum):
+        g = gradient(lambda x, f=f: f(x).sum(), np.zeros(shape))[0]
+        np.testing.assert_array_equal(g, np.zeros(shape))
+    at = np.zeros((*shape[:-1], 0), "int64")
+    g = gradient(lambda x: fx.take_along_axis(x, at, -1).sum(), np.zeros(shape))[0]
+    np.testing.assert_array_equal(g, np.zeros(shape))

@@ -68,7 +68,8 @@ EXCEPTIONS = {
     "squared_error.y": "Any", "affine.x": "Any", "state.x": "Any",
     "custom.value": "Any", "checkpointed.value": "Any", "grad.x": "Any", "asarray.x": "Any",
     "from_dlpack.x": "Any", "param.x": "Terms", "tensor.x": "Terms", "_set_fault.n": "Any",
-    "clip.x": "ArrayLike",
+    "clip.x": "ArrayLike", "attention.q": "ArrayLike", "attention.k": "ArrayLike", "attention.v": "ArrayLike",
+    "attention.mask": "ArrayLike | None", "attention.causal": "bool", "attention.scale": "float | None",
     **{f"{f}.x": "Terms" for f in ("sum", "prod", "mean", "max", "min", "any", "all")},
 }  # fmt: skip
 

@@ -47,6 +47,7 @@ from .activations import (  # type: ignore[assignment]
 )
 from .batching import batches
 from .debugging import debug, profile
+from .layers.attention import MultiHeadAttention
 from .layers.basic import Chain, Dense, Diagonal, activations, compose
 from .layers.containers import Maxout, Parallel, SkipConnection, flatten
 from .layers.conv import Conv, ConvTranspose, DepthwiseConv, conv, conv_transpose, depthwiseconv
@@ -156,7 +157,7 @@ __all__ = [
     "AdaptiveMeanPool", "BatchNorm", "Chain", "Conv", "ConvTranspose", "Dense", "DepthwiseConv",
     "DeviceError", "Diagonal", "DimensionMismatch", "Dropout", "Embedding", "EmbeddingBag",
     "GlobalMaxPool", "GlobalMeanPool", "Grads", "GroupNorm", "InstanceNorm", "LAMB",
-    "LayerNorm", "Lion", "MaxPool", "Maxout", "MeanPool", "Momentum", "NADAM", "Nesterov",
+    "LayerNorm", "Lion", "MaxPool", "Maxout", "MeanPool", "Momentum", "MultiHeadAttention", "NADAM", "Nesterov",
     "OneHotMatrix", "OneHotVector", "PReLU", "Parallel", "Params", "RAdam", "RMSProp", "SGD",
     "SkipConnection", "StopException", "Tensor", "TrackedArray", "accuracy", "activations",
     "anneal", "asarray", "back", "batch", "batches", "batchseq", "binarycrossentropy", "celu",

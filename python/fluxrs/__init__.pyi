@@ -33,6 +33,7 @@ from ._core import argmax as argmax
 from ._core import argmin as argmin
 from ._core import argsort as argsort
 from ._core import asarray as asarray
+from ._core import attention as attention
 from ._core import back as back
 from ._core import bernoulli as bernoulli
 from ._core import broadcast_to as broadcast_to
@@ -185,6 +186,7 @@ from .batching import batches as batches
 from .checkpointing import checkpoint as checkpoint
 from .debugging import debug as debug
 from .debugging import profile as profile
+from .layers.attention import MultiHeadAttention as MultiHeadAttention
 from .layers.basic import Chain as Chain
 from .layers.basic import activations as activations
 from .layers.basic import compose as compose
@@ -304,6 +306,7 @@ __all__ = [
     "Maxout",
     "MeanPool",
     "Momentum",
+    "MultiHeadAttention",
     "NADAM",
     "Nesterov",
     "OneHotMatrix",
@@ -334,6 +337,7 @@ __all__ = [
     "argmin",
     "argsort",
     "asarray",
+    "attention",
     "back",
     "batch",
     "batches",

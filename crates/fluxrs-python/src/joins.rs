@@ -3,7 +3,7 @@
 // Methods that a macro of ours writes trip this lint over the code PyO3 makes of them.
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use crate::convert::{Axes, argument, arguments, count, is_numpy_scalar, meet, number, settle, strong, strong_beside};
+use crate::convert::{Axes, argument, arguments, beside, count, is_numpy_scalar, meet, number, settle, strong, strong_beside};
 use crate::error::{core, shown};
 use crate::lists::{collected, yielded};
 use crate::reference::{self, sections};
@@ -278,6 +278,29 @@ fn tensordot(x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>, axes: Option<&Bound<'_,
     pair(x, y, |x, y| products::tensordot(x, y, &a, &b))
 }
 
+/// Means of values, softmax(scale · q kᵀ + mask) v: queries (…, t, d), keys (…, s, d) and values (…, s, e) to (…, t, e).
+///
+/// The leading axes broadcast; `scale` is 1/√d unless given. A mask broadcasts to (…, t, s): truth values say which keys a query
+/// sees, numbers are added. With `causal` the last query sees every key, the one before it one key less, and so on. A query that
+/// sees nothing gives zeros. The scores are there for some rows at a time only. Source: arXiv 1706.03762, 2205.14135.
+///
+/// Raises DimensionMismatch if the shapes do not fit.
+/// >>> attention([[0, 0]], [[1, 2], [3, 4]], [[1, 1], [3, 5]])
+#[pyfunction]
+#[pyo3(signature = (q, k, v, mask=None, causal=false, *, scale=None))]
+fn attention(
+    q: &Bound<'_, PyAny>,
+    k: &Bound<'_, PyAny>,
+    v: &Bound<'_, PyAny>,
+    mask: Option<&Bound<'_, PyAny>>,
+    causal: bool,
+    scale: Option<f64>,
+) -> PyResult<PyTensor> {
+    let [q, k, v] = arguments([q, k, v])?;
+    let mask = mask.map(|mask| beside("attention", &q, mask)).transpose()?;
+    made(|| fluxrs::ops::attention::attention(&q, &k, &v, mask.as_deref(), causal, scale))
+}
+
 #[pymethods]
 impl PyTensor {
     /// Parts along an axis: `parts` equal ones, or those between the positions in a list.
@@ -299,7 +322,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(squared_error, m)?)?;
     sections! { m;
         "Joins and parts": concatenate stack vstack hstack split pad;
-        "Products": einsum tensordot;
+        "Products": einsum tensordot attention;
     }
     Ok(())
 }

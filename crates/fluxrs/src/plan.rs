@@ -5,7 +5,7 @@ use crate::cache::bytes_of;
 use crate::dtype::{DType, Number};
 use crate::ops::reduce::Kind;
 use crate::ops::{Elementwise, Structured};
-use crate::shape::{self, Map, Shape, spilled};
+use crate::shape::{self, Bound, Map, Shape, spilled};
 use crate::work;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -296,17 +296,6 @@ pub struct Matmul {
     pub epilogue: Option<Loop>,
     /// True if anything but the epilogue reads C.
     pub keeps_c: bool,
-}
-
-/// An element of a window is zero unless `at` + Σ steps · (index along the inner axis, index along the columns' axis) is below `len`
-/// and not negative.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Bound {
-    pub inner: usize,
-    pub col: usize,
-    pub at: i64,
-    pub steps: (i64, i64),
-    pub len: usize,
 }
 
 impl Matmul {

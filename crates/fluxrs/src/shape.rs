@@ -108,6 +108,17 @@ pub fn axes(op: &str, axes: Option<&[isize]>, ndim: usize) -> Result<SmallVec<[u
     Ok(out)
 }
 
+/// An element of a window is zero unless `at` + Σ steps · (index along the inner axis, index along the columns' axis) is below `len`
+/// and not negative.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bound {
+    pub inner: usize,
+    pub col: usize,
+    pub at: i64,
+    pub steps: (i64, i64),
+    pub len: usize,
+}
+
 /// An affine map: index (i₀, i₁, …) ↦ offset + Σ strideₖ·iₖ, in elements.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Map {

@@ -21,6 +21,7 @@ const LAYERS: &[&[&str]] = &[
         "debug::profile",
         "device",
         "buffer",
+        "cpu::gemm",
     ],
     &["ops", "graph", "guards"],
     &["tape", "leaf", "optim"],

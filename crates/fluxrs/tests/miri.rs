@@ -7,6 +7,7 @@
 use fluxrs::buffer::Buffer;
 use fluxrs::evaluate::{self, Handle};
 use fluxrs::leaf::{self, Leaf};
+use fluxrs::ops::attention::attention;
 use fluxrs::ops::index::{nonzero, take, take_at};
 use fluxrs::ops::linalg::{det, inverse, solve};
 use fluxrs::ops::place::{concatenate, stack};
@@ -125,6 +126,7 @@ fn structured_ops() {
         take_at(&x, &[index(&[0, 3], &[2]), index(&[1, -1], &[2])]),
         x.argsort(Some(1)).and_then(|order| take_along_axis(&x, &order, Some(1))),
         x.argmax(Some(0), false),
+        attention(&x, &floats(&[3, 5]), &floats(&[3, 2]), None, true, None),
         maxpool(&x, PAIRS),
         meanpool(&x, PAIRS),
         x.cumprod(None),

@@ -11,7 +11,8 @@ use crate::fault::{Fault, Result};
 use crate::pipeline::Access;
 use crate::template;
 use fluxrs::dtype::DType;
-use fluxrs::plan::{Bound, Buf, Matmul};
+use fluxrs::plan::{Buf, Matmul};
+use fluxrs::shape::Bound;
 use fluxrs::shape::Map;
 
 /// Rows and columns of a workgroup's tile.

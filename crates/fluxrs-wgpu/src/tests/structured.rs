@@ -7,6 +7,7 @@ use fluxrs::dtype::{DType, Number};
 use fluxrs::error::Error;
 use fluxrs::evaluate::evaluate;
 use fluxrs::graph::Tensor;
+use fluxrs::ops::attention::attention;
 use fluxrs::ops::create::{arange, linspace, made_on};
 use fluxrs::ops::linalg::{det, inverse, solve};
 use fluxrs::ops::pool::{Window, maxpool, meanpool, peak_places};
@@ -56,6 +57,29 @@ fn structured_ops_agree() {
             let loss = map("square", &[&y]).sum(None, false).unwrap();
             let g = gradient(&loss, None, &[Target::Node(x1)], false).unwrap().remove(0).unwrap();
             vec![y, g]
+        },
+        &xs,
+        1e-5,
+    );
+}
+
+#[test]
+fn attention_agrees() {
+    let xs = [random(&[2, 3, 7, 5], 1), random(&[2, 1, 70, 5], 2), random(&[2, 3, 70, 4], 3), random(&[7, 70], 4)];
+    agree(
+        "attention",
+        |x| {
+            let seen = (&x[3] * 2.0).cast(DType::I32).cast(DType::Bool);
+            let masks = [(None, false), (None, true), (Some(&x[3]), false), (Some(&seen), true)];
+            let all = |(mask, causal): (Option<&Tensor>, bool)| {
+                let q = Tensor::tracked_identity(&x[0]);
+                let k = Tensor::tracked_identity(&x[1]);
+                let y = attention(&q, &k, &x[2], mask, causal, None).unwrap();
+                let loss = map("square", &[&y]).sum(None, false).unwrap();
+                let slopes = gradient(&loss, None, &[Target::Node(q), Target::Node(k)], false).unwrap();
+                [vec![y], slopes.into_iter().map(Option::unwrap).collect()].concat()
+            };
+            masks.into_iter().flat_map(all).collect()
         },
         &xs,
         1e-5,

@@ -4,6 +4,7 @@
 pub mod table;
 
 pub mod activations;
+pub mod attention;
 pub mod compose;
 pub mod conv;
 pub mod create;

@@ -421,6 +421,9 @@ impl Structured for AddAlong {
                     Ok(())
                 })
             };
+            if out.is_empty() {
+                return index.iter().try_for_each(|&i| op.of.row("add_along_axis", i, op.n).map(drop));
+            }
             let some = (PIECE / (op.n + k)).max(1);
             pool::each_chunk(out, some * op.n, |t, out| {
                 let at = t * some * k;

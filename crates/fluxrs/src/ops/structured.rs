@@ -112,6 +112,11 @@ pub trait Structured: Send + Sync {
     /// The gradient towards `srcs[i]`, written in forward ops.
     fn gradient(&self, i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor>;
 
+    /// The gradients towards the operands that are wanted, for an op whose gradients have work in common.
+    fn gradients(&self, wanted: &[bool], srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Vec<Option<Tensor>> {
+        wanted.iter().enumerate().map(|(i, &wanted)| if wanted { self.gradient(i, srcs, out, g) } else { None }).collect()
+    }
+
     /// True if the kernels of both devices read this operand through an index map. Others are made contiguous.
     fn reads_through_map(&self, _operand: usize) -> bool {
         false

@@ -1,7 +1,7 @@
 //! The axes of a product: which are rows, columns and summed over, and how its operands lie along them.
 
 use crate::ops::Conv;
-use crate::plan::Bound;
+use crate::shape::Bound;
 use crate::shape::{self, Map, Shape, Strides};
 use smallvec::{SmallVec, smallvec};
 

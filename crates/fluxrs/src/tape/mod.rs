@@ -191,6 +191,13 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
             }
             continue;
         }
+        if let Op::Structured(op) = visit.node.op() {
+            let wanted: SmallVec<[bool; 4]> = (0..visit.srcs.len()).map(wants).collect();
+            for (k, part) in op.gradients(&wanted, visit.srcs, visit.node, &g).into_iter().enumerate() {
+                give(k, part)?;
+            }
+            continue;
+        }
         for k in 0..visit.srcs.len() {
             if wants(k) {
                 give(k, ops::gradient(k, visit.srcs, visit.node, &g))?;

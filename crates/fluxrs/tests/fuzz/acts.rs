@@ -356,6 +356,7 @@ const ACTS: &[(usize, &str, Act)] = &[
     (2, "layer", composed::layer),
     (4, "order", structured::order),
     (3, "running", structured::running),
+    (3, "attention", structured::attend),
     (4, "pool", structured::pools),
     (4, "convolution", structured::convolution),
     (5, "random", structured::random),

@@ -4,6 +4,7 @@ use crate::acts::{MOST, fresh, shape};
 use crate::calls::call;
 use crate::random::Random;
 use crate::world::{Origin, World, data, elements};
+use fluxrs::ops::attention::attention;
 use fluxrs::ops::conv::{Step, conv, conv_transpose};
 use fluxrs::ops::index::{take, take_at};
 use fluxrs::ops::linalg::{det, inverse, rdivide, solve};
@@ -37,6 +38,26 @@ pub fn running(w: &mut World, r: &mut Random) {
     let Some((i, axis)) = with_axis(w, r, |_| true) else { return };
     let sum = r.coin();
     call(w, r, &[i], |x| if sum { x[0].cumsum(axis) } else { x[0].cumprod(axis) });
+}
+
+/// A variable that attends to another one with as many features, or to itself.
+pub fn attend(w: &mut World, r: &mut Random) {
+    let Some(i) = w.find(r, |v| v.tensor().ndim() >= 2 && v.tensor().size() <= 2000) else { return };
+    let features = *w.vars[i].tensor().shape().last().expect("two axes");
+    let fits = |t: &Tensor| t.ndim() >= 2 && t.size() <= 2000 && t.shape()[t.ndim() - 1] == features;
+    let j = w.find(r, |v| fits(v.tensor())).unwrap_or(i);
+    let (causal, masked) = (r.coin(), r.below(3));
+    call(w, r, &[i, j], |x| {
+        let scores = x[0].shape()[x[0].ndim() - 2] * x[1].shape()[x[1].ndim() - 2];
+        let rows = x[0].shape()[x[0].ndim() - 2];
+        let numbers: Vec<f64> = (0..scores).map(|k| (k % 5) as f64 - 2.0).collect();
+        let mask = data(&numbers, &[rows, scores / rows.max(1)], DType::F32);
+        match masked {
+            0 => attention(&x[0], &x[1], &x[1], None, causal, None),
+            1 => attention(&x[0], &x[1], &x[1], Some(&mask), causal, Some(0.5)),
+            _ => attention(&x[0], &x[1], &x[1], Some(&mask.cast(DType::Bool)), causal, None),
+        }
+    });
 }
 
 /// Windows over the last axes of a variable; once in a while ones that do not fit.

@@ -2,6 +2,7 @@
 
 use fluxrs::error::{Error, Result};
 use fluxrs::evaluate;
+use fluxrs::ops::attention::attention;
 use fluxrs::ops::index::take;
 use fluxrs::ops::poll::PIECE;
 use fluxrs::ops::pool::{self, Window};
@@ -58,6 +59,7 @@ fn cases() -> Vec<Case> {
     let images = data(&[8, 256, 256]);
     let squares = Window { kernel: &[3, 3], stride: &[2, 2], margins: &[(1, 1), (1, 1)] };
     let whole = Window { kernel: &[256, 256], stride: &[1, 1], margins: &[(0, 0), (0, 0)] };
+    let heads = data(&[2, 512, 16]);
     let images_flat = images.reshape(&[8, 256 * 256]).unwrap();
     let (seed, at) = (number(1), number(2));
     let float = Number::Float;
@@ -81,6 +83,7 @@ fn cases() -> Vec<Case> {
         case("Mean", pool::meanpool(&images, whole), &[&images_flat], N),
         case("Spread", Ok(adjoint(&images, |x| pool::meanpool(x, squares))), &[&data(&[8, 128 * 128])], 9 * N / 5),
         case("Spread", Ok(adjoint(&images, |x| pool::meanpool(x, whole))), &[&data(&[8, 1])], 2 * N),
+        case("Attention", attention(&heads, &heads, &heads, None, false, None), &[&heads, &heads, &heads], N),
         case("Scan", flat.cumsum(None), &[&flat], N),
         case("Scan", wide.cumsum(Some(0)), &[&wide], N),
         case("Scan", tall.cumprod(Some(0)), &[&tall], N),

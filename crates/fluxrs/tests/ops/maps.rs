@@ -2,6 +2,7 @@
 
 use crate::check::{numbers, values};
 use fluxrs::evaluate::{evaluate, explain};
+use fluxrs::ops::attention::attention;
 use fluxrs::ops::index::take;
 use fluxrs::ops::pool::{Window, maxpool, meanpool};
 use fluxrs::ops::sort::take_along_axis;
@@ -17,6 +18,7 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("cumsum 0", |x, _| x.cumsum(Some(0))),
     ("cumsum 1", |x, _| x.cumsum(Some(1))),
     ("cumprod 2", |x, _| x.cumprod(Some(2))),
+    ("attention", |x, _| attention(x, &x.flip(Some(&[1]))?, &x.flip(Some(&[2]))?, None, true, None)),
     ("maxpool", |x, _| maxpool(x, PAIRS)),
     ("meanpool", |x, _| meanpool(x, PAIRS)),
     ("take_along_axis 0", |x, index| take_along_axis(x, &index.reshape(&[2, 2, 1])?, Some(0))),

@@ -6,7 +6,7 @@ use super::lines::{Across, Edge, Lines, Side};
 use super::scratch;
 use super::simd::Simd;
 use super::{Product, Tile};
-use crate::plan::Bound;
+use crate::shape::Bound;
 use crate::shape::{Shape, Strides, size};
 use crate::stop::stopped;
 use smallvec::SmallVec;
