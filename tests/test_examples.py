@@ -52,9 +52,8 @@ def test_a_short_run(name, tmp_path, capsys):
 
 
 def test_transformer_block():
-    accuracies = load("transformer_block").main(["--steps", "400"])
-    assert len(accuracies) == 3
-    assert min(accuracies) >= 0.99
+    (share,) = load("transformer_block").main(["--steps", "300", "--seeds", "0"])
+    assert share >= 0.99
 
 
 def test_every_example_is_tested():

@@ -64,8 +64,8 @@ class MultiHeadAttention:
     ) -> Tensor:
         k = x if k is None else k
         v = k if v is None else v
-        parts = [self._cut(part) for part in (self.q(x), self.k(k), self.v(v))]
-        y = swapaxes(attention(*parts, mask, self.causal), -2, -3)
+        q, k, v = (self._cut(part) for part in (self.q(x), self.k(k), self.v(v)))
+        y = swapaxes(attention(q, k, v, mask, self.causal), -2, -3)
         return self.out(y.reshape(*y.shape[:-2], y.shape[-2] * y.shape[-1]))
 
     def _cut(self, x: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 
 use super::matmul::matmul;
 use super::place::{Place, concatenate};
-use super::poll::PIECE;
 use super::reduce::Kind;
 use super::rules::choose;
 use super::shader::{Binding, Pass, Shader, Spec, template};
@@ -110,7 +109,7 @@ impl Attention {
             let (batch, first) = (task / blocks, task % blocks * rows);
             let rows = rows.min(t - first);
             let columns = seen(self.causal, first + rows - 1, t, s);
-            poll.before((rows * columns.max(1)).min(PIECE))?;
+            poll.before((rows * columns.max(1)).min(SCORES))?;
             let mut scores: Vec<T> = room(rows * columns)?;
             let (q, q_strides) = shared.matrix::<T>(0, batch);
             let (k, k_strides) = shared.matrix::<T>(1, batch);
