@@ -61,6 +61,11 @@ class Forgetful(Optimiser):
         return -δ
 
 
+def enter_no_grad():
+    with fluxrs.no_grad:
+        pass
+
+
 def iand():
     p = W
     p &= 1
@@ -101,6 +106,10 @@ ROWS = {
     "strings": (lambda: tensor(["a"]), TypeError, ""),
     "ragged": (lambda: tensor([[1, 2], [3]]), (TypeError, ValueError), ""),
     "index": (lambda: x[5], IndexError, "5"),
+    "index of floats": (lambda: x[tensor([0.0, 1.0])], IndexError, r'float32: .*astype\("int64"\)'),
+    "index into rows of nothing": (
+        lambda: fluxrs.take(fluxrs.zeros(2, 0), [5], axis=0).numpy(), IndexError, "index 5.*axis 0 of size 2"),
+    "no_grad itself": (enter_no_grad, TypeError, r"with no_grad\(\)"),
     "index of a list": (lambda: x[[0, 7]].tolist(), IndexError, "7"),
     "too many indices": (lambda: x[0, 0, 0], IndexError, ""),
     "bool of many": (lambda: bool(x > 0), (ValueError, TypeError), ""),

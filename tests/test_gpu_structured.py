@@ -314,6 +314,11 @@ def test_an_index_out_of_range_is_never_a_value():
     for i, j in [(9, 1), (-9, 1), (0, 5), (3, -6)]:
         with pytest.raises(IndexError, match="out of range"):
             np.asarray(x[there(i), there(j)])
+    for far in ([2**32], [1, -(2**40)]):
+        with pytest.raises(
+            IndexError, match="take: an index beyond 32 bits is out of range for axis 0"
+        ):
+            np.asarray(fx.take(x, far, axis=0))
     with pytest.raises(IndexError, match="take_along_axis: index 5"):
         np.asarray(fx.take_along_axis(x, np.array([[5]]), 1))
     np.testing.assert_array_equal(x[there(-1, 3)], np.asarray(x)[[-1, 3]])

@@ -112,7 +112,6 @@ from ._core import mish as mish
 from ._core import moveaxis as moveaxis
 from ._core import multiply as multiply
 from ._core import negative as negative
-from ._core import no_grad as no_grad
 from ._core import norm as norm
 from ._core import normcdf as normcdf
 from ._core import not_equal as not_equal
@@ -248,6 +247,7 @@ from .tracker import hessian as hessian
 from .tracker import hook as hook
 from .tracker import jacobian as jacobian
 from .tracker import ngradient as ngradient
+from .tracker import no_grad as no_grad
 from .tracker import track as track
 from .treelike import children as children
 from .treelike import loadparams as loadparams

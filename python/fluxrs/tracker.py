@@ -25,7 +25,6 @@ from ._core import (
     gradient,
     isleaf,
     istracked,
-    no_grad,
     param,
     stack,
     update,
@@ -43,8 +42,21 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from ._core import no_grad
+
     TrackedArray = Tensor
 else:
+
+    class _Called(type):
+        def __enter__(cls) -> None:
+            raise TypeError("no_grad is called first: with no_grad(): …")
+
+        def __exit__(cls, *_: object) -> None:
+            pass
+
+    class no_grad(_core.no_grad, metaclass=_Called):
+        __doc__ = _core.no_grad.__doc__
+        __slots__ = ()
 
     class _Tracked(type):
         def __instancecheck__(cls, x: Any) -> bool:

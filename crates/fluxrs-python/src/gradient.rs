@@ -304,7 +304,7 @@ thread_local! {
 }
 
 /// `with no_grad(): …`, or `@no_grad()`: nothing computed inside is tracked.
-#[pyclass(frozen, module = "fluxrs", name = "no_grad")]
+#[pyclass(frozen, subclass, module = "fluxrs", name = "no_grad")]
 struct PyNoGrad;
 
 #[pymethods]

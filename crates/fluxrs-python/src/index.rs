@@ -58,7 +58,7 @@ fn array(key: &Bound<'_, PyAny>) -> PyResult<Index> {
         d if d.is_int() && at.ndim() == 0 && known => integer(key),
         d if d.is_int() && known => Ok(Index::Array(at.clone(), bounds(py, &at)?)),
         d if d.is_int() => Ok(Index::Array(at.into_owned(), None)),
-        d => Err(no_index(d)),
+        d => Err(no_index(format!("{d}: convert with i.astype(\"int64\")"))),
     }
 }
 

@@ -8,6 +8,7 @@ use super::structured::{offset, offsets};
 use super::{Op, Operand, OperandMut, Structured};
 use crate::bail;
 use crate::call_site::CallSite;
+use crate::device::Device;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::graph::Tensor;
@@ -66,9 +67,14 @@ impl Indexed {
         if plain < 0 || plain >= rows as i64 { Err(self.error(op, index)) } else { Ok(plain as usize) }
     }
 
-    /// The error for the flag of a shader: the index that was asked for.
+    /// The error for the flag of a shader: the index that was asked for, unless it was beyond the device's integers.
     pub fn raised(&self, op: &str, words: [u32; 2]) -> Error {
-        self.error(op, words[0] as i32 as i64)
+        match (words[0] as i32, &self.axes[..]) {
+            (i32::MIN | i32::MAX, [(axis, len)]) => {
+                Error::Index(format!("{op}: an index beyond 32 bits is out of range for axis {axis} of size {len}"))
+            }
+            (index, _) => self.error(op, index as i64),
+        }
     }
 
     #[cold]
@@ -111,14 +117,19 @@ impl Structured for Gather {
             let (width, poll) = (shape::size(&x.shape[1..]), out.poll);
             let straight = shape::is_contiguous(&x.shape[1..], &x.strides[1..]);
             let places = if straight { Vec::new() } else { offsets(&x.shape[1..], &x.strides[1..])? };
+            // SAFETY: i is within the shape of the index.
+            let row = |i: usize| of.row("take", unsafe { index.get(offset(i, index.shape, index.strides)) }, x.shape[0]);
             let out = out.as_mut_slice::<T>();
+            if width == 0 {
+                // Of rows without elements, too, there are only so many.
+                return poll.pieces(shape::size(index.shape), 1, |mut piece| piece.try_for_each(|i| row(i).map(drop)));
+            }
             poll.pieces(out.len(), width, |piece| {
                 for (i, columns) in rows(piece, width) {
                     let to = &mut out[i * width + columns.start..i * width + columns.end];
-                    // SAFETY: i is within the shape of the index, and `row` gives one within that of x.
+                    // SAFETY: `row` gives one within the shape of x.
                     unsafe {
-                        let row = of.row("take", index.get(offset(i, index.shape, index.strides)), x.shape[0])?;
-                        let start = row as isize * x.strides[0] as isize;
+                        let start = row(i)? as isize * x.strides[0] as isize;
                         if straight {
                             let first = x.ptr.cast::<T>().offset(start + columns.start as isize);
                             to.copy_from_slice(std::slice::from_raw_parts(first, columns.len()));
@@ -220,14 +231,21 @@ fn scatter_rows(rows: &Tensor, index: &Tensor, shape: &[usize], of: Indexed) -> 
     Tensor::within(Op::Structured(Arc::new(op)), smallvec![rows.clone(), index.clone()], shape.into(), rows.dtype())
 }
 
+/// Indices follow what they index: a NumPy array of them comes from the CPU. One that is beyond the integers of a device is out of
+/// range there, not in need of another device.
+pub(super) fn brought(index: &Tensor, device: Device) -> Result<Tensor> {
+    let fits = device.is_cpu() || !index.device().is_cpu() || index.dtype() != DType::I64;
+    let bounded = || index.maximum(&Tensor::number(i32::MIN as i64)).minimum(&Tensor::number(i32::MAX as i64));
+    crate::ENGINE.to_device(&if fits { index.clone() } else { bounded() }, device)
+}
+
 /// Elements of `x` along an axis by number: the axis is replaced by the axes of `index`.
 pub fn take(x: &Tensor, index: &Tensor, axis: isize) -> Result<Tensor> {
     if !index.dtype().is_int() {
         bail!(Type, "take: indices must be integers, got {}; use astype('int64')", index.dtype());
     }
     let axis = shape::axis("take", axis, x.ndim())?;
-    // Indices follow what they index: a NumPy array of them comes from the CPU.
-    let index = crate::ENGINE.to_device(index, x.device())?.cast(DType::I64);
+    let index = brought(index, x.device())?.cast(DType::I64);
     if x.shape()[axis] == 0 && index.size() > 0 {
         bail!(Index, "take: axis {axis} of shape {} has no elements", show(x.shape()));
     }
@@ -251,7 +269,7 @@ pub fn take_along_axes(x: &Tensor, indices: &[Tensor], axes: &[usize]) -> Result
     if let Some(bad) = indices.iter().find(|i| !i.dtype().is_int()) {
         bail!(Type, "indexing: indices must be integers or bools, got {}", bad.dtype());
     }
-    let indices: Vec<Tensor> = indices.iter().map(|i| crate::ENGINE.to_device(i, x.device())).collect::<Result<_>>()?;
+    let indices: Vec<Tensor> = indices.iter().map(|i| brought(i, x.device())).collect::<Result<_>>()?;
     let mut shape = Shape::new();
     for i in &indices {
         shape = shape::broadcast("indexing", &shape, i.shape())?;

@@ -1,6 +1,6 @@
 //! Order along an axis: argsort, sort, the place of an extreme, and elements by index along an axis.
 
-use super::index::{Indexed, floats};
+use super::index::{Indexed, brought, floats};
 use super::poll::{PIECE, Poll, rows};
 use super::shader::{Binding, Pass, Shader, Spec, template};
 use super::structured::{offset, room};
@@ -481,7 +481,7 @@ pub fn take_along_axis(x: &Tensor, index: &Tensor, axis: Option<isize>) -> Resul
         bail!(Type, "{OP}: indices must be integers, got {}; use astype('int64')", index.dtype());
     }
     // Indices follow what they index: a NumPy array of them comes from the CPU.
-    let index = &crate::ENGINE.to_device(index, x.device())?;
+    let index = &brought(index, x.device())?;
     let Some(axis) = axis else {
         if index.ndim() != 1 {
             bail!(Shape, "{OP}: without an axis the indices must have one, got shape {}", show(index.shape()));

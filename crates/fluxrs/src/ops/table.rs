@@ -27,7 +27,7 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     arctan2(x, y): real { cpu: x.atan2::<I>(y), wgsl: "fx_atan2(x, y)", grad(g, out): [$crate::ops::rules::over_square(&(g * y), x, y), -$crate::ops::rules::over_square(&(g * x), x, y)], ulp: 4, domain: [(0.5, 5.0), (-5.0, -0.5)] }
     /// √(x² + y²), without overflow.
     hypot(x, y): real { cpu: x.hypot::<I>(y), wgsl: "fx_hypot(x, y)", grad(g, out): [g * $crate::ops::rules::ratio(x, out), g * $crate::ops::rules::ratio(y, out)], ulp: 4, domain: [(0.5, 5.0), (-5.0, -0.5)] }
-    /// log(eˣ + eʸ), without overflow.
+    /// log(eˣ + eʸ), without overflow. Near 0 it is accurate to some ulp of its operands, not of itself.
     logaddexp(x, y): real { cpu: if x == y { x + T::of(std::f64::consts::LN_2) } else { x.maximum(y) + (-(x - y).abs()).softplus::<I>() }, wgsl: "select(fx_max(x, y) + fx_softplus(-abs(x - y)), x + 0.6931472, fx_eq(x, y))", grad(g, out): [g * $crate::ops::rules::weight(x, y), g * $crate::ops::rules::weight(y, x)], ulp: 4, domain: [(0.5, 5.0), (0.5, 5.0)] }
     /// The larger of two; NaN if either is. Equal operands share the gradient.
     maximum(x, y): num { cpu: x.maximum(y), wgsl: "fx_max(x, y)", grad(g, out): [$crate::ops::rules::share(g, x, y), $crate::ops::rules::share(g, y, x)], ulp: 0, domain: [(-10.0, 10.0), (-10.0, 10.0)] }
