@@ -123,21 +123,16 @@ fn taken<'a, 'py>(obj: &'a Bound<'py, PyAny>) -> PyResult<Taken<'a, 'py>> {
     yielded(obj)?.map(Taken::List).ok_or_else(|| unsupported(obj))
 }
 
-/// Several operands of one op; None if one of them is left to its own operators.
+/// The two operands of an op; None if one of them is left to its own operators.
 #[inline]
-pub fn operands<'a, const N: usize>(objs: [&'a Bound<'_, PyAny>; N]) -> PyResult<Option<[Value<'a>; N]>> {
-    let mut out = [const { None }; N];
-    for (i, obj) in objs.iter().enumerate() {
-        let known = if i > 0 && obj.is(objs[0]) { out[0].as_ref().map(Value::again) } else { None };
-        out[i] = if known.is_some() { known } else { operand(obj)? };
-        if out[i].is_none() {
-            return Ok(None);
-        }
-    }
-    let mut xs = out.map(|x| x.expect("every operand was found"));
-    meet(&objs, &mut xs)?;
-    if xs.iter().any(|x| x.device() != xs[0].device()) {
-        settle(&objs, &mut xs)?;
+pub fn operands<'a>(a: &'a Bound<'_, PyAny>, b: &'a Bound<'_, PyAny>) -> PyResult<Option<[Value<'a>; 2]>> {
+    let Some(x) = operand(a)? else { return Ok(None) };
+    let y = if b.is(a) { Some(x.again()) } else { operand(b)? };
+    let Some(y) = y else { return Ok(None) };
+    let mut xs = [x, y];
+    meet(&[a, b], &mut xs)?;
+    if xs[0].device() != xs[1].device() {
+        settle(&[a, b], &mut xs)?;
     }
     Ok(Some(xs))
 }

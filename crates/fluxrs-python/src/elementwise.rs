@@ -5,7 +5,7 @@
 
 use crate::convert::{arguments, operands};
 use crate::reference;
-use crate::tensor::{PyTensor, made, result};
+use crate::tensor::{PyTensor, made};
 use fluxrs::{Elementwise, Tensor, elementwise_table};
 use pyo3::prelude::*;
 
@@ -16,13 +16,7 @@ pub fn unary(py: Python<'_>, op: Elementwise, x: &PyTensor) -> PyResult<PyTensor
 
 /// `op(x, y)` with tensors or numbers; None if one of them is neither, nor an array.
 pub fn binary(op: Elementwise, x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> PyResult<Option<PyTensor>> {
-    // Two results of ops, as most are: nothing to convert, nothing to hold.
-    if let (Some(x), Some(y)) = (result(x), result(y))
-        && x.device() == y.device()
-    {
-        return made(|| op.apply(&[x, y])).map(Some);
-    }
-    let Some([x, y]) = operands([x, y])? else { return Ok(None) };
+    let Some([x, y]) = operands(x, y)? else { return Ok(None) };
     made(|| op.apply(&[&x, &y])).map(Some)
 }
 

@@ -29,12 +29,12 @@ fn operator<'py>(op: Elementwise, x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) 
 }
 
 fn product<'py>(x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) -> Object<'py> {
-    let Some([a, b]) = operands([x, y])? else { return or_not_implemented(x.py(), None) };
+    let Some([a, b]) = operands(x, y)? else { return or_not_implemented(x.py(), None) };
     or_not_implemented(x.py(), Some(made(|| matmul(&a, &b))?))
 }
 
 fn to_power<'py>(x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) -> Object<'py> {
-    let Some([a, b]) = operands([x, y])? else { return or_not_implemented(x.py(), None) };
+    let Some([a, b]) = operands(x, y)? else { return or_not_implemented(x.py(), None) };
     or_not_implemented(x.py(), Some(made(|| power(&a, &b))?))
 }
 
@@ -47,7 +47,7 @@ fn whole_and_rest<'py>(x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) -> Object<'
 
 /// `&`, `|`, `^` and `~` are for truth values.
 fn logical<'py>(op: Elementwise, sign: &str, x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) -> Object<'py> {
-    let Some([a, b]) = operands([x, y])? else { return or_not_implemented(x.py(), None) };
+    let Some([a, b]) = operands(x, y)? else { return or_not_implemented(x.py(), None) };
     or_not_implemented(x.py(), Some(made(|| truth(op, sign, &a, &b))?))
 }
 
@@ -148,7 +148,7 @@ macro_rules! in_place {
                 let target = slf.as_super();
                 crate::leaf::check_writable(target.get(), concat!($sign, "="))?;
                 let f: fn(&Tensor, &Tensor) -> fluxrs::Result<Tensor> = $apply;
-                let Some([now, y]) = operands([target.as_any(), other])? else {
+                let Some([now, y]) = operands(target.as_any(), other)? else {
                     return Err(crate::convert::unsupported(other));
                 };
                 let new = fluxrs::graph::no_grad(|| made(|| f(&now, &y)))?;

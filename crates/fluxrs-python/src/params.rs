@@ -13,6 +13,7 @@ use pyo3::exceptions::{PyIndexError, PyKeyError, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList, PySlice, PyTuple};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
@@ -24,7 +25,7 @@ pub type Leaves = Arc<[Arc<Leaf>]>;
 #[pyclass(frozen, module = "fluxrs", name = "Params", weakref, sequence)]
 pub struct PyParams {
     pub members: Vec<Py<PyAny>>,
-    places: HashMap<usize, usize>,
+    places: FxHashMap<usize, usize>,
     /// Found when they are asked for first: the members never change.
     leaves: OnceLock<Leaves>,
 }
@@ -66,7 +67,7 @@ impl PyParams {
     #[new]
     #[pyo3(signature = (xs=None))]
     fn new(xs: Option<&Bound<'_, PyAny>>) -> PyResult<PyParams> {
-        let mut out = PyParams { members: Vec::new(), places: HashMap::new(), leaves: OnceLock::new() };
+        let mut out = PyParams { members: Vec::new(), places: FxHashMap::default(), leaves: OnceLock::new() };
         let Some(xs) = xs else { return Ok(out) };
         if xs.is_instance_of::<PyTensor>() {
             return Err(PyTypeError::new_err("Params takes a list of parameters, as in Params([W, b]); got a tensor"));

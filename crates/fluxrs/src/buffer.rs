@@ -162,6 +162,10 @@ pub fn byte_len(n: usize, dtype: DType) -> Result<usize> {
 /// Failed allocations and interruptions on demand, for the tests that show that nothing is lost by one.
 pub mod faults {
     use std::cell::Cell;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// True from the first time on that a test asks for one.
+    static ARMED: AtomicBool = AtomicBool::new(false);
 
     thread_local! {
         static COUNTDOWN: Cell<u64> = const { Cell::new(0) };
@@ -170,20 +174,22 @@ pub mod faults {
 
     /// A run on this thread is interrupted before the n-th kernel from now; 0 switches it off.
     pub fn interrupt_after(n: u64) {
+        ARMED.store(true, Ordering::Relaxed);
         KERNELS.set(n);
     }
 
     pub(crate) fn should_stop() -> bool {
-        count_down(&KERNELS)
+        ARMED.load(Ordering::Relaxed) && count_down(&KERNELS)
     }
 
     /// The n-th allocation from now on this thread fails; 0 switches it off.
     pub fn fail_after(n: u64) {
+        ARMED.store(true, Ordering::Relaxed);
         COUNTDOWN.set(n);
     }
 
     pub(super) fn should_fail() -> bool {
-        count_down(&COUNTDOWN)
+        ARMED.load(Ordering::Relaxed) && count_down(&COUNTDOWN)
     }
 
     fn count_down(counter: &'static std::thread::LocalKey<Cell<u64>>) -> bool {

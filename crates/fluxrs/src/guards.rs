@@ -27,14 +27,15 @@ impl Guards {
     }
 
     /// The guards of what is made of these tensors.
+    #[inline]
     pub(crate) fn merge(srcs: &[Tensor]) -> Option<Arc<Guards>> {
         let mut all = srcs.iter().filter_map(|s| s.0.guards.as_ref());
         let first = all.next()?.clone();
-        Some(all.fold(first, Guards::union))
+        Some(all.fold(first, |all, one| if Arc::ptr_eq(&all, one) { all } else { Guards::union(all, one) }))
     }
 
     fn union(a: Arc<Guards>, b: &Arc<Guards>) -> Arc<Guards> {
-        if Arc::ptr_eq(&a, b) || a.includes(b) {
+        if a.includes(b) {
             return a;
         }
         match b.includes(&a) {
@@ -86,14 +87,20 @@ impl Guards {
 
 impl Drop for Guards {
     fn drop(&mut self) {
-        let (loss, defined) = (self.loss.take().map(Piece::Node), self.defined.take().map(Piece::Defined));
-        let_go(loss.into_iter().chain(self.parts.drain(..).map(Piece::Guards)).chain(defined));
+        let (loss, defined) = (self.loss.take(), self.defined.take());
+        let_go(|parts| {
+            loss.into_iter().for_each(|loss| parts.one(Piece::Node(loss)));
+            parts.all(&mut self.parts, Piece::Guards);
+            defined.into_iter().for_each(|defined| parts.one(Piece::Defined(defined)));
+        });
     }
 }
 
 /// The losses of many guards, each once, in the order in which they are met.
 #[derive(Default)]
 pub(crate) struct Losses {
+    /// The guards that were added last: those of one step are mostly the same.
+    last: Option<*const Guards>,
     seen: SmallMap<*const Guards>,
     losses: SmallMap<*const Node>,
     looks: usize,
@@ -117,6 +124,10 @@ impl Losses {
 
     /// The same of each reference that the guards hold to a loss, with whether the loss is new.
     pub fn add_references(&mut self, guards: &Guards, mut each: impl FnMut(&Tensor, bool)) {
+        if self.last.replace(guards) == Some(guards) {
+            self.looks += 1;
+            return;
+        }
         let mut stack: SmallVec<[&Guards; LOOK]> = smallvec![guards];
         while let Some(g) = stack.pop() {
             self.looks += 1;

@@ -19,15 +19,12 @@ impl<K, V> Default for SmallMap<K, V> {
 }
 
 impl<K: Copy + Eq + Hash, V> SmallMap<K, V> {
+    #[inline]
     fn place(&self, key: &K) -> Option<usize> {
         match self.entries.len() {
             0..=FEW => self.entries.iter().position(|e| e.0 == *key),
             _ => self.places.get(key).copied(),
         }
-    }
-
-    pub fn get(&self, key: &K) -> Option<&V> {
-        self.place(key).map(|i| &self.entries[i].1)
     }
 
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
@@ -44,16 +41,28 @@ impl<K: Copy + Eq + Hash, V> SmallMap<K, V> {
 
     /// Adds an entry unless the key has one; whether it was added.
     pub fn insert(&mut self, key: K, value: V) -> bool {
-        if self.contains(&key) {
-            return false;
+        let is_new = !self.contains(&key);
+        if is_new {
+            self.push(key, value);
         }
+        is_new
+    }
+
+    fn push(&mut self, key: K, value: V) {
         self.entries.push((key, value));
-        match self.entries.len() {
-            0..=FEW => {}
-            n if self.places.is_empty() => self.places.extend(self.entries.iter().map(|e| e.0).zip(0..n)),
-            n => drop(self.places.insert(key, n - 1)),
+        if self.entries.len() > FEW {
+            self.index();
         }
-        true
+    }
+
+    /// Finds a place for the last entry, or for all that have come so far.
+    #[cold]
+    fn index(&mut self) {
+        let n = self.entries.len();
+        match self.places.is_empty() {
+            true => self.places.extend(self.entries.iter().map(|e| e.0).zip(0..n)),
+            false => drop(self.places.insert(self.entries[n - 1].0, n - 1)),
+        }
     }
 
     /// The value of a key, which is the default until something is made of it.
@@ -61,13 +70,20 @@ impl<K: Copy + Eq + Hash, V> SmallMap<K, V> {
     where
         V: Default,
     {
-        self.insert(key, V::default());
-        self.get_mut(&key).expect("inserted above")
+        let place = self.place(&key).unwrap_or_else(|| {
+            self.push(key, V::default());
+            self.entries.len() - 1
+        });
+        &mut self.entries[place].1
     }
 
-    /// In the order in which they came.
+    /// The entries in the order in which they came.
     pub fn into_entries(self) -> impl Iterator<Item = (K, V)> {
         self.entries.into_iter()
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = &(K, V)> {
+        self.entries.iter()
     }
 }
 
@@ -92,7 +108,7 @@ mod tests {
             for i in 0..n {
                 assert!(map.insert(i * 3, i) && !map.insert(i * 3, 0), "{i} of {n}");
             }
-            assert!((0..n).all(|i| map.get(&(i * 3)) == Some(&i)), "{n}");
+            assert!((0..n).all(|i| map.get_mut(&(i * 3)) == Some(&mut { i })), "{n}");
             assert!(!map.contains(&1) && !map.contains(&(n * 3)), "{n}");
             assert!(map.into_entries().map(|e| e.1).eq(0..n), "{n}");
         }

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Asked every 20 ms while a long plan runs: whether to stop it.
@@ -31,6 +31,9 @@ struct Watch {
 /// For work that cannot be stopped.
 pub static NEVER: AtomicBool = AtomicBool::new(false);
 
+/// The number of threads that look for signals.
+static WATCHES: AtomicU32 = AtomicU32::new(0);
+
 thread_local! {
     /// Set on a thread that looks for signals, for as long as the flag lives.
     static WATCH: Cell<Option<Watch>> = const { Cell::new(None) };
@@ -42,14 +45,23 @@ pub fn watch<R>(stop: &AtomicBool, f: impl FnOnce() -> R) -> R {
     impl Drop for Restore {
         fn drop(&mut self) {
             WATCH.set(self.0);
+            WATCHES.fetch_sub(1, Ordering::Relaxed);
         }
     }
+    WATCHES.fetch_add(1, Ordering::Relaxed);
     let _restore = Restore(WATCH.replace(Some(Watch { stop, due: Instant::now() + HEARD_WITHIN })));
     f()
 }
 
 /// Looks for signals, if this thread does and it is time.
+#[inline]
 pub fn look() {
+    if WATCHES.load(Ordering::Relaxed) > 0 {
+        look_now();
+    }
+}
+
+fn look_now() {
     let Some(watch) = WATCH.get() else { return };
     if Instant::now() < watch.due {
         return;

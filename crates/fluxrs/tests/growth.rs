@@ -228,6 +228,17 @@ fn rows_of_a_jacobian(n: usize) {
     read(&Handle::new(place::stack(&rows, 0).unwrap()));
 }
 
+fn a_total_that_is_not_read(n: usize) {
+    let params = [param(2)];
+    let mut all = Handle::new(full(&[], 0.0));
+    for _ in 0..n {
+        let loss = Handle::new(sum(&(value(&params[0]) * 2.0)));
+        descend(&params, &gradients(loss.tensor(), &params));
+        all = Handle::new(all.tensor() + loss.tensor());
+    }
+    read(&all);
+}
+
 fn shapes(n: usize) {
     for i in 0..n {
         read(&Handle::new(tanh(&full(&[1 + i % (n + 1)], 0.5))));
@@ -250,6 +261,7 @@ const CASES: &[Case] = &[
     ("a chain of ops", chain, 5000),
     ("results read one by one", read_one_by_one, 500),
     ("batches read by steps", batches_read_by_steps, 500),
+    ("a total that is not read", a_total_that_is_not_read, 500),
     ("rows of a jacobian", rows_of_a_jacobian, 500),
 ];
 

@@ -8,7 +8,7 @@ use crate::shape::Map;
 use crate::simd::isa::{Isa, level};
 use crate::simd::lanes::Lane;
 use smallvec::SmallVec;
-use std::cell::RefCell;
+use std::cell::Cell;
 
 /// The address of a buffer. Tasks share it and use it at disjoint places.
 #[derive(Clone, Copy)]
@@ -61,7 +61,7 @@ impl Part {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Vec<[u64; 8]>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: Cell<Vec<[u64; 8]>> = const { Cell::new(Vec::new()) };
 }
 
 /// The scratch memory of one thread while it works on a loop.
@@ -105,7 +105,7 @@ impl Worker<'_> {
             worker.singles.push(load.single && load.how == Walk::Fixed);
         }
         let result = f(&mut worker);
-        SCRATCH.replace(scratch);
+        SCRATCH.set(scratch);
         result
     }
 

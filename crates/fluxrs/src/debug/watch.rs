@@ -38,6 +38,7 @@ pub fn set_mode(eager: bool, nan: bool) -> (bool, bool) {
     (old & EAGER != 0, old & NAN != 0)
 }
 
+#[inline]
 pub fn is_on() -> bool {
     MODE.load(Ordering::Relaxed) != 0
 }

@@ -1,12 +1,11 @@
 //! A test of the keys of plans: while it is on, every graph that is gathered is written down beside its key, and a key that two
 //! different graphs have is kept, to be asked for. A plan that serves another graph gives wrong numbers, and only sometimes.
 
-use super::gather::Gathered;
+use super::gather::{Gathered, Writing};
 use crate::graph::{Graph, Node, Tensor, base_node};
 use crate::ops::Op;
 use crate::schedule::LocalKind;
 use crate::shape::show;
-use crate::tape::deferred::Written;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt::Write;
@@ -42,9 +41,9 @@ pub fn shared_key() -> Option<String> {
 }
 
 #[inline]
-pub(super) fn look(g: &Graph, gathered: &Gathered, written: &Written) {
+pub(super) fn look(g: &Graph, gathered: &Gathered, writing: Writing<'_>) {
     if IS_ON.load(Ordering::Relaxed) {
-        remember(gathered.key.finish(), describe(g, gathered, written));
+        remember(gathered.key.finish(), describe(g, gathered, writing));
     }
 }
 
@@ -69,7 +68,7 @@ fn remember(key: u128, graph: String) {
 
 /// Everything that decides which code runs: not what numbers are, nor where memory is.
 #[cold]
-fn describe(g: &Graph, gathered: &Gathered, written: &Written) -> String {
+fn describe(g: &Graph, gathered: &Gathered, writing: Writing<'_>) -> String {
     let mut out = String::new();
     for (i, local) in gathered.locals.iter().enumerate() {
         let node: &Node = &local.node.0;
@@ -78,7 +77,7 @@ fn describe(g: &Graph, gathered: &Gathered, written: &Written) -> String {
             LocalKind::Slot(slot) => writeln!(out, "slot {slot}"),
             LocalKind::Number(number) => writeln!(out, "number {number}"),
             LocalKind::Compute => {
-                let operands: Vec<String> = written.operands(g, node).iter().map(|src| operand(g, src)).collect();
+                let operands: Vec<String> = writing.operands(g, node).iter().map(|src| operand(g, src)).collect();
                 writeln!(out, "{} of {}", op(node), operands.join(", "))
             }
         };

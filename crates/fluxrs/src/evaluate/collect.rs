@@ -52,11 +52,11 @@ pub(super) fn collect(g: &mut Graph, wanted: &Wanted<'_>, writing: Writing<'_>, 
         if held_count(gatherer.g) <= FEW_HELD || !is_closed(gatherer.g, gatherer.out, wanted) {
             add_dependents(&mut gatherer, updates)?;
         }
-        add_losses(&mut gatherer)?;
+        add_losses(&mut gatherer, &mut losses)?;
     }
     request_results(&mut gatherer, roots, updates, alone);
     if !matches!(writing, Writing::Beside { .. }) {
-        audit::look(gatherer.g, gatherer.out, writing.written());
+        audit::look(gatherer.g, gatherer.out, writing);
     }
     let Gathered { looks, locals, held, passed, .. } = out;
     work::count(*looks + locals.len() + held.len() + passed.len() + updates.len());
@@ -71,10 +71,11 @@ pub(super) fn make_plan(g: &Graph, gathered: &Gathered, written: &Written) -> Pl
 
 fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Update], alone: bool) {
     gatherer.out.asked.resize(gatherer.out.locals.len(), false);
-    // Of several updates of one leaf, each made of the one before, the last is its new value.
+    // Of several updates of one leaf the last is its new value.
     let mut last: SmallMap<u64, usize> = SmallMap::default();
     updates.iter().enumerate().for_each(|(i, u)| *last.entry(u.leaf.number()) = i);
-    for (i, u) in updates.iter().enumerate().filter(|&(i, u)| last.get(&u.leaf.number()) == Some(&i)) {
+    for &(_, i) in last.entries() {
+        let u = &updates[i];
         let local = gatherer.local(base_node(&u.value));
         let donor = if alone { None } else { gatherer.donor(i, u) };
         gatherer.request(local, donor, Publish::Leaf(i));

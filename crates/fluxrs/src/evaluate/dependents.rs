@@ -3,7 +3,7 @@
 
 use super::gather::Gatherer;
 use crate::error::Result;
-use crate::graph::{Node, Srcs, Value, base_node, held_and_pending};
+use crate::graph::{Node, Srcs, Value, base_node, held_and_pending, is_any_held};
 use crate::guards::Losses;
 use crate::leaf::Update;
 use crate::ops::Op;
@@ -12,15 +12,20 @@ use crate::work;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
+/// Pending nodes behind one with a handle from which on that is computed, though nothing asks for it: a sum that every step adds to
+/// and that is not read would be a longer chain to look through at each.
+const MAX_UNREAD: usize = 64;
+
 /// Adds every node that has a handle and depends on what is computed, or reads what is overwritten; what is out of
 /// reach by now stays so.
 pub(super) fn add_dependents(gatherer: &mut Gatherer<'_>, updates: &[Update]) -> Result<()> {
+    let epoch = gatherer.epoch;
+    if !is_any_held(gatherer.g, !updates.is_empty(), |g, node| node.mark.get(g).0 != epoch) {
+        return Ok(());
+    }
     let held = held_and_pending(gatherer.g, !updates.is_empty());
     let first = gatherer.out.passed.len();
     gatherer.out.passed.extend(held);
-    if gatherer.out.passed[first..].iter().all(|t| gatherer.seen(&t.0)) {
-        return Ok(());
-    }
     let mut search = Search { overwrites: !updates.is_empty(), verdict: FxHashMap::default() };
     for u in updates {
         search.verdict.insert(u.leaf.current(gatherer.g).id(), (true, true));
@@ -46,14 +51,15 @@ pub(super) fn add_dependents(gatherer: &mut Gatherer<'_>, updates: &[Update]) ->
     Ok(())
 }
 
-/// Adds the losses that computed nodes with handles derive from: an update made of one asks for them later.
-pub(super) fn add_losses(gatherer: &mut Gatherer<'_>) -> Result<()> {
-    let (mut all, mut losses) = (Losses::default(), Vec::new());
+/// Adds the losses that computed nodes with handles derive from: an update made of one asks for them later. `known` are those that
+/// are asked for already.
+pub(super) fn add_losses(gatherer: &mut Gatherer<'_>, known: &mut Losses) -> Result<()> {
+    let mut losses = Vec::new();
     for local in &gatherer.out.locals {
         let node = &local.node.0;
         let (Some(guards), LocalKind::Compute) = (&node.guards, local.kind) else { continue };
         if node.is_held(false) {
-            all.add(guards, |loss| losses.push(loss.base()));
+            known.add(guards, |loss| losses.push(loss.base()));
         }
     }
     let mut search = Search { overwrites: false, verdict: FxHashMap::default() };
@@ -76,10 +82,15 @@ struct Search {
 }
 
 impl Search {
-    /// True if a pending node must be computed now, and can be.
+    /// True if a pending node must be computed now, or better now than never, and can be.
     fn is_lost_without(&mut self, gatherer: &Gatherer<'_>, node: &Arc<Node>) -> bool {
         let pending = matches!(node.value.get(gatherer.g), Value::Pending) && !matches!(node.op, Op::Number(_));
-        pending && !gatherer.seen(node) && self.look(gatherer, node) == (true, true)
+        if !pending || gatherer.seen(node) {
+            return false;
+        }
+        let known = self.verdict.len();
+        let (found, within) = self.look(gatherer, node);
+        within && (found || self.verdict.len() - known > MAX_UNREAD)
     }
 
     fn look(&mut self, gatherer: &Gatherer<'_>, root: &Arc<Node>) -> (bool, bool) {

@@ -10,7 +10,7 @@ use crate::leaf::Update;
 use crate::ops::Op;
 use crate::schedule::{Local, LocalKind, Request};
 use crate::tape::deferred::Written;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 /// The result of a pass over the pending graph. Kept between evaluations, so that a replay allocates nothing for it.
 #[derive(Default)]
@@ -42,12 +42,21 @@ pub(super) struct Gathered {
     pub held: Vec<Tensor>,
     /// Other nodes that were looked at; this may be the last reference, so they go after the lock.
     pub passed: Vec<Tensor>,
-    stack: Vec<(Borrowed, u32)>,
+    stack: Vec<Open>,
+    /// True if something was kept for the backward pass.
+    pub kept: bool,
     /// True for each update whose leaf had a value that only this thread has used and that had no handle, before anything else was
     /// looked at.
     pub free: Vec<bool>,
     /// The locals that are requested already.
     pub asked: Vec<bool>,
+}
+
+/// A node that waits for its operands.
+struct Open {
+    node: Borrowed,
+    operands: &'static [Tensor],
+    next: usize,
 }
 
 /// The destination of a result.
@@ -85,6 +94,7 @@ impl Gathered {
         self.foreign = false;
         self.inside = 0;
         self.looks = 0;
+        self.kept = false;
         self.stack.clear();
         self.held.clear();
         self.passed.clear();
@@ -116,22 +126,23 @@ pub(super) enum Writing<'a> {
 }
 
 impl<'a> Writing<'a> {
-    pub fn written(self) -> &'a Written {
-        static NOTHING: LazyLock<Written> = LazyLock::new(Written::default);
+    /// The gradient that a node stands for, if it is written out.
+    fn of(self, node: &Node) -> Option<&'a Tensor> {
         match self {
-            Writing::Nothing => &NOTHING,
-            Writing::Beside { written, .. } | Writing::Instead(written) => written,
+            Writing::Nothing => None,
+            Writing::Beside { written, .. } | Writing::Instead(written) => written.of(node),
         }
     }
 
-    /// A node's k-th operand, and whether that is a gradient written out beside it.
-    fn operand<'n>(self, g: &'n Graph, node: &'n Node, k: usize) -> Option<(&'n Tensor, bool)>
+    /// The operands of a node that are gathered; those of one that is written out beside it are followed by that.
+    pub fn operands<'n>(self, g: &'n Graph, node: &'n Node) -> &'n [Tensor]
     where
         'a: 'n,
     {
-        let Writing::Beside { written, .. } = self else { return self.written().operands(g, node).get(k).map(|s| (s, false)) };
-        let own = node.operands(g);
-        own.get(k).map(|s| (s, false)).or_else(|| written.of(node).filter(|_| k == own.len()).map(|s| (s, true)))
+        match self {
+            Writing::Instead(written) => written.operands(g, node),
+            _ => node.operands(g),
+        }
     }
 }
 
@@ -161,19 +172,24 @@ impl Gatherer<'_> {
             return Ok(());
         }
         self.enter(root)?;
-        while let Some((node, next)) = self.out.stack.last_mut() {
-            let Some((src, enters)) = self.writing.operand(self.g, &node.0, *next as usize) else {
-                let (node, _) = self.out.stack.pop().expect("the loop looked at it");
-                self.finish(node);
-                continue;
+        while let Some(open) = self.out.stack.last_mut() {
+            let src = match open.operands.get(open.next) {
+                Some(src) => src,
+                None => {
+                    let beside = if let Writing::Beside { .. } = self.writing { self.writing.of(&open.node.0) } else { None };
+                    let Some(gradient) = beside.filter(|_| open.next == open.operands.len()) else {
+                        let open = self.out.stack.pop().expect("the loop looked at it");
+                        self.finish(open);
+                        continue;
+                    };
+                    self.out.inside += 1;
+                    gradient
+                }
             };
-            *next += 1;
+            open.next += 1;
             self.out.looks += 1;
-            self.out.inside += enters as u32;
             let base = base_node(src);
             if base.mark.get(self.g).0 != self.epoch {
-                // SAFETY: as in `enter`: the node at hand, or what is written out, holds its operands.
-                let base = unsafe { &*std::ptr::from_ref(base) };
                 self.enter(base)?;
             }
         }
@@ -199,6 +215,7 @@ impl Gatherer<'_> {
             Value::Overwritten => return Err(overwritten(node)),
             Value::Ready(b) | Value::Kept(b) => {
                 self.out.slots.push(b.clone());
+                self.out.kept |= matches!(node.value.get(self.g), Value::Kept(_));
                 let is_data = matches!(node.op, Op::Data);
                 self.out.key.add(match is_data {
                     true => node.hash,
@@ -212,16 +229,20 @@ impl Gatherer<'_> {
             Value::Pending => {
                 // Marked before its operands are done: a graph has no cycles.
                 node.mark.set(self.g, (self.epoch, u32::MAX));
-                self.out.stack.push((t, 0));
+                // SAFETY: as above: the operands live as long as their node.
+                let operands = unsafe { &*std::ptr::from_ref(self.writing.operands(self.g, node)) };
+                self.out.stack.push(Open { node: t, operands, next: 0 });
             }
         }
         Ok(())
     }
 
-    fn finish(&mut self, t: Borrowed) {
+    fn finish(&mut self, open: Open) {
+        let Open { node: t, operands, .. } = open;
+        let written = self.writing.of(&t.0);
         let key = &mut self.out.key;
         key.add(t.0.hash);
-        for s in self.writing.written().operands(self.g, &t.0) {
+        for s in written.map_or(operands, std::slice::from_ref) {
             key.add(base_node(s).mark.get(self.g).1 as u64);
             if matches!(s.0.op, Op::View(_)) {
                 key.add(s.0.hash);
@@ -229,7 +250,7 @@ impl Gatherer<'_> {
         }
         if matches!(t.0.op, Op::Gradient(_)) {
             match self.writing {
-                _ if self.writing.written().of(&t.0).is_none() => self.out.deferred.push(self.out.locals.len() as u32),
+                _ if written.is_none() => self.out.deferred.push(self.out.locals.len() as u32),
                 Writing::Beside { .. } => self.out.inside -= 1,
                 _ => {}
             }

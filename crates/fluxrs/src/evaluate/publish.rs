@@ -19,7 +19,7 @@ impl Runner {
         let mut g = graph::lock();
         let g = &mut *g;
         let gathered = &self.gathered;
-        if gathered.backward {
+        if gathered.backward && gathered.kept {
             release_kept(g, &gathered.locals);
         }
         if awaited.is_some_and(Commit::is_undone) {

@@ -77,6 +77,10 @@ pub fn kept_until_computed(tensors: &[Tensor]) -> Vec<Option<Arc<Defined>>> {
 
 impl Drop for Defined {
     fn drop(&mut self) {
-        let_go(self.own.take().map(Piece::Pullback).into_iter().chain(self.parts.drain(..).map(Piece::Defined)));
+        let own = self.own.take();
+        let_go(|parts| {
+            own.into_iter().for_each(|own| parts.one(Piece::Pullback(own)));
+            parts.all(&mut self.parts, Piece::Defined);
+        });
     }
 }

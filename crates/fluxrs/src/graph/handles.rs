@@ -2,9 +2,8 @@
 //! something that it depends on, keeps its value. A [`Claim`] is a node that may be needed later, such as a queued update: it is
 //! computed no earlier than what it needs is about to be overwritten.
 
-use super::{Graph, Node, Tensor, Value, base_node, lock};
+use super::{Graph, Node, Tensor, Value, base_node, lock, thread};
 use crate::ops::Op;
-use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -33,18 +32,6 @@ impl Held {
     fn len(&self) -> usize {
         self.0.len()
     }
-}
-
-/// This thread's number, from 1.
-pub(crate) fn thread() -> u32 {
-    static NEXT: AtomicU32 = AtomicU32::new(1);
-    thread_local! {
-        static NUMBER: Cell<u32> = const { Cell::new(0) };
-    }
-    if NUMBER.get() == 0 {
-        NUMBER.set(NEXT.fetch_add(1, Ordering::Relaxed));
-    }
-    NUMBER.get()
 }
 
 /// A tensor held from outside the graph: evaluations that compute it keep its value.
@@ -79,6 +66,7 @@ impl Handle {
         Handle(tensor)
     }
 
+    #[inline]
     pub fn tensor(&self) -> &Tensor {
         &self.0
     }
@@ -112,6 +100,7 @@ impl Claim {
         Claim(tensor)
     }
 
+    #[inline]
     pub fn tensor(&self) -> &Tensor {
         &self.0
     }
@@ -213,7 +202,32 @@ pub fn has_late() -> bool {
 
 /// The nodes without a value that have handles on this thread; with `everywhere`, those with a handle or claim on any thread.
 pub(crate) fn held_and_pending(g: &mut Graph, everywhere: bool) -> Vec<Tensor> {
-    let (mut held, mut i, own) = (Vec::new(), 0, thread());
+    let mut held = Vec::new();
+    for_each_held(g, everywhere, |_, node| {
+        // SAFETY: the pointer came from an Arc that is alive; this is one more reference to it.
+        held.push(Tensor(unsafe {
+            Arc::increment_strong_count(node.as_ptr());
+            Arc::from_raw(node.as_ptr())
+        }));
+        true
+    });
+    held
+}
+
+/// True if this holds of one of those nodes.
+pub(crate) fn is_any_held(g: &mut Graph, everywhere: bool, is_such: impl Fn(&Graph, &Node) -> bool) -> bool {
+    let mut found = false;
+    for_each_held(g, everywhere, |g, node| {
+        // SAFETY: listed, hence alive.
+        found = is_such(g, unsafe { node.as_ref() });
+        !found
+    });
+    found
+}
+
+/// Goes through them until `each` gives false, and takes those that have a value by now from the list.
+fn for_each_held(g: &mut Graph, everywhere: bool, mut each: impl FnMut(&Graph, NonNull<Node>) -> bool) {
+    let (mut i, own) = (0, thread());
     crate::work::count(g.held.len());
     while let Some(entry) = g.held.0.get(i) {
         let (node, own) = (entry.node, entry.thread == own);
@@ -224,14 +238,10 @@ pub(crate) fn held_and_pending(g: &mut Graph, everywhere: bool) -> Vec<Tensor> {
             remove(g, i as u32);
             continue;
         }
-        if (everywhere || own && at.is_held(false)) && matches!(at.value.get(g), Value::Pending) {
-            // SAFETY: the pointer came from an Arc that is alive; this is one more reference to it.
-            held.push(Tensor(unsafe {
-                Arc::increment_strong_count(node.as_ptr());
-                Arc::from_raw(node.as_ptr())
-            }));
+        let wanted = (everywhere || own && at.is_held(false)) && matches!(at.value.get(g), Value::Pending);
+        if wanted && !each(g, node) {
+            return;
         }
         i += 1;
     }
-    held
 }

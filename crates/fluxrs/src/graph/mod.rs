@@ -2,16 +2,21 @@
 
 mod bound;
 mod defined;
+mod drops;
 mod engine;
 mod handles;
 mod scopes;
+mod thread;
 
 pub(crate) use bound::{restart_count, unbounded};
 pub use defined::{Defined, kept_until_computed};
+pub(crate) use drops::{Piece, let_go};
 pub use engine::Engine;
-pub(crate) use handles::{Claim, held_and_pending, held_count, thread};
+pub(crate) use handles::{Claim, held_and_pending, held_count, is_any_held};
 pub use handles::{Handle, has_late};
+use scopes::Scopes;
 pub use scopes::{Checkpoint, NoGrad, Tracking, no_grad, tracking};
+pub(crate) use thread::thread;
 
 use crate::buffer::Buffer;
 use crate::device::Device;
@@ -19,10 +24,10 @@ use crate::dtype::{DType, Number};
 use crate::error::{Error, Result};
 use crate::guards::Guards;
 use crate::hash::Hasher;
-use crate::ops::{Op, Pullback};
+use crate::ops::Op;
 use crate::shape::{Map, Shape};
 use smallvec::{SmallVec, smallvec};
-use std::cell::{Cell, RefCell, UnsafeCell};
+use std::cell::UnsafeCell;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
@@ -227,12 +232,12 @@ impl Tensor {
     /// A new pending node whose shape is an operand's or a part of one, and so is possible.
     #[inline]
     pub(crate) fn within(op: Op, srcs: Srcs, shape: Shape, dtype: DType) -> Tensor {
+        let scopes = bound::count_node();
         // Truth values and integers have no gradient.
-        let tracked = dtype.is_float() && srcs.iter().any(|s| s.0.tracked) && tracking();
+        let tracked = dtype.is_float() && srcs.iter().any(|s| s.0.tracked) && scopes.tracking();
         let device = srcs.iter().find(|s| !s.is_number()).map_or(Device::CPU, |s| s.0.device);
         let guards = Guards::merge(&srcs);
-        bound::count_node();
-        Tensor::build(op, srcs, shape, dtype, device, tracked, guards, 0, Value::Pending)
+        Tensor::build(op, srcs, shape, dtype, device, tracked, guards, 0, Value::Pending, scopes.passing())
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -247,6 +252,7 @@ impl Tensor {
         guards: Option<Arc<Guards>>,
         leaf: u64,
         value: Value,
+        passing: bool,
     ) -> Tensor {
         // Kernels rely on it; whatever can be asked for has been checked before.
         assert!(crate::shape::is_possible(&shape), "{}: a node of the impossible shape {shape:?}", op.name());
@@ -267,27 +273,32 @@ impl Tensor {
         if let Op::Custom(own) = &op {
             defined = Some(Defined::with(own, defined));
         }
-        Tensor(Arc::new(Node {
-            id: next_id(),
-            hash,
-            op,
-            shape,
-            dtype,
-            device,
-            tracked,
-            passing: scopes::passing(),
-            leaf,
-            guards,
-            defined,
-            late,
-            srcs: Guarded::new(srcs),
-            value: Guarded::new(value),
-            mark: Guarded::new((0, 0)),
-            handles: AtomicU32::new(0),
-            claims: AtomicU32::new(0),
-            shown: AtomicU32::new(0),
-            place: Guarded::new(handles::NOWHERE),
-        }))
+        let place = Arc::<Node>::new_uninit();
+        // SAFETY: nothing else refers to it. It is built where it stays: moving it there would be a tenth of its cost.
+        Tensor(unsafe {
+            Arc::as_ptr(&place).cast_mut().cast::<Node>().write(Node {
+                id: next_id(),
+                hash,
+                op,
+                shape,
+                dtype,
+                device,
+                tracked,
+                passing,
+                leaf,
+                guards,
+                defined,
+                late,
+                srcs: Guarded::new(srcs),
+                value: Guarded::new(value),
+                mark: Guarded::new((0, 0)),
+                handles: AtomicU32::new(0),
+                claims: AtomicU32::new(0),
+                shown: AtomicU32::new(0),
+                place: Guarded::new(handles::NOWHERE),
+            });
+            place.assume_init()
+        })
     }
 
     /// A node whose value is there, of a possible shape.
@@ -297,12 +308,34 @@ impl Tensor {
 
     fn ready(buffer: Buffer, shape: &[usize], dtype: DType, device: Device, guards: Option<Arc<Guards>>) -> Tensor {
         bound::count_bytes(crate::shape::size(shape) * dtype.bytes());
-        Tensor::build(Op::Data, smallvec![], shape.into(), dtype, device, false, guards, 0, Value::Ready(buffer))
+        Tensor::build(
+            Op::Data,
+            smallvec![],
+            Shape::from_slice(shape),
+            dtype,
+            device,
+            false,
+            guards,
+            0,
+            Value::Ready(buffer),
+            false,
+        )
     }
 
     /// The value of leaf number `leaf`, as a node of its own: gradients find it by that number.
     pub(crate) fn leaf_value(buffer: Buffer, shape: &[usize], dtype: DType, device: Device, tracked: bool, leaf: u64) -> Tensor {
-        Tensor::build(Op::Data, smallvec![], shape.into(), dtype, device, tracked, None, leaf, Value::Ready(buffer))
+        Tensor::build(
+            Op::Data,
+            smallvec![],
+            Shape::from_slice(shape),
+            dtype,
+            device,
+            tracked,
+            None,
+            leaf,
+            Value::Ready(buffer),
+            false,
+        )
     }
 
     /// The same value as `x` under an identity of its own, tracked: what `gradient` differentiates by.
@@ -310,7 +343,18 @@ impl Tensor {
         let guards = x.0.guards.clone();
         let (shape, dtype) = (x.0.shape.clone(), x.0.dtype);
         let op = Op::identity_view(x);
-        Tensor::build(op, smallvec![x.clone()], shape, dtype, x.0.device, true, guards, 0, Value::Pending)
+        Tensor::build(
+            op,
+            smallvec![x.clone()],
+            shape,
+            dtype,
+            x.0.device,
+            true,
+            guards,
+            0,
+            Value::Pending,
+            Scopes::now().passing(),
+        )
     }
 
     /// The same value without history: what it was made from is let go as soon as it is there.
@@ -332,7 +376,7 @@ impl Tensor {
         }
         let op =
             Op::View(Box::new(crate::ops::View { kind: crate::ops::ViewKind::Reshape, base: base.clone(), map: self.map() }));
-        Tensor::build(op, smallvec![base], shape, dtype, device, false, guards, 0, Value::Pending)
+        Tensor::build(op, smallvec![base], shape, dtype, device, false, guards, 0, Value::Pending, false)
     }
 
     /// A pending node without operands in memory, computed on a device.
@@ -343,61 +387,73 @@ impl Tensor {
 
     /// A pending node with guards of its own choosing.
     pub(crate) fn guarded(op: Op, srcs: Srcs, shape: Shape, dtype: DType, device: Device, guards: Option<Arc<Guards>>) -> Tensor {
-        Tensor::build(op, srcs, shape, dtype, device, false, guards, 0, Value::Pending)
+        Tensor::build(op, srcs, shape, dtype, device, false, guards, 0, Value::Pending, Scopes::now().passing())
     }
 
     /// A Python number: data of a plan, never part of its key.
     pub fn number(x: impl Into<Number>) -> Tensor {
         let x = x.into();
-        Tensor::build(Op::Number(x), smallvec![], Shape::new(), x.dtype(), Device::CPU, false, None, 0, Value::Pending)
+        Tensor::build(Op::Number(x), smallvec![], Shape::new(), x.dtype(), Device::CPU, false, None, 0, Value::Pending, false)
     }
 
+    #[inline]
     pub fn shape(&self) -> &[usize] {
         &self.0.shape
     }
 
+    #[inline]
     pub fn ndim(&self) -> usize {
         self.0.shape.len()
     }
 
+    #[inline]
     pub fn size(&self) -> usize {
         crate::shape::size(&self.0.shape)
     }
 
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.0.dtype
     }
 
+    #[inline]
     pub fn device(&self) -> Device {
         self.0.device
     }
 
+    #[inline]
     pub fn is_tracked(&self) -> bool {
         self.0.tracked
     }
 
     /// The gradients that the caller defined in what it keeps alive.
+    #[inline]
     pub fn defined(&self) -> Option<&Arc<Defined>> {
         self.0.defined.as_ref()
     }
 
     /// True if it may keep gradients that the caller defined until its value is there: see [`kept_until_computed`].
+    #[inline]
     pub fn is_late(&self) -> bool {
         self.0.late
     }
 
+    #[inline]
     pub fn is_number(&self) -> bool {
         matches!(self.0.op, Op::Number(_))
     }
 
+    #[inline]
     pub fn id(&self) -> u64 {
         self.0.id
     }
 
+    #[inline]
     pub fn op(&self) -> &Op {
         &self.0.op
     }
 
+    #[inline]
     pub fn ptr_eq(&self, other: &Tensor) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -416,51 +472,6 @@ impl Tensor {
             Op::View(view) => view.map.clone(),
             _ => Map::contiguous(&self.0.shape),
         }
-    }
-}
-
-/// The depth to which drops may nest before they are queued: each takes about 400 bytes of a stack that may be small.
-const NESTED_DROPS: u32 = 16;
-
-thread_local! {
-    static DROP_DEPTH: Cell<u32> = const { Cell::new(0) };
-    static DROP_QUEUE: RefCell<Vec<Piece>> = const { RefCell::new(Vec::new()) };
-}
-
-/// The parts of a dropped node, perhaps the last references to them.
-#[expect(dead_code, reason = "held to be dropped")]
-pub(crate) enum Piece {
-    Node(Tensor),
-    Guards(Arc<Guards>),
-    Defined(Arc<Defined>),
-    /// With it goes what Python's functions hold.
-    Pullback(Arc<dyn Pullback>),
-}
-
-/// Drops what a dropped node held: a chain of a million nodes in a loop, not by a million nested calls.
-pub(crate) fn let_go(pieces: impl Iterator<Item = Piece>) {
-    let depth = DROP_DEPTH.get();
-    if depth >= NESTED_DROPS {
-        // A thread that is ending has no queue any more; nesting is all that is left then.
-        let _ = DROP_QUEUE.try_with(|queue| queue.borrow_mut().extend(pieces));
-        return;
-    }
-    DROP_DEPTH.set(depth + 1);
-    pieces.for_each(drop);
-    if depth == 0 {
-        while let Ok(Some(next)) = DROP_QUEUE.try_with(|queue| queue.borrow_mut().pop()) {
-            drop(next);
-        }
-    }
-    DROP_DEPTH.set(depth);
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let srcs = std::mem::take(self.srcs.get_mut_owned()).into_iter().map(Piece::Node);
-        let guards = self.guards.take().map(Piece::Guards);
-        let defined = self.defined.take().map(Piece::Defined);
-        let_go(srcs.chain(self.op.take_held()).chain(guards).chain(defined));
     }
 }
 

@@ -1,13 +1,40 @@
 //! Scopes of a thread: without gradients, with them again, and of a checkpoint.
 
-use std::cell::Cell;
+use super::thread::THREAD;
 
-thread_local! {
-    /// The number of scopes this thread is in: those without gradients, and from `CHECKPOINT` on those of checkpoints.
-    static SCOPES: Cell<u32> = const { Cell::new(0) };
-}
+/// The number of scopes a thread is in: those without gradients, and from `CHECKPOINT` on those of checkpoints.
+#[derive(Clone, Copy)]
+pub(super) struct Scopes(pub u32);
 
 const CHECKPOINT: u32 = 1 << 16;
+
+impl Scopes {
+    pub fn now() -> Scopes {
+        Scopes(THREAD.with(|thread| thread.scopes.get()))
+    }
+
+    /// True if results can be differentiated.
+    #[inline]
+    pub fn tracking(self) -> bool {
+        self.0.is_multiple_of(CHECKPOINT)
+    }
+
+    /// True in a checkpoint.
+    #[inline]
+    pub fn passing(self) -> bool {
+        self.0 >= CHECKPOINT
+    }
+}
+
+#[inline]
+fn enter(scopes: u32) {
+    THREAD.with(|thread| thread.scopes.set(thread.scopes.get() + scopes));
+}
+
+#[inline]
+fn leave(scopes: u32) {
+    THREAD.with(|thread| thread.scopes.set(thread.scopes.get() - scopes));
+}
 
 /// Runs `f` so that nothing it makes can be differentiated.
 pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
@@ -20,14 +47,14 @@ pub struct NoGrad(());
 
 impl NoGrad {
     pub fn enter() -> NoGrad {
-        SCOPES.set(SCOPES.get() + 1);
+        enter(1);
         NoGrad(())
     }
 }
 
 impl Drop for NoGrad {
     fn drop(&mut self) {
-        SCOPES.set(SCOPES.get() - 1);
+        leave(1);
     }
 }
 
@@ -36,18 +63,18 @@ pub struct Tracking(u32);
 
 impl Tracking {
     pub fn enter() -> Tracking {
-        Tracking(SCOPES.replace(0))
+        Tracking(THREAD.with(|thread| thread.scopes.replace(0)))
     }
 }
 
 impl Drop for Tracking {
     fn drop(&mut self) {
-        SCOPES.set(self.0);
+        THREAD.with(|thread| thread.scopes.set(self.0));
     }
 }
 
 pub fn tracking() -> bool {
-    SCOPES.get().is_multiple_of(CHECKPOINT)
+    Scopes::now().tracking()
 }
 
 /// While it lives, what this thread makes runs again in the backward pass: none of its values are kept for that.
@@ -55,18 +82,13 @@ pub struct Checkpoint(());
 
 impl Checkpoint {
     pub fn enter() -> Checkpoint {
-        SCOPES.set(SCOPES.get() + CHECKPOINT);
+        enter(CHECKPOINT);
         Checkpoint(())
     }
 }
 
 impl Drop for Checkpoint {
     fn drop(&mut self) {
-        SCOPES.set(SCOPES.get() - CHECKPOINT);
+        leave(CHECKPOINT);
     }
-}
-
-/// True if this thread is in a checkpoint.
-pub(super) fn passing() -> bool {
-    SCOPES.get() >= CHECKPOINT
 }

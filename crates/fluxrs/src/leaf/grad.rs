@@ -72,6 +72,9 @@ impl Grad {
 impl Spent<Claim> {
     pub(super) fn release(self, g: &mut Graph) -> Spent<Tensor> {
         let total = self.total.map(|t| t.release(g));
+        if self.journal.is_empty() {
+            return Spent { total, journal: vec![] };
+        }
         let journal = self.journal.into_iter().map(|(loss, before)| (loss.release(g), before.map(|t| t.release(g)))).collect();
         Spent { total, journal }
     }
@@ -113,7 +116,7 @@ impl Leaf {
 
     fn put_grad(&self, grad: Option<Tensor>, journal: Journal<Tensor>) -> Result<()> {
         if let Some(g) = &grad {
-            self.check("grad", g)?;
+            super::check("grad", &self.peek(), g)?;
         }
         let calls = journal.len();
         let mut g = graph::lock();

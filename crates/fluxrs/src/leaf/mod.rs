@@ -190,17 +190,17 @@ impl Leaf {
         self.user.store(SEVERAL, Ordering::Relaxed);
         self.current.set(g, earlier)
     }
+}
 
-    fn check(&self, op: &str, value: &Tensor) -> Result<()> {
-        let now = self.peek();
-        if value.shape() != now.shape() {
-            bail!(Shape, "{op}: a parameter of shape {} cannot take a value of shape {}", show(now.shape()), show(value.shape()));
-        }
-        if value.device() != now.device() && !value.is_number() {
-            bail!(Device, "{op}: the parameter lives on {}, the value on {}", now.device(), value.device());
-        }
-        Ok(())
+/// An error unless a leaf that is `now` can take the value.
+fn check(op: &str, now: &Tensor, value: &Tensor) -> Result<()> {
+    if value.shape() != now.shape() {
+        bail!(Shape, "{op}: a parameter of shape {} cannot take a value of shape {}", show(now.shape()), show(value.shape()));
     }
+    if value.device() != now.device() && !value.is_number() {
+        bail!(Device, "{op}: the parameter lives on {}, the value on {}", now.device(), value.device());
+    }
+    Ok(())
 }
 
 impl<T: Default> Default for Guarded<T> {

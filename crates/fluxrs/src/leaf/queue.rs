@@ -159,18 +159,18 @@ pub fn change(added: &[(Arc<Leaf>, Tensor)], given: &[(Arc<Leaf>, Tensor)]) -> R
 
 impl<'a> Change<'a> {
     fn added(leaf: &'a Arc<Leaf>, now: &'a Handle, delta: &Tensor) -> Result<Change<'a>> {
-        if !delta.is_number() {
-            leaf.check("update", delta)?;
-        }
         let made_of = now.tensor();
+        if !delta.is_number() {
+            super::check("update", made_of, delta)?;
+        }
         let delta = if delta.is_number() { delta.clone() } else { delta.cast(made_of.dtype()) };
         let value = graph::no_grad(|| Elementwise::add.apply(&[made_of, &delta]))?;
         Ok(Change { leaf, made_of, value, spends: true })
     }
 
     fn given(leaf: &'a Arc<Leaf>, now: &'a Handle, value: &Tensor) -> Result<Change<'a>> {
-        leaf.check("assign", value)?;
         let made_of = now.tensor();
+        super::check("assign", made_of, value)?;
         // A leaf never shares the value's memory, which may be seen from elsewhere: it gets a computed copy.
         let value = graph::no_grad(|| value.cast(made_of.dtype()).copied());
         Ok(Change { leaf, made_of, value, spends: false })
@@ -282,7 +282,10 @@ pub(crate) fn take_updates(g: &mut Graph, queue: &Queue) -> (Vec<Update>, Lost) 
     let mut waiting = queue.waiting.set(g, Waiting::default());
     waiting.taken += waiting.list.len();
     let mut updates = Vec::with_capacity(waiting.list.len());
-    let lost = waiting.list.drain(..).filter_map(|w| w.taken(g, &mut updates)).collect();
+    let mut lost = Vec::new();
+    for w in waiting.list.drain(..) {
+        lost.extend(w.taken(g, &mut updates));
+    }
     queue.waiting.set(g, waiting);
     (updates, Lost(lost))
 }

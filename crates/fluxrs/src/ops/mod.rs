@@ -151,6 +151,7 @@ impl Op {
     }
 
     /// Takes out what the op of a node that is being dropped holds of the graph.
+    #[inline]
     pub(crate) fn take_held(&mut self) -> Option<Piece> {
         if !matches!(self, Op::View(_) | Op::Custom(_)) {
             return None;

@@ -66,13 +66,13 @@ pub(super) fn defer(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Op
     crate::work::count(looks);
     let guards = Guards::of(y);
     let call = graph::next_id();
-    let gradient = |(leaf, mut hits): (u64, Srcs)| {
-        let value = hits.first()?.clone();
-        hits.insert(0, y.clone());
+    let gradient = |&(leaf, ref hits): &(u64, Srcs)| {
+        let value = hits.first()?;
+        let srcs: Srcs = std::iter::once(y).chain(hits).cloned().collect();
         let (op, shape) = (Op::Gradient(Deferred { leaf, call }), Shape::from_slice(value.shape()));
-        Some(Tensor::guarded(op, hits, shape, value.dtype(), value.device(), Some(guards.clone())))
+        Some(Tensor::guarded(op, srcs, shape, value.dtype(), value.device(), Some(guards.clone())))
     };
-    Some(found.into_entries().map(gradient).collect())
+    Some(found.entries().map(gradient).collect())
 }
 
 /// Gradients in other ops, by the numbers of the nodes that stand for them.
