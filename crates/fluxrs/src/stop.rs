@@ -1,6 +1,7 @@
 //! Stopping an evaluation: a flag that kernels poll before each piece of their work. The thread that called for it looks for
 //! signals while it polls, so that none is missed where no other thread can be had.
 
+use crate::error::{Error, Result};
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -27,6 +28,9 @@ struct Watch {
     stop: *const AtomicBool,
     due: Instant,
 }
+
+/// Nodes between two polls of a pass over a graph.
+pub const NODES: usize = 1 << 10;
 
 /// For work that cannot be stopped.
 pub static NEVER: AtomicBool = AtomicBool::new(false);
@@ -74,6 +78,20 @@ fn look_now() {
         // SAFETY: `watch` has a reference to the flag for as long as the cell has its address.
         unsafe { (*watch.stop).store(true, Ordering::Relaxed) };
     }
+}
+
+/// An error if this thread looks for signals and one asked it to stop: for passes over graphs and plans, at their i-th node. Not
+/// called under a lock, since a signal's handler may be any Python.
+#[inline]
+pub fn go_on(i: usize) -> Result<()> {
+    if i.is_multiple_of(NODES) && WATCHES.load(Ordering::Relaxed) > 0 {
+        look_now();
+        // SAFETY: as in `look_now`.
+        if WATCH.get().is_some_and(|watch| unsafe { &*watch.stop }.load(Ordering::Relaxed)) {
+            return Err(Error::Interrupted);
+        }
+    }
+    Ok(())
 }
 
 /// True if the work that polls `stop` is to end.

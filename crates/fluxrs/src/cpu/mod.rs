@@ -46,7 +46,7 @@ impl Backend for Cpu {
     }
 
     fn compile(&self, plan: &Arc<Plan>) -> Result<Box<dyn Executable>> {
-        Ok(Box::new(run::CpuPlan::new(plan)))
+        Ok(Box::new(run::CpuPlan::new(plan)?))
     }
 
     fn synchronize(&self) -> Result<()> {

@@ -13,10 +13,10 @@ use crate::debug::profile::span;
 use crate::dtype::{DType, Number};
 use crate::error::{Error, Result};
 use crate::ops::{Operand, OperandMut, Poll};
-use crate::plan::{Bindings, Body, Call, Matmul, Mode, Place, Plan, Source};
+use crate::plan::{Bindings, Body, Call, Kernel, Matmul, Mode, Place, Plan, Source};
 use crate::pool;
 use crate::shape;
-use crate::stop::{NEVER, stopped};
+use crate::stop::{NEVER, go_on, stopped};
 use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
@@ -75,20 +75,20 @@ impl Context<'_> {
 }
 
 impl CpuPlan {
-    pub fn new(plan: &Arc<Plan>) -> CpuPlan {
-        let steps = plan
-            .kernels
-            .iter()
-            .map(|k| match &k.body {
+    pub fn new(plan: &Arc<Plan>) -> Result<CpuPlan> {
+        let lowered = |(i, k): (usize, &Kernel)| {
+            go_on(i)?;
+            Ok(match &k.body {
                 Body::Loop(l) => Step::Loop(lower(l, plan)),
                 Body::Matmul(m) => Step::Matmul(m.epilogue.as_ref().map(|l| lower(l, plan))),
                 Body::Structured(_) => Step::Structured,
             })
-            .collect::<Vec<Step>>();
+        };
+        let steps = plan.kernels.iter().enumerate().map(lowered).collect::<Result<Vec<Step>>>()?;
         let scratch = steps.iter().map(|s| if let Step::Loop(l) = s { scratch_bytes(l) } else { 0 }).max().unwrap_or(0);
         let parallel = plan.kernels.iter().any(|k| k.cost > PARALLEL);
-        let (offsets, workspace) = lay_out(plan);
-        CpuPlan { plan: plan.clone(), steps, offsets, workspace, scratch, parallel, ran: AtomicBool::new(false) }
+        let (offsets, workspace) = lay_out(plan)?;
+        Ok(CpuPlan { plan: plan.clone(), steps, offsets, workspace, scratch, parallel, ran: AtomicBool::new(false) })
     }
 
     /// Runs some kernels; `failed` becomes the call that fails, if one does.

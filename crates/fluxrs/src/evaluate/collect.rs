@@ -11,10 +11,11 @@ use crate::guards::Losses;
 use crate::leaf::Update;
 use crate::ops::Op;
 use crate::plan::Plan;
-use crate::schedule::{LocalKind, schedule};
+use crate::schedule::{LocalKind, Pending, schedule};
 use crate::small_map::SmallMap;
 use crate::tape::deferred::Written;
 use crate::work;
+use std::sync::MutexGuard;
 
 /// As many held nodes are looked through faster than it is found out that none of them matters.
 const FEW_HELD: usize = 64;
@@ -63,10 +64,13 @@ pub(super) fn collect(g: &mut Graph, wanted: &Wanted<'_>, writing: Writing<'_>, 
     Ok(())
 }
 
-pub(super) fn make_plan(g: &Graph, gathered: &Gathered, written: &Written) -> Plan {
+/// The plan for what was gathered. A long one is made without the lock, and signals end it as they end a run.
+pub(super) fn make_plan(g: MutexGuard<'_, Graph>, gathered: &Gathered, written: &Written) -> Result<Plan> {
     let guards: Vec<u32> = gathered.losses.iter().map(|l| l.1).collect();
     let device = gathered.device.unwrap_or(Device::CPU);
-    schedule(g, device, &gathered.locals, &gathered.requests, &guards, written)
+    let pending = Pending::new(&g, &gathered.locals, &gathered.requests, written);
+    drop(g);
+    schedule(&pending, device, &guards)
 }
 
 fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Update], alone: bool) {

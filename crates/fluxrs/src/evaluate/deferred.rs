@@ -26,7 +26,7 @@ pub(super) fn plan_beside(
     if long.slots.len() != slots || !extends(long, short) {
         return Ok(None);
     }
-    let mut plan = make_plan(&g, long, written);
+    let mut plan = make_plan(g, long, written)?;
     renumber(&mut plan, short, long);
     std::mem::swap(&mut short.slots, &mut long.slots);
     Ok(Some((plan, std::mem::take(&mut long.constants))))

@@ -282,7 +282,7 @@ impl Runner {
                 drop(g);
                 known
             }
-            None => self.prepare(g, wanted)?,
+            None => watch(&AtomicBool::new(false), || self.prepare(g, wanted))?,
         };
         drop(looking);
         if !prepared.plan.device.is_cpu()
@@ -333,7 +333,7 @@ impl Runner {
             return Ok(g);
         }
         drop(g);
-        write_out(&self.gathered.deferred(), &mut self.written)?;
+        watch(&AtomicBool::new(false), || write_out(&self.gathered.deferred(), &mut self.written))?;
         gather_instead(wanted, &mut self.gathered, &self.written)
     }
 
@@ -367,7 +367,7 @@ impl Runner {
                 return Ok(Scheduled::Known(known.clone()));
             }
         }
-        Ok(Scheduled::New(make_plan(&g, &self.gathered, &self.written), vec![]))
+        Ok(Scheduled::New(make_plan(g, &self.gathered, &self.written)?, vec![]))
     }
 
     fn explain(&mut self, wanted: &Wanted<'_>) -> Result<String> {

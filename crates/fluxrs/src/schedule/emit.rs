@@ -4,6 +4,7 @@ use super::group::{Group, Groups, Kind};
 use super::store::is_fused;
 use super::{Edge, Pending, product, source_of};
 use crate::dtype::DType;
+use crate::error::Result;
 use crate::ops::Op;
 use crate::plan::{
     Argument, Body, Buf, BufferInfo, Call, Code, Inst, Kernel, Load, Loop, Matmul, Mode, OutputInfo, Place, Rank, Reg, Source,
@@ -11,6 +12,7 @@ use crate::plan::{
 };
 use crate::schedule::LocalKind;
 use crate::shape::{self, Map, Shape, Strides, collapse};
+use crate::stop::go_on;
 use crate::work;
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
@@ -25,10 +27,11 @@ pub(crate) struct Program {
     pub buffer_of: Vec<Option<Buf>>,
 }
 
-pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Program {
+pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Result<Program> {
     let mut program =
         Program { buffers: vec![], outputs: vec![], kernels: vec![], commit: 0, buffer_of: vec![None; pending.locals.len()] };
     for (i, local) in pending.locals.iter().enumerate() {
+        go_on(i)?;
         if let LocalKind::Slot(k) = local.kind {
             program.add_buffer(pending, i, Place::Slot(k));
         } else if let Some(r) = pending.requested[i] {
@@ -43,7 +46,12 @@ pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Progr
         .map(|r| OutputInfo { buffer: program.buffer_of[r.local as usize].expect("made above"), donor: None })
         .collect();
     let mut commit = None;
+    let mut nodes = 0;
     for (k, group) in groups.list.iter().enumerate() {
+        for _ in &group.members {
+            go_on(nodes)?;
+            nodes += 1;
+        }
         if group.late && commit.is_none() {
             commit = Some(program.kernels.len());
         }
@@ -63,7 +71,7 @@ pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Progr
     }
     program.commit = commit.unwrap_or(program.kernels.len());
     program.donate(pending);
-    program
+    Ok(program)
 }
 
 /// The names of a kernel's ops, for people.

@@ -4,9 +4,11 @@
 //! only at the index it writes, or a later one over the same space. So every group depends on earlier groups alone.
 
 use super::{Edge, Pending};
+use crate::error::Result;
 use crate::ops::{Half, Op};
 use crate::plan::{Mode, Rank};
 use crate::shape::{self, Map, Shape};
+use crate::stop::go_on;
 use crate::work;
 use rustc_hash::FxHashMap;
 
@@ -87,11 +89,12 @@ struct Assigner<'a> {
     latest: FxHashMap<(Stage, Shape), usize>,
 }
 
-pub(crate) fn assign(pending: &Pending) -> Groups {
+pub(crate) fn assign(pending: &Pending) -> Result<Groups> {
     let n = pending.locals.len();
     let late = late_nodes(pending);
     let mut a = Assigner { pending, stages: [vec![], vec![], vec![]], of: vec![None; n], latest: FxHashMap::default() };
     for (i, late) in late.into_iter().enumerate() {
+        go_on(i)?;
         if pending.is_compute(i) && (pending.requested[i].is_some() || pending.as_number(i).is_none()) {
             a.place(i, if late { Stage::Last } else { Stage::Then });
         }
@@ -103,7 +106,7 @@ pub(crate) fn assign(pending: &Pending) -> Groups {
         Stage::Last => first + then,
     };
     let of = a.of.iter().map(|p| p.map(|((stage, k), rank)| (before(stage) + k, rank))).collect();
-    Groups { list: a.stages.into_iter().flatten().collect(), of }
+    Ok(Groups { list: a.stages.into_iter().flatten().collect(), of })
 }
 
 /// New values of leaves, and the elementwise nodes that serve nothing else.

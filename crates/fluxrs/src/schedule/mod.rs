@@ -12,6 +12,7 @@ pub(crate) use group::reduction_mode;
 
 use crate::device::Device;
 use crate::dtype::DType;
+use crate::error::Result;
 use crate::graph::{Borrowed, Graph};
 use crate::ops::Op;
 use crate::plan::{Plan, Source};
@@ -63,7 +64,7 @@ pub(crate) struct Pending<'a> {
 }
 
 impl<'a> Pending<'a> {
-    fn new(g: &Graph, locals: &'a [Local], requests: &'a [Request], written: &Written) -> Pending<'a> {
+    pub fn new(g: &Graph, locals: &'a [Local], requests: &'a [Request], written: &Written) -> Pending<'a> {
         let edges: Vec<SmallVec<[Edge; 3]>> = locals
             .iter()
             .map(|local| match local.kind {
@@ -118,20 +119,12 @@ impl<'a> Pending<'a> {
 }
 
 /// Makes the plan for these nodes (each behind its operands, every gradient written out) and results.
-pub(crate) fn schedule(
-    g: &Graph,
-    device: Device,
-    locals: &[Local],
-    requests: &[Request],
-    guards: &[u32],
-    written: &Written,
-) -> Plan {
-    let pending = Pending::new(g, locals, requests, written);
-    let groups = group::assign(&pending);
-    let stored = store::decide(&pending, &groups);
-    let program = emit::emit(&pending, &groups, &stored);
+pub(crate) fn schedule(pending: &Pending, device: Device, guards: &[u32]) -> Result<Plan> {
+    let groups = group::assign(pending)?;
+    let stored = store::decide(pending, &groups)?;
+    let program = emit::emit(pending, &groups, &stored)?;
     let cost = program.kernels.iter().fold(0usize, |sum, k| sum.saturating_add(k.cost));
-    Plan {
+    Ok(Plan {
         device,
         guards: guards.iter().map(|&l| program.buffer_of[l as usize].expect("a loss is requested")).collect(),
         buffers: program.buffers,
@@ -139,7 +132,7 @@ pub(crate) fn schedule(
         kernels: program.kernels,
         commit: program.commit,
         cost,
-    }
+    })
 }
 
 /// Where a finished value is read from.

@@ -2,9 +2,11 @@
 
 use super::group::{Groups, link};
 use super::{Edge, Pending};
+use crate::error::Result;
 use crate::ops::Op;
 use crate::plan::Rank;
 use crate::shape::{Map, Shape};
+use crate::stop::go_on;
 use crate::work;
 
 /// Instructions that are cheaper to run again than to store and load.
@@ -15,10 +17,11 @@ const RECOMPUTE_LOADS: usize = 3;
 const RECOMPUTE_BROADCAST: usize = 2;
 
 /// For every node whether its value is written to memory.
-pub(crate) fn decide(pending: &Pending, groups: &Groups) -> Vec<bool> {
+pub(crate) fn decide(pending: &Pending, groups: &Groups) -> Result<Vec<bool>> {
     let n = pending.locals.len();
     let mut stored: Vec<bool> = (0..n).map(|i| pending.requested[i].is_some()).collect();
     for i in 0..n {
+        go_on(i)?;
         if !pending.is_compute(i) || groups.of[i].is_none() {
             continue;
         }
@@ -43,7 +46,7 @@ pub(crate) fn decide(pending: &Pending, groups: &Groups) -> Vec<bool> {
             }
         }
     }
-    stored
+    Ok(stored)
 }
 
 /// True if the node's kernel runs over the node's own shape, so that any map over that shape can be loaded there.

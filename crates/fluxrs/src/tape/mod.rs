@@ -8,6 +8,7 @@ use crate::graph::{self, Graph, Tensor, Value, no_grad};
 use crate::guards::Guards;
 use crate::ops::{self, Op};
 use crate::shape::show;
+use crate::stop;
 use crate::work;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::{SmallVec, smallvec};
@@ -151,6 +152,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
     grads[last] = Some(start(y, seed));
     let watched = crate::ENGINE.looks_for_nan();
     for i in (0..visits.len()).rev() {
+        go_on(i)?;
         if !needed[i] {
             continue;
         }
@@ -208,6 +210,15 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
         check_reach(y, &out)?;
     }
     Ok(out)
+}
+
+/// An error if a signal asks this thread to stop; its handler runs outside of the scopes that gradients are made in.
+fn go_on(i: usize) -> Result<()> {
+    if !i.is_multiple_of(stop::NODES) {
+        return Ok(());
+    }
+    let _scope = graph::Tracking::enter();
+    stop::go_on(i)
 }
 
 /// An error if the gradients of `y`, or `y` itself, which guards them, need a value that is there no more.
