@@ -365,6 +365,24 @@ fn runs(map: &Map, space: &[usize], start: usize, n: usize, mut f: impl FnMut(us
 /// # Safety
 /// `dst` has room for `n` elements; the map lies within the source for the `n` indices from `start` on.
 unsafe fn gather(dst: *mut u8, src: *const u8, map: &Map, space: &[usize], start: usize, n: usize, size: usize) {
+    // Along leading axes that the source does not have everything comes again.
+    let repeated = space.iter().zip(&map.strides).take_while(|(_, s)| **s == 0).count();
+    let period: usize = space[repeated..].iter().product();
+    let own = if repeated > 0 { n.min(period) } else { n };
+    // SAFETY: the caller's promise.
+    unsafe { gather_once(dst, src, map, space, start, own, size) };
+    let mut done = own;
+    while done < n {
+        let len = done.min(n - done);
+        // SAFETY: both parts lie within the `n` elements, one behind the other.
+        unsafe { std::ptr::copy_nonoverlapping(dst, dst.add(done * size), len * size) };
+        done += len;
+    }
+}
+
+/// # Safety
+/// As for `gather`.
+unsafe fn gather_once(dst: *mut u8, src: *const u8, map: &Map, space: &[usize], start: usize, n: usize, size: usize) {
     let stride = map.strides.last().copied().unwrap_or(0);
     runs(map, space, start, n, |done, at, len| {
         // SAFETY: the map lies within the source for every index of the space.

@@ -75,3 +75,23 @@ fn gradients_of_views_are_those_of_copies() {
         assert_eq!(slope(false), slope(true), "{name}");
     }
 }
+
+#[test]
+fn what_comes_again_along_leading_axes() {
+    for (rows, mid, inner) in [(1, 1, 1), (7, 1, 3), (5000, 1, 2), (700, 3, 5), (3, 40, 90), (900, 2, 16)] {
+        let space = [rows, mid, inner];
+        let ones = Tensor::from_slice(&vec![1.0; rows * mid * inner], &space).unwrap();
+        for shape in [[1, 1, inner], [1, mid, 1], [1, mid, inner], [rows, 1, inner], [rows, mid, 1]] {
+            let x = numbers(shape.iter().product(), (-2.0, 2.0), 3);
+            let source = Tensor::from_slice(&x, &shape).unwrap();
+            let at = |i: usize, axis: usize| if shape[axis] == 1 { 0 } else { i };
+            let place = |i: usize| {
+                let (row, m, n) = (i / (mid * inner), i / inner % mid, i % inner);
+                (at(row, 0) * shape[1] + at(m, 1)) * shape[2] + at(n, 2)
+            };
+            let want: Vec<f64> = (0..rows * mid * inner).map(|i| x[place(i)] + 1.0).collect();
+            let got = source.broadcast_to(&space).unwrap() + &ones;
+            assert_eq!(values(&got), want, "{shape:?} over {space:?}");
+        }
+    }
+}
