@@ -54,6 +54,13 @@ def test_labels_in_a_tensor():
     assert float(fx.gpu(fx.ones(2)).sum()) == 2
 
 
+def test_ctc_of_labels_on_the_gpu():
+    labels = fx.gpu(fx.tensor([[0, 1], [2, 0], [1, 1]], dtype="int64"))
+    lengths = fx.gpu(fx.tensor([7, 6, 5], dtype="int64"))
+    want = fx.ctc(STEPS, [[0, 1], [2, 0], [1, 1]], lengths=[7, 6, 5])
+    close(fx.cpu(fx.ctc(fx.gpu(fx.tensor(STEPS)), labels, lengths=lengths)), want)
+
+
 def test_the_layer_prelu():
     m = fx.PReLU(4)
     (want,) = fx.gradient(lambda: m(A).sum(), fx.params(m)).values()

@@ -90,6 +90,11 @@ total: Tensor = fluxrs.add(np.float64(1.0), [1, 2]) + 3 * np.ones(2) - tensor((1
 loss: Tensor = logitcrossentropy(m(x), y) + mse([1.0, 2.0], np.zeros(2), weight=[1, 2])
 rows: Tensor = y @ W
 anything: ArrayLike = [[1.0], y]
+error: Tensor = fluxrs.huber(x, x, delta=2) + fluxrs.huber(x, x, δ=2.0) + fluxrs.mae([1.0], [2.0])
+classes: Tensor = logitcrossentropy(m(x), [0, 1, 2, 0, 1], smoothing=0.1) + fluxrs.ctc(
+    rand(4, 3), [0, 1], blank=2
+)
+bent: Tensor = fluxrs.celu(x, alpha=2) + fluxrs.prelu(x, W[0]) + fluxrs.PReLU()(x)
 share: float = accuracy(softmax(m(x)), y)
 penalty: Tensor = sum(fluxrs.norm(p) for p in params(m)) + fluxrs.max(p.sum() for p in params(m))
 labels = onecold(m(x), "abc")
@@ -159,6 +164,10 @@ def squared(a: Tensor, b: Tensor) -> Tensor:
     return mse(model(a), b)
 
 
+def alone(a: Tensor) -> Tensor:
+    return mse(a, a)
+
+
 @throttle(30)
 def say(text: str = "") -> None:
     print(text)
@@ -180,6 +189,13 @@ for epoch in epochs(2):
         [opt, SGD([W], 0.1)],
         cb=[anneal(opt, warmup(3, cosine(0.1, 10))), lambda: print(epoch)],
     )
+
+    train(squared, batches(x, x, size=2, drop_last=True, seed=1, to=gpu, background=True), opt)
+    train(alone, batches(x, size=2), fluxrs.LAMB([W], eta=0.1, decay=0.1))
+
+images, digits = fluxrs.datasets.mnist.arrays("test", folder="data")
+words: dict[str, list[str]] = fluxrs.datasets.cmudict.entries()
+value_of_tree: Any = fluxrs.datasets.sentiment.dev()[0][0, 1].value
 
 save("model.safetensors", model=model, opt=opt)
 things: dict[str, Any] = load("model.safetensors", types=(Scale, Residual))

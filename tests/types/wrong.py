@@ -49,6 +49,12 @@ rand("3", 4)  # wrong
 sum(x, axes=0)  # wrong
 mse(x)  # wrong
 mse(x, x, weights=2)  # wrong
+fluxrs.huber(x, x, δ="1")  # wrong
+fluxrs.batches(x, x, size="2")  # wrong
+fluxrs.batches(x, x, sice=2)  # wrong
+fluxrs.datasets.mnist.image()  # wrong
+fluxrs.datasets.digits.labels(split=3)  # wrong
+fluxrs.Lion(params(m), rho=0.9)  # wrong
 Dense(4)  # wrong
 Dense("4", 3)  # wrong
 Dense(2.5, 3)  # wrong

@@ -12,6 +12,7 @@ from .._core import (
     DimensionMismatch,
     Tensor,
     concatenate,
+    cpu,
     logaddexp,
     logsoftmax,
     maximum,
@@ -112,7 +113,7 @@ def _steps(x: Tensor) -> Iterator[Tensor]:
 def _sequences(labels: Any, counts: Any, n: int) -> list[np.ndarray[Any, Any]]:
     """The labels of each sample."""
     if isinstance(labels, (Tensor, np.ndarray)):
-        rows = [*np.asarray(labels)]
+        rows = [*_host(labels)]
     else:
         rows = [np.asarray(row, dtype=None if len(row) else "int64") for row in labels]
     if len(rows) != n:
@@ -126,11 +127,15 @@ def _sequences(labels: Any, counts: Any, n: int) -> list[np.ndarray[Any, Any]]:
     return [row[:k] for row, k in zip(rows, known, strict=True)]
 
 
+def _host(x: Any) -> np.ndarray[Any, Any]:
+    return np.asarray(cpu(x) if isinstance(x, Tensor) else x)
+
+
 def _counts(name: str, given: Any, n: int, most: int) -> np.ndarray[Any, Any]:
     """A number for each sample, as a column."""
     if given is None:
         return np.full((n, 1), most)
-    counts = np.asarray(given)
+    counts = _host(given)
     if counts.shape != (n,) or (n and counts.dtype.kind not in "iu"):
         raise DimensionMismatch(f"ctc: {name} are {n} integers, got {given!r}")
     if ((counts < 0) | (counts > most)).any():
