@@ -4,7 +4,7 @@
 use crate::dtype::DType;
 use crate::per_isa;
 use crate::simd::isa::{Isa, level};
-use crate::simd::lanes::Loop;
+use crate::simd::lanes::LaneLoop;
 use crate::simd::math::Num;
 
 /// A loop that adds the product of its operands; the mask has a bit for each that is one element, and `THREE` if there are three.
@@ -26,9 +26,9 @@ unsafe fn add_body<T: Num, I: Isa>(dst: &mut [T], x: &[T]) {
 per_isa! { fn add_each[T: Num](dst: &mut [T], x: &[T]) = add_body }
 
 /// # Safety
-/// As [`Loop`] says.
+/// As [`LaneLoop`] says.
 unsafe fn add<T: Num>(dst: *mut u8, src: [*const u8; 3], n: usize) {
-    // SAFETY: the promise of `Loop`: n elements each, apart from each other; the instruction set was found on this machine.
+    // SAFETY: the promise of `LaneLoop`: n elements each, apart from each other; the instruction set was found on this machine.
     unsafe {
         let dst = std::slice::from_raw_parts_mut(dst.cast::<T>(), n);
         add_each::<T>(level())(dst, std::slice::from_raw_parts(src[0].cast(), n));
@@ -54,7 +54,7 @@ unsafe fn product_body<T: Num, const MASK: u8, I: Isa>(dst: &mut [T], x: &[T], y
 per_isa! { fn product_each[T: Num; const MASK: u8](dst: &mut [T], x: &[T], y: &[T], z: &[T]) = product_body }
 
 /// # Safety
-/// As [`Loop`] says, but an operand has one element where the mask has its bit.
+/// As [`LaneLoop`] says, but an operand has one element where the mask has its bit.
 unsafe fn product<T: Num>(dst: *mut u8, src: [*const u8; 3], n: usize, mask: u8) {
     use std::slice::{from_raw_parts, from_raw_parts_mut};
     // SAFETY: as above, and the mask says which operands are one element.
@@ -76,7 +76,7 @@ unsafe fn product<T: Num>(dst: *mut u8, src: [*const u8; 3], n: usize, mask: u8)
 }
 
 /// The loop for weights of this type.
-pub fn of(dtype: DType) -> Option<Loop> {
+pub fn of(dtype: DType) -> Option<LaneLoop> {
     match dtype {
         DType::F32 => Some(add::<f32>),
         DType::F64 => Some(add::<f64>),

@@ -1,7 +1,7 @@
 //! Runs a lowered program on one block of its index space.
 
 use super::accumulate::THREE;
-use super::lower::{Action, LoadStep, Lowered, Operand, StoreStep, Walk};
+use super::lower::{Action, LoadStep, Location, Lowered, StoreStep, Walk};
 use crate::per_isa;
 use crate::plan::{Rank, Source};
 use crate::shape::Map;
@@ -141,11 +141,11 @@ impl Worker<'_> {
         unsafe { splat(self.register(load.reg), word.as_ptr(), size, n) }
     }
 
-    pub fn operand(&self, o: Operand, block: &Block) -> *mut u8 {
+    pub fn operand(&self, o: Location, block: &Block) -> *mut u8 {
         match o {
-            Operand::Reg(r) => self.register(r),
-            Operand::Load(i) => self.loaded[i as usize],
-            Operand::Store(i) => {
+            Location::Reg(r) => self.register(r),
+            Location::Load(i) => self.loaded[i as usize],
+            Location::Store(i) => {
                 let s = &self.body.stores[i as usize];
                 let at = s.map.offset as usize + block.range(s.rank).0;
                 // SAFETY: as above.
@@ -207,15 +207,15 @@ impl Worker<'_> {
             }
         }
         for (k, store) in body.stores.iter().enumerate() {
-            if part.has(store.rank) && store.from != Operand::Store(k as u16) {
+            if part.has(store.rank) && store.from != Location::Store(k as u16) {
                 // SAFETY: as above; in place, all operands of this block have been read by now.
                 unsafe { self.store(store, block) };
             }
         }
     }
 
-    fn is_single(&self, o: Operand) -> bool {
-        matches!(o, Operand::Load(i) if self.singles[i as usize])
+    fn is_single(&self, o: Location) -> bool {
+        matches!(o, Location::Load(i) if self.singles[i as usize])
     }
 
     /// The address of a load's elements for this block: in memory if they lie side by side, else in its register. And whether it is

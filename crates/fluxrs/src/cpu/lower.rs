@@ -10,7 +10,7 @@ use crate::ops::reduce::Kind;
 use crate::plan::{Code, Inst, Load, Loop, Mode, Place, Plan, Rank, Reg, Source, Store};
 use crate::pool::grain;
 use crate::shape::{self, Map, Shape, spilled};
-use crate::simd::lanes::{self, Loop as LaneLoop, UnaryBody};
+use crate::simd::lanes::{self, LaneLoop, UnaryBody};
 use crate::simd::math::Cast;
 use smallvec::{SmallVec, smallvec};
 
@@ -22,7 +22,7 @@ const LONG_ROW: usize = 256;
 
 /// Where an operand's elements are found.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Operand {
+pub enum Location {
     /// A piece of scratch memory.
     Reg(u16),
     /// Load i, in memory or brought into a register.
@@ -42,8 +42,8 @@ pub enum Action {
 
 pub struct Micro {
     pub action: Action,
-    pub dst: Operand,
-    pub src: [Operand; 3],
+    pub dst: Location,
+    pub src: [Location; 3],
     pub arity: usize,
     pub rank: Rank,
     /// Bytes of an element of the result.
@@ -79,7 +79,7 @@ pub struct StoreStep {
     pub rank: Rank,
     pub map: Map,
     pub how: Walk,
-    pub from: Operand,
+    pub from: Location,
 }
 
 pub struct Lowered {
@@ -194,12 +194,12 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
     let pairs = pairs(body, &mut last_use);
 
     // Loads have registers of their own for the whole program: constants are filled once, before it runs.
-    let mut place: Vec<Operand> = vec![Operand::Reg(0); count];
+    let mut place: Vec<Location> = vec![Location::Reg(0); count];
     for load in &body.loads {
         let map = own_map(body, load.rank, &load.map);
         let space = Shape::from(out.space(load.rank));
         let how = if matches!(load.source, Source::Buffer(_)) { walk(&map, &space) } else { Walk::Fixed };
-        place[load.reg as usize] = Operand::Load(out.loads.len() as u16);
+        place[load.reg as usize] = Location::Load(out.loads.len() as u16);
         let reg = out.registers as u16;
         out.registers += (how != Walk::Straight) as usize;
         out.loads.push(LoadStep { source: load.source, dtype: load.dtype, rank: load.rank, map, how, reg, single: false });
@@ -237,7 +237,7 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
             rank: store.rank,
             map,
             how,
-            from: Operand::Reg(0),
+            from: Location::Reg(0),
         });
     }
     // A factor is read where the product is added: it must still be there.
@@ -269,12 +269,12 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         if taken[k] {
             continue;
         }
-        let mut src = [Operand::Reg(0); 3];
+        let mut src = [Location::Reg(0); 3];
         src.iter_mut().zip(&inst.src).for_each(|(s, &r)| *s = place[r as usize]);
         // The result's register is taken before the operands' are given back: a loop's result never aliases an operand.
         let dst = match direct[inst.dst as usize] {
-            Some(store) => Operand::Store(store),
-            None => Operand::Reg(free.pop().unwrap_or_else(|| {
+            Some(store) => Location::Store(store),
+            None => Location::Reg(free.pop().unwrap_or_else(|| {
                 out.registers += 1;
                 out.registers as u16 - 1
             })),
@@ -288,7 +288,8 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         };
         for (n, &r) in reads.iter().enumerate() {
             let first = !reads[..n].contains(&r);
-            if let (true, true, true, Operand::Reg(reg)) = (first, last_use[r as usize] == k, full[r as usize], place[r as usize])
+            if let (true, true, true, Location::Reg(reg)) =
+                (first, last_use[r as usize] == k, full[r as usize], place[r as usize])
             {
                 free.push(reg);
             }

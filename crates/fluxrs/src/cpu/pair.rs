@@ -4,7 +4,7 @@
 use crate::dtype::DType;
 use crate::ops::Elementwise;
 use crate::simd::isa::Isa;
-use crate::simd::lanes::{self, Loop, TernaryBody};
+use crate::simd::lanes::{self, LaneLoop, TernaryBody};
 use crate::simd::math::Float;
 
 /// An operation that a pair may be made of.
@@ -46,7 +46,7 @@ impl<T: Float, O: Arithmetic, N: Arithmetic> TernaryBody<T, T, T, T> for Right<O
 
 /// The loop of `outer` whose left (or right) operand is what `inner` gives, if there is one. Its operands are those of
 /// `inner` and the other one of `outer`.
-pub fn of(outer: Elementwise, inner: Elementwise, left: bool, dtype: DType) -> Option<Loop> {
+pub fn of(outer: Elementwise, inner: Elementwise, left: bool, dtype: DType) -> Option<LaneLoop> {
     match dtype {
         DType::F32 => of_type::<f32>(outer, inner, left),
         DType::F64 => of_type::<f64>(outer, inner, left),
@@ -54,7 +54,7 @@ pub fn of(outer: Elementwise, inner: Elementwise, left: bool, dtype: DType) -> O
     }
 }
 
-fn of_type<T: Float>(outer: Elementwise, inner: Elementwise, left: bool) -> Option<Loop> {
+fn of_type<T: Float>(outer: Elementwise, inner: Elementwise, left: bool) -> Option<LaneLoop> {
     match outer {
         Elementwise::add => with::<T, Add>(inner, left),
         Elementwise::subtract => with::<T, Subtract>(inner, left),
@@ -64,8 +64,8 @@ fn of_type<T: Float>(outer: Elementwise, inner: Elementwise, left: bool) -> Opti
     }
 }
 
-fn with<T: Float, O: Arithmetic>(inner: Elementwise, left: bool) -> Option<Loop> {
-    fn on<T: Float, O: Arithmetic, N: Arithmetic>(left: bool) -> Loop {
+fn with<T: Float, O: Arithmetic>(inner: Elementwise, left: bool) -> Option<LaneLoop> {
+    fn on<T: Float, O: Arithmetic, N: Arithmetic>(left: bool) -> LaneLoop {
         if left { lanes::ternary::<Left<O, N>, T, T, T, T>() } else { lanes::ternary::<Right<O, N>, T, T, T, T>() }
     }
     Some(match inner {
@@ -88,7 +88,7 @@ mod tests {
         const OPS: [Elementwise; 4] = [Elementwise::add, Elementwise::subtract, Elementwise::multiply, Elementwise::divide];
         let value = |i: usize, k: usize| [0.1, -3.7, 1e30, 0.0, -0.0, f32::INFINITY, 1e-40][(i * k) % 7] + (i as f32) * 0.37;
         let [x, y, z]: [Vec<f32>; 3] = [1, 2, 3].map(|k| (0..200).map(|i| value(i, k)).collect());
-        let run = |kernel: Loop, src: [&[f32]; 3]| {
+        let run = |kernel: LaneLoop, src: [&[f32]; 3]| {
             let mut out = vec![0f32; 200];
             // SAFETY: all operands have as many elements as the result.
             unsafe { kernel(out.as_mut_ptr().cast(), src.map(|s| if s.is_empty() { null() } else { s.as_ptr().cast() }), 200) };

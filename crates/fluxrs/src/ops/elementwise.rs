@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::graph::{Node, Srcs, Tensor};
 use crate::shape::{self, Shape};
 use crate::simd::isa::Isa;
-use crate::simd::lanes::{self, BinaryBody, Loop, TernaryBody, UnaryBody};
+use crate::simd::lanes::{self, BinaryBody, LaneLoop, TernaryBody, UnaryBody};
 use crate::simd::math::{Num, Real};
 use smallvec::smallvec;
 use std::borrow::{Borrow, Cow};
@@ -236,10 +236,10 @@ macro_rules! define {
             }
 
             /// The vectorised loop over operands of this dtype (for `where`, that of the values).
-            pub fn kernel(self, dtype: DType) -> Option<Loop> {
+            pub fn kernel(self, dtype: DType) -> Option<LaneLoop> {
                 match self {
                     $(Elementwise::$name => {
-                        let pick: fn(DType) -> Option<Loop> = loops!($class $cpu, $x $($rest)*);
+                        let pick: fn(DType) -> Option<LaneLoop> = loops!($class $cpu, $x $($rest)*);
                         pick(dtype)
                     })*
                 }

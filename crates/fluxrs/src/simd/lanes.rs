@@ -6,7 +6,7 @@
 //!     #[inline(always)] // needed: the body must end up inside the loop
 //!     fn call<I: Isa>(x: T) -> T { x.exp::<I>() }
 //! }
-//! let exp: Loop = unary::<Exp, f32, f32>();
+//! let exp: LaneLoop = unary::<Exp, f32, f32>();
 //! unsafe { exp(dst, [src, null(), null()], n) };
 //! ```
 //!
@@ -24,7 +24,7 @@ use crate::simd::isa::{self, Isa, Level, level};
 /// # Safety
 /// Pointers are aligned for their elements and valid for `n` of them, and `dst` overlaps no operand. Operands that the
 /// loop does not have are not looked at.
-pub type Loop = unsafe fn(*mut u8, [*const u8; 3], usize);
+pub type LaneLoop = unsafe fn(*mut u8, [*const u8; 3], usize);
 
 /// Elements a vector loop handles at least: a whole number of vectors of every width and type.
 pub const BLOCK: usize = 64;
@@ -82,13 +82,13 @@ macro_rules! arity {
         per_isa! { fn $each[B: $Body<$($X,)* U>, $($X: Lane,)* U: Lane](dst: &mut [U], $($x: &[$X]),*) = $each_body }
 
         /// # Safety
-        /// As [`Loop`] says.
+        /// As [`LaneLoop`] says.
         unsafe fn $run<B: $Body<$($X,)* U>, $($X: Lane,)* U: Lane, I: Isa>(dst: *mut u8, src: [*const u8; 3], n: usize) {
             use std::slice::{from_raw_parts, from_raw_parts_mut};
             let (whole, rest) = (n - n % BLOCK, n % BLOCK);
             let dst = dst.cast::<U>();
             $(let $x = src[$k].cast::<$X>();)*
-            // SAFETY: the caller's promise, see `Loop`; the instruction set was found on this machine.
+            // SAFETY: the caller's promise, see `LaneLoop`; the instruction set was found on this machine.
             unsafe {
                 if whole > 0 {
                     $each::<B, $($X,)* U>(I::LEVEL)(from_raw_parts_mut(dst, whole), $(from_raw_parts($x, whole)),*);
@@ -112,12 +112,12 @@ macro_rules! arity {
         }
 
         $(#[$doc])*
-        pub fn $name<B: $Body<$($X,)* U>, $($X: Lane,)* U: Lane>() -> Loop {
+        pub fn $name<B: $Body<$($X,)* U>, $($X: Lane,)* U: Lane>() -> LaneLoop {
             $at::<B, $($X,)* U>(level())
         }
 
         /// The same for a given level, which must be one that this machine has.
-        pub fn $at<B: $Body<$($X,)* U>, $($X: Lane,)* U: Lane>(level: Level) -> Loop {
+        pub fn $at<B: $Body<$($X,)* U>, $($X: Lane,)* U: Lane>(level: Level) -> LaneLoop {
             match level {
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx512 => $run::<B, $($X,)* U, isa::Avx512>,
@@ -174,7 +174,7 @@ mod tests {
         }
     }
 
-    fn run<U: Lane>(kernel: Loop, src: [*const u8; 3], n: usize) -> Vec<U> {
+    fn run<U: Lane>(kernel: LaneLoop, src: [*const u8; 3], n: usize) -> Vec<U> {
         let mut out = vec![U::default(); n];
         // SAFETY: `src` has n elements each.
         unsafe { kernel(out.as_mut_ptr().cast(), src, n) };

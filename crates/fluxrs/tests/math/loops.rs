@@ -1,7 +1,7 @@
 //! Every function of `Real` as a loop, by name.
 
 use fluxrs::simd::isa::{Isa, Level};
-use fluxrs::simd::lanes::{BinaryBody, Lane, Loop, UnaryBody, binary_at, unary_at};
+use fluxrs::simd::lanes::{BinaryBody, Lane, LaneLoop, UnaryBody, binary_at, unary_at};
 use fluxrs::simd::math::Real;
 use std::ptr::null;
 
@@ -28,7 +28,7 @@ macro_rules! functions {
         /// The names of all functions, and how many operands each has.
         pub const NAMES: &[(&str, usize)] = &[$((stringify!($name), 1),)* $((stringify!($name2), 2),)*];
 
-        pub fn kernel<T: Real>(name: &str, level: Level) -> Loop {
+        pub fn kernel<T: Real>(name: &str, level: Level) -> LaneLoop {
             match name {
                 $(stringify!($name) => unary_at::<bodies::$name, T, T>(level),)*
                 $(stringify!($name2) => binary_at::<bodies::$name2, T, T, T>(level),)*
