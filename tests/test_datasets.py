@@ -308,6 +308,7 @@ def test_trees():
     assert len(t) == 2 and not t.isleaf and t[0].isleaf and t[1][0].value == (0, "b")
     assert t.map(lambda v: v[0]) == Tree(3, Tree(2), Tree(1, Tree(0), Tree(4)))
     assert repr(t.map(lambda v: v[0])) == "Tree(3, Tree(2), Tree(1, Tree(0), Tree(4)))"
+    assert parse("(2 (2 8\u00a01) (1 b))").leaves() == [(2, "8\u00a01"), (1, "b")]
     assert t != parse("(3 (2 a) (1 (0 b) (4 d)))") and t != parse("(3 (2 a) (1 b))") and t != 3
     deepest = "(1 " * 199 + "(1 a)" + ")" * 199
     assert repr(parse(deepest).map(str)).count("Tree") == 200

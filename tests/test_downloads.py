@@ -224,7 +224,9 @@ def test_digits_are_checked_by_what_is_in_them(server, tmp_path, monkeypatch):
     for data, good in ((counted, True), (counted[: -len(row) - 3], False), (b"<html>", False)):
         server.files["optdigits.tes"] = data
         monkeypatch.setitem(
-            digits.FILES, "test", dataclasses.replace(file, urls=(server.url("optdigits.tes"),))
+            digits.FILES,
+            "test",
+            dataclasses.replace(file, urls=(server.url("optdigits.tes"),), size=None),
         )
         folder = tmp_path / str(len(data))
         if good:

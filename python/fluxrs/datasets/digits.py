@@ -30,8 +30,8 @@ def images(
 
     3,823 of the split "train", by 30 writers; 1,797 of "test", by 13 others, which are those that scikit-learn
     has. With `dtype="uint8"` as they are stored, from 0 to 16. `folder`, or else FLUXRS_DATA or the cache
-    folder, holds the files or is where they are downloaded to; they are checked by the numbers of each class,
-    since no digest of them was published. Raises OSError if they cannot be had and ValueError for others.
+    folder, holds the files or is where they are downloaded to; they are checked by their lengths and the numbers
+    of each class, since no digest of them was published. Raises OSError if they cannot be had and ValueError for others.
     """
     return scaled(_table(split, folder)[:, :64].reshape(-1, 8, 8), 16, dtype)
 
@@ -78,8 +78,8 @@ FILES = {
     split: File(
         f"optdigits.{end}",
         (f"{URL}optdigits.{end}",),
+        size=size,
         check=partial(_check, split=split),
-        most=1 << 24,
     )
-    for split, end in (("train", "tra"), ("test", "tes"))
+    for split, end, size in (("train", "tra", 563639), ("test", "tes", 264712))
 }

@@ -21,7 +21,7 @@ FILE = File(
     also=("sentiment.zip",),
 )
 SPLITS = ("train", "dev", "test")
-_TOKEN = re.compile(r"[()]|[^\s()]+")
+_TOKEN = re.compile(r"[()]|[^ ()]+")  # some words have other spaces in them
 
 
 def train(*, folder: PathLike | None = None) -> list[Tree]:
@@ -99,7 +99,8 @@ def _trees(split: str, folder: PathLike | None) -> list[Tree]:
         where, lines = f"{path}: {split}.txt", _unpacked(path, f"trees/{split}.txt")
     out = []
     for number, line in enumerate(lines.split("\n"), 1):
-        if line.strip():
+        line = line.rstrip("\r")
+        if line:
             try:
                 out.append(parse(line))
             except ValueError as error:
