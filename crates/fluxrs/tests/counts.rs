@@ -2,43 +2,18 @@
 
 #![allow(confusable_idents)]
 
+#[path = "common/allocator.rs"]
+mod allocator;
+
+use allocator::{CALLS, LIVE};
 use fluxrs::evaluate::{self, COUNTERS, Handle};
 use fluxrs::leaf::{self, Leaf};
 use fluxrs::ops::matmul::matmul;
 use fluxrs::optim::{self, Hyper};
 use fluxrs::tape::{Target, gradient};
 use fluxrs::{DType, Elementwise, Tensor};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
-
-/// Counts what each thread allocates.
-struct Counting;
-
-thread_local! {
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-    static CALLS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: the system's allocator does the work.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = LIVE.try_with(|n| n.set(n.get() + layout.size() as isize));
-        let _ = CALLS.try_with(|n| n.set(n.get() + 1));
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        let _ = LIVE.try_with(|n| n.set(n.get() - layout.size() as isize));
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// The counters belong to the process: one test at a time.
 fn alone() -> MutexGuard<'static, ()> {

@@ -1,6 +1,10 @@
 //! Work and memory grow with the graph, not with its square: each case is run at n and at 2n, and the steps of all passes and the
 //! bytes asked of the allocator may at most double.
 
+#[path = "common/allocator.rs"]
+mod allocator;
+
+use allocator::{ASKED, LIVE};
 use fluxrs::cpu::kept_workspace;
 use fluxrs::evaluate::{self, Handle};
 use fluxrs::graph::{self, Checkpoint, Tracking};
@@ -9,36 +13,7 @@ use fluxrs::ops::custom::checkpointed;
 use fluxrs::ops::{Pullback, place};
 use fluxrs::tape::{self, Target, gradient, gradient_again};
 use fluxrs::{DType, Elementwise, Result, Tensor, work};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::{Arc, Mutex};
-
-/// Counts the bytes that each thread has, and those it ever asked for.
-struct Counting;
-
-thread_local! {
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-    static ASKED: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: the system's allocator does the work.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = LIVE.try_with(|n| n.set(n.get() + layout.size() as isize));
-        let _ = ASKED.try_with(|n| n.set(n.get() + layout.size()));
-        // SAFETY: as the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        let _ = LIVE.try_with(|n| n.set(n.get() - layout.size() as isize));
-        // SAFETY: as the caller's.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// The counters belong to the process: one test at a time.
 static ONE: Mutex<()> = Mutex::new(());

@@ -4,20 +4,24 @@
 // Update rules are written in the symbols of their papers.
 #![allow(confusable_idents)]
 
+#[path = "common/check.rs"]
+mod common;
+
+use common::{by, now, values};
 use fluxrs::buffer::Buffer;
 use fluxrs::evaluate::{self, Handle};
 use fluxrs::leaf::{self, Leaf};
+use fluxrs::ops::along::take_along_axis;
 use fluxrs::ops::attention::attention;
 use fluxrs::ops::index::{nonzero, take, take_at};
 use fluxrs::ops::linalg::{det, inverse, solve};
 use fluxrs::ops::place::{concatenate, stack};
 use fluxrs::ops::pool::{Window, maxpool, meanpool};
 use fluxrs::ops::random::{Replay, Stream, bernoulli, permutation, rand, randint, randn};
-use fluxrs::ops::sort::take_along_axis;
 use fluxrs::ops::view::Slice;
 use fluxrs::ops::{Pullback, custom, einsum::einsum, matmul::matmul};
 use fluxrs::optim::{Hyper, by_name};
-use fluxrs::reference::{Reference, Value, computed};
+use fluxrs::reference::computed;
 use fluxrs::tape::{Target, gradient, pullback};
 use fluxrs::{DType, Elementwise, Error, Result, Tensor, pool};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -38,19 +42,6 @@ fn param(shape: &[usize]) -> Arc<Leaf> {
     Leaf::of(&floats(shape), true).unwrap()
 }
 
-fn values(t: &Tensor) -> Vec<f64> {
-    let a = computed(t).unwrap();
-    (0..a.len()).map(|i| a.at(i)).collect()
-}
-
-fn now(leaf: &Leaf) -> Vec<f64> {
-    values(&leaf.value().unwrap())
-}
-
-fn by(e: Elementwise, xs: &[&Tensor]) -> Tensor {
-    e.apply(xs).unwrap()
-}
-
 fn square(x: &Tensor) -> Tensor {
     (x * x).sum(None, false).unwrap()
 }
@@ -60,14 +51,8 @@ fn some<const N: usize>(i: usize, all: [DType; N]) -> impl Iterator<Item = DType
     all.into_iter().enumerate().filter(move |&(k, _)| !cfg!(miri) || k == i % N).map(|(_, dtype)| dtype)
 }
 
-/// All of them in one plan, as the reference has them.
 fn check(tensors: Vec<Result<Tensor>>) {
-    let held: Vec<Handle> = tensors.into_iter().map(|t| Handle::new(t.unwrap())).collect();
-    let mut reference = Reference::default();
-    for t in held.iter().map(Handle::tensor) {
-        let Ok(Value::Array(want)) = reference.value(t) else { panic!("{t:?} has no value") };
-        assert!(want.same(&computed(t).unwrap()), "{t:?}: {:?}", values(t));
-    }
+    common::check(tensors.into_iter().map(Result::unwrap));
 }
 
 #[test]

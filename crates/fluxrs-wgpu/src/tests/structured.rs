@@ -43,7 +43,7 @@ fn structured_ops_agree() {
         |x| {
             let whole = (&x[0] * 3.0).cast(DType::I32);
             let places = x[0].argsort(Some(2)).unwrap();
-            let elements = fluxrs::ops::sort::take_along_axis(&x[0], &places, Some(2)).unwrap();
+            let elements = fluxrs::ops::along::take_along_axis(&x[0], &places, Some(2)).unwrap();
             vec![x[0].sort(Some(1)).unwrap(), x[0].argsort(None).unwrap(), whole.argsort(Some(0)).unwrap(), places, elements]
         },
         &xs,
@@ -53,7 +53,7 @@ fn structured_ops_agree() {
         "along an axis",
         |x| {
             let x1 = Tensor::tracked_identity(&x[1]);
-            let y = fluxrs::ops::sort::take_along_axis(&x1, &x[2], Some(1)).unwrap();
+            let y = fluxrs::ops::along::take_along_axis(&x1, &x[2], Some(1)).unwrap();
             let loss = map("square", &[&y]).sum(None, false).unwrap();
             let g = gradient(&loss, None, &[Target::Node(x1)], false).unwrap().remove(0).unwrap();
             vec![y, g]

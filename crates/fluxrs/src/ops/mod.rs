@@ -4,6 +4,7 @@
 pub mod table;
 
 pub mod activations;
+pub mod along;
 pub mod attention;
 pub mod compose;
 pub mod conv;
@@ -11,6 +12,7 @@ pub mod create;
 pub mod custom;
 pub mod einsum;
 pub mod elementwise;
+mod factors;
 pub mod index;
 pub mod linalg;
 pub mod matmul;
@@ -25,6 +27,7 @@ pub mod rules;
 pub mod scan;
 pub mod shader;
 pub mod sort;
+mod stream;
 pub mod structured;
 pub mod subscript;
 pub mod view;

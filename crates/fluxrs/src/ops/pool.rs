@@ -1,8 +1,8 @@
 //! Pooling: the places of the largest elements of windows, and their means.
 
+use super::along::take_places;
 use super::poll::PIECE;
 use super::shader::{Pass, Shader, Spec, template};
-use super::sort::take_places;
 use super::structured::{offset, room};
 use super::window::{LANES, Leave, Row, Windows};
 use super::{Half, Op, Operand, OperandMut, Structured};

@@ -4,13 +4,13 @@ use crate::acts::{MOST, fresh, shape};
 use crate::calls::call;
 use crate::random::Random;
 use crate::world::{Origin, World, data, elements};
+use fluxrs::ops::along::take_along_axis;
 use fluxrs::ops::attention::attention;
 use fluxrs::ops::conv::{Step, conv, conv_transpose};
 use fluxrs::ops::index::{take, take_at};
 use fluxrs::ops::linalg::{det, inverse, rdivide, solve};
 use fluxrs::ops::pool::{Window, maxpool, meanpool};
 use fluxrs::ops::random::{Replay, Stream, bernoulli, permutation, rand, randint, randn};
-use fluxrs::ops::sort::take_along_axis;
 use fluxrs::{DType, Elementwise, Result, Tensor};
 
 /// A variable with axes, and one of them (or none: all elements in a row).

@@ -2,11 +2,11 @@
 
 use fluxrs::error::{Error, Result};
 use fluxrs::evaluate;
+use fluxrs::ops::along::take_along_axis;
 use fluxrs::ops::attention::attention;
 use fluxrs::ops::index::take;
 use fluxrs::ops::poll::PIECE;
 use fluxrs::ops::pool::{self, Window};
-use fluxrs::ops::sort::take_along_axis;
 use fluxrs::ops::{Op, Operand, OperandMut, Poll, create, linalg, random};
 use fluxrs::tape::{Target, gradient};
 use fluxrs::{DType, Number, Tensor, shape};

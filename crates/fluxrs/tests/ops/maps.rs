@@ -2,10 +2,10 @@
 
 use crate::check::{numbers, values};
 use fluxrs::evaluate::{evaluate, explain};
+use fluxrs::ops::along::take_along_axis;
 use fluxrs::ops::attention::attention;
 use fluxrs::ops::index::take;
 use fluxrs::ops::pool::{Window, maxpool, meanpool};
-use fluxrs::ops::sort::take_along_axis;
 use fluxrs::tape::{Target, gradient};
 use fluxrs::{DType, Result, Tensor};
 

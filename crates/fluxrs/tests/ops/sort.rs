@@ -1,5 +1,5 @@
 use crate::check::{check_gradients, close, exp, float32, float64, int64, numbers, square, values};
-use fluxrs::ops::sort::take_along_axis;
+use fluxrs::ops::along::take_along_axis;
 use fluxrs::{DType, Tensor};
 
 #[test]
