@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from . import datasets as datasets, optimise as optimise, tracker as tracker, typing as typing
-from .layers import basic as _basic, conv as _conv, normalise as _normalise
+from .layers import basic as _basic, conv as _conv, normalise as _normalise, recurrent as _recurrent
 from .layers.basic import Init, Layer
 from .layers.conv import Lengths
 from .layers.windows import Pad

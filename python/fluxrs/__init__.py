@@ -65,6 +65,20 @@ from .layers.pool import (
     upsample,
 )
 from .layers.prelu import PReLU
+from .layers.recurrent import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    GRUCell,
+    LSTMCell,
+    Recur,
+    RNNCell,
+    flip,
+    over,
+    reset,
+    truncate,
+)
 from .layers.stateless import (
     binarycrossentropy,
     cosine_similarity,
@@ -100,6 +114,7 @@ from .optimise.optimisers import (
 from .optimise.schedules import anneal, cosine, exponential, warmup
 from .optimise.train import StopException, clipnorm, clipvalue, epochs, stop, throttle, train
 from .saving import load_weights, save, save_weights
+from .scanning import scan
 from .tracker import (
     TrackedArray,
     back,
@@ -153,6 +168,8 @@ def __getattr__(name: str) -> object:
 __version__ = _core.__version__
 ldivide = solve  # A \\ b has Flux's name and NumPy's
 __all__ = [
+    "Bidirectional", "GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell", "Recur", "flip", "over", "reset",
+    "scan", "truncate",
     "ADADelta", "ADAGrad", "ADAM", "ADAMW", "AMSGrad", "AdaBelief", "AdaMax",
     "AdaptiveMeanPool", "BatchNorm", "Chain", "Conv", "ConvTranspose", "Dense", "DepthwiseConv",
     "DeviceError", "Diagonal", "DimensionMismatch", "Dropout", "Embedding", "EmbeddingBag",
@@ -179,7 +196,7 @@ __all__ = [
 # The ops, from their table; what else the core has is for the modules here.
 _PLUMBING = {
     "Deltas", "affine", "change", "checkpointed", "commit", "convolve", "custom", "deconvolve", "discard", "drop_gradients", "queue_position", "queued", "has_gpu", "op_table", "passing", "random_state", "reference", "replace_gradients", "replay",
-    "rules", "squared_error", "state", "step", "take_gradients",
+    "rules", "argument", "scan_over", "tracing", "squared_error", "state", "step", "take_gradients",
 }  # fmt: skip
 _TAKEN = {*__all__, *_PLUMBING, *dir(builtins)}
 __all__ += [n for n in dir(_core) if n[0] != "_" and n not in _TAKEN]

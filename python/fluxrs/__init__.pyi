@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from . import datasets as datasets, optimise as optimise, tracker as tracker, typing as typing
-from .layers import basic as _basic, conv as _conv, normalise as _normalise
+from .layers import basic as _basic, conv as _conv, normalise as _normalise, recurrent as _recurrent
 from .layers.basic import Init, Layer
 from .layers.conv import Lengths
 from .layers.windows import Pad
@@ -64,7 +64,6 @@ from ._core import expand_dims as expand_dims
 from ._core import explain as explain
 from ._core import expm1 as expm1
 from ._core import eye as eye
-from ._core import flip as flip
 from ._core import floor as floor
 from ._core import floor_divide as floor_divide
 from ._core import forward as forward
@@ -210,6 +209,17 @@ from .layers.pool import maxpool as maxpool
 from .layers.pool import meanpool as meanpool
 from .layers.pool import upsample as upsample
 from .layers.prelu import PReLU as PReLU
+from .layers.recurrent import Bidirectional as Bidirectional
+from .layers.recurrent import GRU as GRU
+from .layers.recurrent import GRUCell as GRUCell
+from .layers.recurrent import LSTM as LSTM
+from .layers.recurrent import LSTMCell as LSTMCell
+from .layers.recurrent import RNN as RNN
+from .layers.recurrent import Recur as Recur
+from .layers.recurrent import flip as flip
+from .layers.recurrent import over as over
+from .layers.recurrent import reset as reset
+from .layers.recurrent import truncate as truncate
 from .layers.stateless import crossentropy as crossentropy
 from .layers.stateless import kldivergence as kldivergence
 from .layers.stateless import logitbinarycrossentropy as logitbinarycrossentropy
@@ -238,6 +248,7 @@ from .optimise.train import train as train
 from .saving import load_weights as load_weights
 from .saving import save as save
 from .saving import save_weights as save_weights
+from .scanning import scan as scan
 from .tracker import TrackedArray as TrackedArray
 from .tracker import collect as collect
 from .tracker import derivative as derivative
@@ -282,6 +293,7 @@ __all__ = [
     "AdaMax",
     "AdaptiveMeanPool",
     "BatchNorm",
+    "Bidirectional",
     "Chain",
     "Conv",
     "ConvTranspose",
@@ -293,12 +305,16 @@ __all__ = [
     "Dropout",
     "Embedding",
     "EmbeddingBag",
+    "GRU",
+    "GRUCell",
     "GlobalMaxPool",
     "GlobalMeanPool",
     "Grads",
     "GroupNorm",
     "InstanceNorm",
     "LAMB",
+    "LSTM",
+    "LSTMCell",
     "LayerNorm",
     "Leaf",
     "Lion",
@@ -316,6 +332,9 @@ __all__ = [
     "Params",
     "RAdam",
     "RMSProp",
+    "RNN",
+    "RNNCell",
+    "Recur",
     "SGD",
     "SkipConnection",
     "StopException",
@@ -481,6 +500,7 @@ __all__ = [
     "ones_like",
     "orthogonal",
     "outer",
+    "over",
     "pad",
     "param",
     "params",
@@ -500,11 +520,13 @@ __all__ = [
     "relu",
     "remainder",
     "repeat",
+    "reset",
     "reshape",
     "rint",
     "roll",
     "save",
     "save_weights",
+    "scan",
     "seed",
     "selu",
     "sigmoid",
@@ -542,6 +564,7 @@ __all__ = [
     "transpose",
     "treelike",
     "trunc",
+    "truncate",
     "truncated_normal",
     "unsqueeze",
     "unstack",
@@ -670,6 +693,9 @@ class RMSProp(_optimisers.RMSProp):
     rho: float
     eps: float
     def __init__(self, params: Iterable[Tensor], η: float=0.001, *, ρ: float=0.9, ϵ: float=1e-08, decay: float=0, eta: float=..., rho: float=..., eps: float=...) -> None: ...
+class RNNCell(_recurrent.RNNCell):
+    activation: Layer
+    def __init__(self, n_in: int, n_out: int, /, σ: Layer=tanh, *, init: Init=glorot_uniform, activation: Layer=...) -> None: ...
 class SGD(_optimisers.SGD):
     eta: float
     def __init__(self, params: Iterable[Tensor], η: float=0.1, *, decay: float=0, eta: float=...) -> None: ...

@@ -15,7 +15,7 @@ fn _debug(eager: bool, nan: bool) -> (bool, bool) {
 /// Looks at a fresh result while debugging is on.
 #[inline]
 pub fn inspect(x: Tensor) -> Result<Tensor> {
-    if watch::is_on() && !x.is_number() {
+    if watch::is_on() && !x.is_number() && fluxrs::graph::level() == 0 {
         let call_site = CallSite::here();
         Python::attach(|py| without_gil(py, || watch::inspect(&x, call_site)))?;
     }

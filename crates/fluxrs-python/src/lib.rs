@@ -29,6 +29,7 @@ mod params;
 mod protocol;
 mod random;
 mod reference;
+mod scan;
 mod show;
 mod tensor;
 mod windows;
@@ -67,6 +68,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     gradient::register(m)?;
     custom::register(m)?;
     params::register(m)?;
+    scan::register(m)?;
     export::register(m)?;
     protocol::register(m)?;
     debug::register(m)?;

@@ -23,7 +23,15 @@ fn array(py: Python<'_>, x: &Tensor, prefix: &str) -> PyResult<String> {
     text.extract()
 }
 
+/// What belongs to the function of a scan, which has no value to show.
+fn traced(x: &Tensor) -> Option<String> {
+    x.is_traced().then(|| format!("<a tensor of shape {}, {}, within a scan>", fluxrs::shape::show(x.shape()), x.dtype()))
+}
+
 fn text(py: Python<'_>, x: &Tensor, tracked: bool) -> PyResult<String> {
+    if let Some(text) = self::traced(x) {
+        return Ok(text);
+    }
     if x.ndim() == 0 {
         let suffix = if tracked { " (tracked)" } else { "" };
         return Ok(number(py, x)? + suffix);
@@ -49,7 +57,7 @@ impl PyTensor {
 
     fn __str__(&self, py: Python<'_>) -> PyResult<String> {
         let x = self.value(py)?;
-        if x.ndim() == 0 {
+        if x.ndim() == 0 || x.is_traced() {
             return text(py, &x, self.is_tracked());
         }
         Ok(to_numpy(py, &x)?.str()?.to_string() + if self.is_tracked() { " (tracked)" } else { "" })

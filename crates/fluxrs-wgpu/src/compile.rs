@@ -13,6 +13,8 @@ use std::sync::Arc;
 /// One dispatch.
 pub(crate) struct Dispatch {
     pub kernel: Arc<pipeline::Kernel>,
+    /// Those with one number have the same bind groups.
+    pub group: usize,
     pub targets: Vec<Target>,
     pub groups: [u32; 3],
     /// Where its arguments begin in the uniform, and how long they are, in bytes.
@@ -95,6 +97,7 @@ fn check_indices(kernel: &Kernel) -> Result<()> {
         Body::Loop(l) => turns(l),
         Body::Matmul(m) => m.k().max(m.epilogue.as_ref().map_or(0, turns)),
         Body::Structured(call) => call.srcs.iter().map(|s| s.shape.iter().product()).max().unwrap_or(0),
+        Body::Repeat(r) => return r.plan.kernels.iter().try_for_each(check_indices),
     };
     match most > u32::MAX as usize {
         true => Err(Fault::Unsupported(format!("kernels over {most} elements"))),
@@ -156,6 +159,8 @@ fn written(body: &Body) -> impl Iterator<Item = Buf> {
             (m.epilogue.as_ref().map(|body| &body.stores), Some(m.c).filter(|_| m.keeps_c || m.epilogue.is_none()))
         }
         Body::Structured(call) => (None, call.out),
+        // Its results are never a parameter's memory.
+        Body::Repeat(_) => (None, None),
     };
     let elements = if let Body::Structured(call) = body { call.elements } else { None };
     stores.into_iter().flatten().map(|store| store.buffer).chain(own).chain(elements)
@@ -189,6 +194,8 @@ fn number(k: usize) -> u32 {
 fn calls(plan: &Plan) -> Calls {
     let call = |(k, kernel): (usize, &Kernel)| match &kernel.body {
         Body::Structured(call) if codegen::raises(kernel) => Some((number(k), (call.op.clone(), call.local))),
+        // Within a scan the first that may raise one.
+        Body::Repeat(r) => calls(&r.plan).into_values().next().map(|(op, _)| (number(k), (op, r.local))),
         _ => None,
     };
     plan.kernels.iter().enumerate().filter_map(call).collect()
@@ -221,6 +228,7 @@ pub(crate) fn compile(gpu: &'static Gpu, plan: &Plan) -> Result<Compiled> {
     let Lowered { launches, commit, temporaries, fresh_commit, raises } = lower(plan, &gpu.limits)?;
     let (mut words, mut patches, mut dispatches) = (Vec::new(), Vec::new(), Vec::new());
     let align = gpu.limits.align as usize / 4;
+    let mut alike: FxHashMap<(u64, Vec<Target>, usize), usize> = FxHashMap::default();
     for launch in launches {
         let access: Vec<_> = launch.bindings.iter().map(|(_, access)| *access).collect();
         let kernel = gpu.kernel(&launch.source, &access)?;
@@ -229,9 +237,13 @@ pub(crate) fn compile(gpu: &'static Gpu, plan: &Plan) -> Result<Compiled> {
         patches.extend(launch.args.patches.iter().map(|patch| codegen::args::Patch { word: patch.word + start, ..*patch }));
         words.extend(&launch.args.words);
         words.resize(start + launch.args.words.len().max(1).next_multiple_of(4), 0);
+        let targets: Vec<Target> = launch.bindings.iter().map(|(target, _)| *target).collect();
+        let next = alike.len();
+        let group = *alike.entry((kernel.id, targets.clone(), words.len() - start)).or_insert(next);
         dispatches.push(Dispatch {
             kernel,
-            targets: launch.bindings.iter().map(|(target, _)| *target).collect(),
+            group,
+            targets,
             groups: launch.groups,
             args: (4 * start as u32, 4 * (words.len() - start) as u64),
             cost: launch.cost,

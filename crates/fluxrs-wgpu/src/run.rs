@@ -49,7 +49,7 @@ impl GpuPlan {
             mapped_at_creation: false,
         });
         gpu.check()?;
-        let groups = compiled.dispatches.iter().map(|_| Groups::new()).collect();
+        let groups = (0..=compiled.dispatches.iter().map(|d| d.group).max().unwrap_or(0)).map(|_| Groups::new()).collect();
         let state = State { words: compiled.words.clone(), written: false, groups };
         Ok(GpuPlan { gpu, compiled, losses: plan.guards.len(), args, state: Mutex::new(state) })
     }
@@ -112,7 +112,7 @@ impl GpuPlan {
                 pass.set_pipeline(&dispatch.kernel.pipeline);
                 last = Some(dispatch.kernel.id);
             }
-            let group = self.group(&mut state.groups[i], dispatch, run)?;
+            let group = self.group(&mut state.groups[dispatch.group], dispatch, run)?;
             pass.set_bind_group(0, &group, &[dispatch.args.0]);
             let [x, y, z] = dispatch.groups;
             pass.dispatch_workgroups(x, y, z);

@@ -61,10 +61,12 @@ pub struct Kernel {
     pub cost: usize,
 }
 
+#[derive(Clone)]
 pub enum Body {
     Loop(Loop),
     Matmul(Box<Matmul>),
     Structured(Call),
+    Repeat(Repeat),
 }
 
 impl Body {
@@ -84,6 +86,12 @@ impl Body {
             Body::Structured(call) => {
                 out.extend(call.srcs.iter().filter_map(|s| s.source.buffer()));
                 out.extend(call.out.into_iter().chain(call.elements));
+            }
+            Body::Repeat(r) => {
+                out.extend(r.feeds.iter().filter_map(Feed::buffer).chain(r.steps.iter().copied()));
+                for carry in &r.carries {
+                    out.extend(carry.first.source.buffer().into_iter().chain(carry.all).chain(carry.last));
+                }
             }
         }
         out
@@ -166,6 +174,9 @@ impl Body {
             Body::Structured(c) => {
                 bytes_of(&c.srcs) + spilled(&c.shape) + c.srcs.iter().map(|s| spilled(&s.shape)).sum::<usize>()
             }
+            Body::Repeat(r) => {
+                r.plan.bytes() + bytes_of(&r.feeds) + bytes_of(&r.numbers) + bytes_of(&r.carries) + bytes_of(&r.steps)
+            }
         }
     }
 }
@@ -207,7 +218,7 @@ pub enum Mode {
 ///
 /// `Map`: all registers are `Full`. `Rows`: `Full` registers have an element for every index, `Row` registers one for every index of
 /// the axes before the fence. `Columns`: `Row` registers have one for every index of the axes behind the fence.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loop {
     pub mode: Mode,
     pub dims: Shape,
@@ -274,6 +285,7 @@ pub struct Store {
 }
 
 /// C = A·B for every index of `batch`, then the epilogue over C's elements.
+#[derive(Clone)]
 pub struct Matmul {
     pub dtype: DType,
     pub batch: Shape,
@@ -309,6 +321,7 @@ impl Matmul {
 }
 
 /// A structured op.
+#[derive(Clone)]
 pub struct Call {
     pub op: Arc<dyn Structured>,
     /// The node among those that the plan was made for: at another run another one, called elsewhere.
@@ -322,6 +335,57 @@ pub struct Call {
     pub dtype: DType,
 }
 
+/// A plan that runs once for each row of sequences.
+#[derive(Clone)]
+pub struct Repeat {
+    /// Of one step. Its results are the new states and then what the step gives.
+    pub plan: Arc<Plan>,
+    /// As of a [`Call`].
+    pub local: u32,
+    pub length: usize,
+    /// From the last row to the first.
+    pub reverse: bool,
+    /// For each slot of the plan.
+    pub feeds: Vec<Feed>,
+    /// For each number of the plan, with what is added to it at the first step and then at each.
+    pub numbers: Vec<(Source, i64, i64)>,
+    pub carries: Vec<Carry>,
+    /// Where the rows go that the steps give.
+    pub steps: Vec<Buf>,
+}
+
+/// What a slot of a step's plan is bound to.
+#[derive(Clone)]
+pub enum Feed {
+    /// The whole buffer at every step.
+    Whole(Buf),
+    /// A contiguous row of a buffer: in elements, where row 0 begins and how far the next is.
+    Row { buffer: Buf, offset: i64, stride: i64 },
+    /// A state before the step.
+    State(usize),
+}
+
+impl Feed {
+    pub fn buffer(&self) -> Option<Buf> {
+        match self {
+            Feed::Whole(buffer) | Feed::Row { buffer, .. } => Some(*buffer),
+            Feed::State(_) => None,
+        }
+    }
+}
+
+/// A state of a repeated plan.
+#[derive(Clone)]
+pub struct Carry {
+    /// The value before the first step, contiguous.
+    pub first: Argument,
+    /// Where all its values go, in the order of the rows: the first value lies in row 0, or in the last if it runs in reverse.
+    pub all: Option<Buf>,
+    /// Where the last value goes.
+    pub last: Option<Buf>,
+}
+
+#[derive(Clone)]
 pub struct Argument {
     pub source: Source,
     /// Where in the buffer each element lies.

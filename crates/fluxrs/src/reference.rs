@@ -9,7 +9,8 @@ use crate::cpu::{fold, gemm};
 use crate::dtype::{DType, Number};
 use crate::error::Result;
 use crate::graph::{self, Tensor};
-use crate::ops::{Conv, Elementwise, Op, Operand, OperandMut, Poll, Reduce, Structured, ViewKind};
+use crate::ops::scan::{Counter, Part};
+use crate::ops::{Conv, Elementwise, Op, Operand, OperandMut, Poll, Reduce, Scan, Structured, ViewKind};
 use crate::plan::Mode;
 use crate::shape::{self, Map, Shape, Strides};
 use crate::simd::math::Num;
@@ -24,6 +25,8 @@ use std::sync::Arc;
 pub enum Value {
     Array(Array),
     Number(Number),
+    /// The parts of a scan, by their numbers.
+    Parts(Arc<Vec<Array>>),
 }
 
 #[derive(Clone, Debug)]
@@ -111,6 +114,7 @@ impl Value {
         match self {
             Value::Array(a) => a.clone(),
             Value::Number(n) => full(&[], dtype, *n),
+            Value::Parts(_) => unreachable!("only parts are made of a scan"),
         }
     }
 }
@@ -200,7 +204,7 @@ pub fn apply(op: &Op, srcs: &[Value], shape: &[usize], dtype: DType) -> Result<V
         Op::Number(n) => return Ok(Value::Number(*n)),
         Op::Fill => match srcs[0] {
             Value::Number(n) => full(shape, dtype, n),
-            Value::Array(_) => unreachable!("fills are made of numbers"),
+            _ => unreachable!("fills are made of numbers"),
         },
         Op::Map(e) => elementwise(*e, srcs, shape, dtype),
         Op::Cast => cast(&first(), dtype),
@@ -234,7 +238,13 @@ pub fn apply(op: &Op, srcs: &[Value], shape: &[usize], dtype: DType) -> Result<V
         Op::Matmul => matmul(&first(), &srcs[1].array(dtype), shape, dtype),
         Op::Conv(c) => conv(c, &first(), &srcs[1].array(dtype), shape, dtype),
         Op::Structured(s) => structured(&**s, srcs, shape, dtype)?,
+        Op::Scan(s) => return scan(s, srcs).map(|parts| Value::Parts(Arc::new(parts))),
+        Op::Part(k) => match &srcs[0] {
+            Value::Parts(parts) => parts[*k as usize].clone(),
+            _ => unreachable!("a part is made of a scan"),
+        },
         Op::Custom(_) | Op::Gradient(_) => unreachable!("its value is its operand's"),
+        Op::Argument | Op::Parts(_) => unreachable!("it has no value"),
     }))
 }
 
@@ -249,7 +259,7 @@ fn elementwise(e: Elementwise, srcs: &[Value], shape: &[usize], dtype: DType) ->
     let class = e.record().class;
     let strong = class.values(srcs).iter().find_map(|s| match s {
         Value::Array(a) => Some(a.dtype),
-        Value::Number(_) => None,
+        _ => None,
     });
     let operand = strong.expect("one operand is an array");
     let wide: Vec<Array> = srcs.iter().enumerate().map(|(i, s)| broadcast(&s.array(class.operand(i, operand)), shape)).collect();
@@ -373,8 +383,8 @@ fn structured(op: &dyn Structured, srcs: &[Value], shape: &[usize], dtype: DType
     let srcs: Vec<Array> = srcs
         .iter()
         .map(|s| match s {
-            Value::Array(a) => a.clone(),
             Value::Number(n) => full(&[], n.dtype(), *n),
+            array => array.array(dtype),
         })
         .collect();
     let strides: Vec<Strides> = srcs.iter().map(|a| shape::contiguous(&a.shape)).collect();
@@ -385,6 +395,89 @@ fn structured(op: &dyn Structured, srcs: &[Value], shape: &[usize], dtype: DType
     let poll = Poll(&|_| false);
     let out = Array::make(shape, dtype, |ptr| result = op.cpu(&operands, OperandMut { ptr, shape, dtype, poll }));
     result.map(|()| out)
+}
+
+/// Every part of a scan: its function, step after step.
+fn scan(scan: &Scan, srcs: &[Value]) -> Result<Vec<Array>> {
+    let body = &scan.body;
+    let (mut states, rows) = (srcs[..body.states].to_vec(), &srcs[body.states..][..body.rows]);
+    // What each step leaves, in the order of the steps.
+    let mut all: Vec<Vec<Value>> = states.iter().map(|s| vec![s.clone()]).collect();
+    all.extend(body.outputs[body.states..].iter().map(|_| vec![]));
+    for i in 0..scan.length {
+        let t = if scan.reverse { scan.length - 1 - i } else { i };
+        let mut values: FxHashMap<u64, Value> = FxHashMap::default();
+        for (k, x) in body.inputs.iter().enumerate() {
+            let value = match k.checked_sub(body.states) {
+                None => states[k].clone(),
+                Some(row) if row < rows.len() => {
+                    let map = Map { offset: (t * x.size()) as i64, strides: shape::contiguous(x.shape()) };
+                    Value::Array(rows[row].array(x.dtype()).view(&map, x.shape()))
+                }
+                Some(_) => counted(&srcs[k], scan.counters.iter().find(|c| c.input == k), i),
+            };
+            values.insert(x.id(), value);
+        }
+        body.outputs.iter().try_for_each(|y| evaluate(y, &mut values))?;
+        for (list, y) in all.iter_mut().zip(&body.outputs) {
+            list.push(values[&y.id()].clone());
+        }
+        states.iter_mut().zip(&body.outputs).for_each(|(s, y)| *s = values[&y.id()].clone());
+    }
+    let stacked = |k: u32| {
+        let (shape, dtype) = scan.shape_of(scan.part(k));
+        let mut list = match scan.part(k) {
+            Part::Last(i) => vec![states[i].clone()],
+            Part::All(i) => all[i].clone(),
+            Part::Step(j) => all[body.states + j].clone(),
+        };
+        if scan.reverse {
+            list.reverse();
+        }
+        let rows: Vec<Array> = list.iter().map(|x| x.array(dtype)).collect();
+        Array::make(&shape, dtype, |to| {
+            for (i, row) in rows.iter().enumerate() {
+                // SAFETY: `make` gave room for every row.
+                unsafe { std::ptr::copy_nonoverlapping(row.ptr(), to.add(i * row.bytes().len()), row.bytes().len()) };
+            }
+        })
+    };
+    Ok((0..scan.parts() as u32).map(stacked).collect())
+}
+
+/// A number at step `i`.
+fn counted(value: &Value, counter: Option<&Counter>, i: usize) -> Value {
+    match (value, counter) {
+        (Value::Number(Number::Int(n)), Some(c)) => Value::Number(Number::Int(n + c.first + c.step * i as i64)),
+        _ => value.clone(),
+    }
+}
+
+/// Adds the value of `root`, and of all it needs, to `values`.
+fn evaluate(root: &Tensor, values: &mut FxHashMap<u64, Value>) -> Result<()> {
+    let mut stack = vec![root.clone()];
+    while let Some(node) = stack.last().cloned() {
+        let srcs = {
+            let g = graph::lock();
+            node.0.operands(&g).to_vec()
+        };
+        let missing: Vec<Tensor> = srcs.iter().filter(|s| !values.contains_key(&s.id())).cloned().collect();
+        if !values.contains_key(&node.id()) && !missing.is_empty() {
+            stack.extend(missing);
+            continue;
+        }
+        stack.pop();
+        if values.contains_key(&node.id()) {
+            continue;
+        }
+        let srcs: Vec<Value> = srcs.iter().map(|s| values[&s.id()].clone()).collect();
+        let value = match node.op() {
+            Op::Custom(_) => srcs[0].clone(),
+            op => apply(op, &srcs, node.shape(), node.dtype())?,
+        };
+        values.insert(node.id(), value);
+    }
+    Ok(())
 }
 
 /// The elements that a tensor shows now, evaluated by a plan if need be.

@@ -9,6 +9,7 @@ use allocator::{CALLS, LIVE};
 use fluxrs::evaluate::{self, COUNTERS, Handle};
 use fluxrs::leaf::{self, Leaf};
 use fluxrs::ops::matmul::matmul;
+use fluxrs::ops::scan;
 use fluxrs::optim::{self, Hyper};
 use fluxrs::tape::{Target, gradient};
 use fluxrs::{DType, Elementwise, Tensor};
@@ -349,4 +350,67 @@ fn a_loop_that_never_reads() {
     });
     assert!((4..30).contains(&runs), "{runs} evaluations");
     assert!(most < 1_000_000_000, "{most} bytes");
+}
+
+/// A layer h = tanh(x·Wᵀ + h·Uᵀ) over sequences.
+struct Recurrent {
+    w: Arc<Leaf>,
+    u: Arc<Leaf>,
+}
+
+impl Recurrent {
+    fn new(inputs: usize, outputs: usize) -> Recurrent {
+        Recurrent { w: param(&[outputs, inputs]), u: param(&[outputs, outputs]) }
+    }
+
+    /// The states of all steps.
+    fn call(&self, x: &Tensor) -> Tensor {
+        let (batch, outputs) = (x.shape()[1], self.u.peek().shape()[0]);
+        let transposed = |p: &Arc<Leaf>| p.value().unwrap().transpose(None).unwrap();
+        let step = |h: &[Tensor], x: &[Tensor]| {
+            let h = Elementwise::tanh.apply(&[&(matmul(&x[0], &transposed(&self.w))? + matmul(&h[0], &transposed(&self.u))?)])?;
+            Ok((vec![h.clone()], vec![h]))
+        };
+        let first = data(batch * outputs, &[batch, outputs]);
+        scan::over(step, &[first], std::slice::from_ref(x), x.shape()[0], false).unwrap().swap_remove(1)
+    }
+
+    fn step(&self, x: &Tensor) {
+        let loss = Handle::new(squares(&self.call(x)));
+        descend(loss.tensor(), &[&self.w, &self.u]);
+        leaf::flush().unwrap();
+    }
+}
+
+#[test]
+fn a_scan_is_a_kernel_and_a_step_of_it_allocates_nothing() {
+    let _alone = alone();
+    let layer = Recurrent::new(8, 6);
+    let allocations = |steps: usize| {
+        let x = data(steps * 5 * 8, &[steps, 5, 8]);
+        layer.step(&x);
+        layer.step(&x);
+        let before = CALLS.get();
+        let (kernels, plans, runs) = counted(|| layer.step(&x));
+        assert_eq!((plans, runs), (0, 1));
+        // The product of all rows, Uᵀ laid anew, the scan, the loss and its gradient, zeros, the scan back, two products, updates.
+        assert!(kernels <= 11, "{kernels} kernels");
+        CALLS.get() - before
+    };
+    let (few, many) = (allocations(20), allocations(1000));
+    assert!(many <= few + 8, "{many} allocations for 1000 steps, {few} for 20");
+}
+
+#[test]
+fn a_scans_products_of_rows_are_one_product() {
+    let _alone = alone();
+    let layer = Recurrent::new(8, 6);
+    let x = data(30 * 5 * 8, &[30, 5, 8]);
+    layer.step(&x);
+    let plan = evaluate::explain_last().unwrap();
+    for product in ["product 150×8 · 8×6", "product 6×150 · 150×8", "product 6×150 · 150×6"] {
+        assert!(plan.contains(product), "no {product} in\n{plan}");
+    }
+    // One of a step each: of the state, and of its gradient.
+    assert_eq!(plan.matches("product 5×6 · 6×6").count(), 2, "{plan}");
 }

@@ -18,10 +18,12 @@ pub(crate) struct Patch {
     pub word: usize,
     /// Index into the run's numbers.
     pub number: u32,
+    /// Added to the number, if it is whole.
+    pub add: i64,
     pub form: Form,
 }
 
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub(crate) struct Args {
     pub words: Vec<u32>,
     pub patches: Vec<Patch>,
@@ -67,19 +69,19 @@ impl Args {
     /// A word that each run fills with one of its numbers.
     pub fn number(&mut self, number: u32, dtype: DType) -> String {
         let word = self.words.len();
-        self.patches.push(Patch { word, number, form: Form::Element(dtype) });
+        self.patches.push(Patch { word, number, add: 0, form: Form::Element(dtype) });
         self.word(0)
     }
 
     /// The same under a name.
     pub fn named_number(&mut self, name: &str, number: u32, dtype: DType) {
-        self.patches.push(Patch { word: self.words.len(), number, form: Form::Element(dtype) });
+        self.patches.push(Patch { word: self.words.len(), number, add: 0, form: Form::Element(dtype) });
         self.named(name, 0);
     }
 
     /// Two words for a 64-bit number: `name_low` and `name_high`.
     pub fn named_wide(&mut self, name: &str, number: u32) {
-        self.patches.push(Patch { word: self.words.len(), number, form: Form::Wide });
+        self.patches.push(Patch { word: self.words.len(), number, add: 0, form: Form::Wide });
         self.named(&format!("{name}_low"), 0);
         self.named(&format!("{name}_high"), 0);
     }
@@ -100,7 +102,10 @@ impl Args {
             words[word] = value;
         };
         for patch in patches {
-            let number = numbers[patch.number as usize];
+            let number = match numbers[patch.number as usize] {
+                Number::Int(n) => Number::Int(n.wrapping_add(patch.add)),
+                other => other,
+            };
             match patch.form {
                 Form::Element(dtype) => set(patch.word, element(number, dtype)?),
                 Form::Wide => {

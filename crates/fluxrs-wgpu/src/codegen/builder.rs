@@ -7,6 +7,7 @@ use crate::pipeline::Access;
 use crate::steps::{BAD, FLAG, OVERFLOW};
 use fluxrs::dtype::DType;
 use fluxrs::plan::{Buf, Source};
+use std::sync::Arc;
 
 /// The buffer that a binding stands for at each run.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -20,9 +21,9 @@ pub(crate) enum Target {
 }
 
 /// A kernel ready to be compiled and run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Launch {
-    pub source: String,
+    pub source: Arc<str>,
     pub bindings: Vec<(Target, Access)>,
     pub args: Args,
     pub groups: [u32; 3],
@@ -196,7 +197,7 @@ impl<'a> Builder<'a> {
         source += &flags;
         source += &text;
         let bindings = self.bindings.iter().map(|slot| (slot.target, slot.access)).collect();
-        Launch { source, bindings, args: self.args, groups, cost }
+        Launch { source: source.into(), bindings, args: self.args, groups, cost }
     }
 }
 

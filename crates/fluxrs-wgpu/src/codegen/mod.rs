@@ -8,6 +8,7 @@ mod matmul;
 mod ops;
 mod program;
 mod reduce;
+mod repeat;
 mod spill;
 mod structured;
 
@@ -26,6 +27,7 @@ pub(crate) fn raises(kernel: &Kernel) -> bool {
         Body::Loop(body) => ops::any_overflows(body),
         Body::Matmul(m) => m.epilogue.as_ref().is_some_and(ops::any_overflows),
         Body::Structured(call) => structured::raises(call),
+        Body::Repeat(r) => r.plan.kernels.iter().any(raises),
     }
 }
 
@@ -45,5 +47,6 @@ pub(crate) fn launches(
         Body::Loop(body) => reduce::launches(body, targets, guarded, cost, limits),
         Body::Matmul(m) => matmul::launches(m, targets, guarded, cost, limits),
         Body::Structured(call) => structured::launches(call, number, targets, cost, limits),
+        Body::Repeat(r) => repeat::launches(r, targets, &|_| 0, number, limits),
     }
 }

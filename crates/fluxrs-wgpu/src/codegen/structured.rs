@@ -171,5 +171,5 @@ pub(crate) fn guard(loss: Target, length: usize, number: usize) -> Launch {
     args.size(length);
     args.size(number);
     let bindings = vec![(loss, Access::Read), (Target::Status, Access::Write)];
-    Launch { source: template::GUARD.to_owned(), bindings, args, groups: [1, 1, 1], cost: length }
+    Launch { source: template::GUARD.into(), bindings, args, groups: [1, 1, 1], cost: length }
 }

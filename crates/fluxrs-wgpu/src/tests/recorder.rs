@@ -81,7 +81,7 @@ impl Backend for Recorder {
             let limits = limits(software);
             for launch in lower(plan, &limits)?.launches {
                 assert!(launch.bindings.len() <= limits.storage, "{}", launch.source);
-                if self.seen.lock().unwrap().insert(launch.source.clone()) {
+                if self.seen.lock().unwrap().insert(launch.source.to_string()) {
                     validate(&launch.source);
                 }
             }

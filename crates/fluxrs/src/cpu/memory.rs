@@ -6,7 +6,7 @@ use crate::stop::go_on;
 use std::collections::BTreeSet;
 
 /// Pieces start on multiples of this: cache lines.
-const ALIGN: usize = 256;
+pub const ALIGN: usize = 256;
 
 /// The place of every temporary, by buffer, in bytes from the start of the workspace; and the size of that.
 pub fn lay_out(plan: &Plan) -> Result<(Vec<usize>, usize)> {

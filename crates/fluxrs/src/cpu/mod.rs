@@ -7,6 +7,7 @@ pub mod gemm;
 pub(crate) mod lower;
 mod memory;
 mod pair;
+mod repeat;
 mod run;
 mod workspace;
 

@@ -5,6 +5,7 @@ use super::fold::{self, Fold};
 use super::gemm::{self, Grid, Patches, Product};
 use super::lower::{Action, BLOCK, Lowered, lower};
 use super::memory::lay_out;
+use super::repeat;
 use super::workspace;
 use crate::backend::Executable;
 use crate::buffer::faults;
@@ -28,13 +29,13 @@ const PARALLEL: usize = pool::grain(30_000);
 const TASK: usize = 16 * BLOCK;
 
 pub struct CpuPlan {
-    plan: Arc<Plan>,
+    pub(super) plan: Arc<Plan>,
     steps: Vec<Step>,
     /// Where each temporary lies in the workspace, and the size of that.
-    offsets: Vec<usize>,
-    workspace: usize,
+    pub(super) offsets: Vec<usize>,
+    pub(super) workspace: usize,
     /// Bytes behind the workspace for partial results, of whichever kernel needs most.
-    scratch: usize,
+    pub(super) scratch: usize,
     /// True if any kernel is worth more threads than the caller's.
     parallel: bool,
     /// True if it has run before.
@@ -45,22 +46,23 @@ enum Step {
     Loop(Lowered),
     Matmul(Option<Lowered>),
     Structured,
+    Repeat(Box<CpuPlan>),
 }
 
 /// The parts of a run that every task of a kernel needs.
 #[derive(Clone, Copy)]
-struct Context<'a> {
-    buffers: &'a [Address],
-    numbers: &'a [Number],
-    stop: &'a AtomicBool,
+pub(super) struct Context<'a> {
+    pub buffers: &'a [Address],
+    pub numbers: &'a [Number],
+    pub stop: &'a AtomicBool,
     /// Room for the partial results of a reduction; see `scratch_bytes`.
-    scratch: Address,
-    parallel: bool,
+    pub scratch: Address,
+    pub parallel: bool,
 }
 
 impl Context<'_> {
     /// An error once the run is to end: what a kernel leaves then is not finished.
-    fn go_on(&self) -> Result<()> {
+    pub fn go_on(&self) -> Result<()> {
         if stopped(self.stop) { Err(Error::Interrupted) } else { Ok(()) }
     }
 
@@ -82,17 +84,25 @@ impl CpuPlan {
                 Body::Loop(l) => Step::Loop(lower(l, plan)),
                 Body::Matmul(m) => Step::Matmul(m.epilogue.as_ref().map(|l| lower(l, plan))),
                 Body::Structured(_) => Step::Structured,
+                Body::Repeat(r) => Step::Repeat(Box::new(CpuPlan::new(&r.plan)?)),
             })
         };
         let steps = plan.kernels.iter().enumerate().map(lowered).collect::<Result<Vec<Step>>>()?;
-        let scratch = steps.iter().map(|s| if let Step::Loop(l) = s { scratch_bytes(l) } else { 0 }).max().unwrap_or(0);
-        let parallel = plan.kernels.iter().any(|k| k.cost > PARALLEL);
+        let scratch = |(step, kernel): (&Step, &Kernel)| match (step, &kernel.body) {
+            (Step::Loop(l), _) => scratch_bytes(l),
+            (Step::Repeat(inner), Body::Repeat(r)) => repeat::scratch_bytes(r, inner),
+            _ => 0,
+        };
+        let scratch = steps.iter().zip(&plan.kernels).map(scratch).max().unwrap_or(0);
+        let within = |step: &Step| matches!(step, Step::Repeat(inner) if inner.parallel);
+        let parallel =
+            plan.kernels.iter().any(|k| !matches!(k.body, Body::Repeat(_)) && k.cost > PARALLEL) || steps.iter().any(within);
         let (offsets, workspace) = lay_out(plan)?;
         Ok(CpuPlan { plan: plan.clone(), steps, offsets, workspace, scratch, parallel, ran: AtomicBool::new(false) })
     }
 
     /// Runs some kernels; `failed` becomes the call that fails, if one does.
-    fn kernels(&self, range: std::ops::Range<usize>, context: &Context<'_>, failed: &mut Option<u32>) -> Result<()> {
+    pub(super) fn kernels(&self, range: std::ops::Range<usize>, context: &Context<'_>, failed: &mut Option<u32>) -> Result<()> {
         for k in range {
             let kernel = &self.plan.kernels[k];
             if stopped(context.stop) || faults::should_stop() && k < self.plan.commit {
@@ -104,6 +114,9 @@ impl CpuPlan {
                 (Step::Loop(l), _) => run_loop(l, &context)?,
                 (Step::Matmul(epilogue), Body::Matmul(m)) => run_matmul(m, epilogue.as_ref(), &context)?,
                 (_, Body::Structured(call)) => run_call(call, &context).inspect_err(|_| *failed = Some(call.local))?,
+                (Step::Repeat(inner), Body::Repeat(r)) => {
+                    repeat::run(r, inner, &context).inspect_err(|_| *failed = Some(r.local))?
+                }
                 _ => unreachable!("steps are made from the kernels"),
             }
         }
@@ -147,6 +160,7 @@ impl Executable for CpuPlan {
     fn bytes(&self) -> usize {
         let lists = |step: &Step| match step {
             Step::Loop(l) | Step::Matmul(Some(l)) => l.bytes(),
+            Step::Repeat(inner) => inner.bytes(),
             _ => 0,
         };
         size_of::<CpuPlan>() + bytes_of(&self.steps) + bytes_of(&self.offsets) + self.steps.iter().map(lists).sum::<usize>()

@@ -1,6 +1,6 @@
 //! A plan in words: its kernels, what each fuses, and the memory it moves.
 
-use crate::plan::{Body, Kernel, Loop, Mode, Place, Plan, Source};
+use crate::plan::{Body, Feed, Kernel, Loop, Mode, Place, Plan, Source};
 use crate::shape;
 use std::fmt::Write;
 
@@ -33,6 +33,11 @@ pub fn describe(plan: &Plan, state: &str) -> String {
             bytes(read),
             bytes(written)
         );
+        if let Body::Repeat(r) = &kernel.body {
+            for step in &r.plan.kernels {
+                let _ = writeln!(out, "     {:<36} {}", form(&step.body), step.label);
+            }
+        }
     }
     out
 }
@@ -70,6 +75,7 @@ fn form(body: &Body) -> String {
             format!("{what} {batch}{}×{} · {}×{}", m.m, m.k(), m.k(), m.n())
         }
         Body::Structured(c) => format!("{} {}", c.op.name(), dims(&c.shape)),
+        Body::Repeat(r) => format!("{} × {}", r.length, count(r.plan.kernels.len(), "kernel")),
     }
 }
 
@@ -102,6 +108,12 @@ fn traffic(plan: &Plan, kernel: &Kernel) -> (usize, usize) {
         Body::Structured(c) => {
             let read = total(c.srcs.iter().map(|s| shape::size(&s.shape) * s.dtype.bytes()));
             (read, total(c.out.into_iter().chain(c.elements).map(size)))
+        }
+        Body::Repeat(r) => {
+            let first = r.carries.iter().filter_map(|c| c.first.source.buffer());
+            let read = total(r.feeds.iter().filter_map(Feed::buffer).chain(first).map(size));
+            let states = r.carries.iter().flat_map(|c| c.all.into_iter().chain(c.last));
+            (read, total(r.steps.iter().copied().chain(states).map(size)))
         }
     }
 }

@@ -112,7 +112,7 @@ fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Upd
             continue;
         }
         let node = &local.node.0;
-        if node.is_held(commits) {
+        if !alone && node.is_held(commits) {
             gatherer.request(i as u32, None, Publish::Value);
         } else if keeps && node.tracked && !node.passing && node.op.is_expensive() {
             gatherer.request(i as u32, None, Publish::Keep);

@@ -116,6 +116,7 @@ impl Search {
             match (self.verdict.get(&base.id), base.value.get(gatherer.g)) {
                 (Some(&(f, w)), _) => (*found, *within) = (*found | f, *within & w),
                 (None, Value::Overwritten) => *within = false,
+                (None, _) if base.level > 0 => *within = false,
                 (None, _) if gatherer.computes(&base) => *found = true,
                 // A value kept for the backward pass goes with that, and what it is made of may be gone by then.
                 (None, Value::Kept(_)) if self.overwrites => stack.push(enter(&base)),

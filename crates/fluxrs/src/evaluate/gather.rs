@@ -1,5 +1,6 @@
 //! The walk over the nodes of an evaluation, which makes the key of its plan on the way.
 
+use crate::bail;
 use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::dtype::Number;
@@ -225,6 +226,12 @@ impl Gatherer<'_> {
                 self.out.foreign |= self.out.inside > 0;
                 self.out.device.get_or_insert(node.device);
                 self.push(t, LocalKind::Slot(self.out.slots.len() as u32 - 1));
+            }
+            Value::Pending if node.level > 0 => {
+                bail!(
+                    Value,
+                    "scan: a value is asked for that belongs to the function, which is traced once and has no values then: use where in place of if, and return what is needed outside"
+                );
             }
             Value::Pending => {
                 // Marked before its operands are done: a graph has no cycles.

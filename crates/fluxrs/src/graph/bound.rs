@@ -14,7 +14,10 @@ pub(super) fn count_node() -> Scopes {
     let (scopes, at_bound) = THREAD.with(|thread| {
         let made = thread.made.get() + 1;
         thread.made.set(made);
-        (Scopes(thread.scopes.get()), made >= MAX_PENDING_NODES && thread.bounded.get())
+        (
+            Scopes(thread.scopes.get()),
+            made >= MAX_PENDING_NODES && thread.bounded.get() && Scopes(thread.scopes.get()).level() == 0,
+        )
     });
     if at_bound {
         crate::ENGINE.at_bound();
@@ -27,7 +30,7 @@ pub(super) fn count_bytes(bytes: usize) {
     let at_bound = THREAD.with(|thread| {
         let pinned = thread.pinned.get().saturating_add(bytes);
         thread.pinned.set(pinned);
-        pinned >= MAX_PINNED_BYTES && thread.bounded.get()
+        pinned >= MAX_PINNED_BYTES && thread.bounded.get() && Scopes(thread.scopes.get()).level() == 0
     });
     if at_bound {
         crate::ENGINE.at_bound();

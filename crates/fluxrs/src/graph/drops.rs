@@ -2,7 +2,7 @@
 
 use super::{Defined, Node, Tensor};
 use crate::guards::Guards;
-use crate::ops::Pullback;
+use crate::ops::{Pullback, Scan};
 use smallvec::{Array, SmallVec};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -29,6 +29,7 @@ pub(crate) enum Piece {
     Defined(Arc<Defined>),
     /// With it goes what Python's functions hold.
     Pullback(Arc<dyn Pullback>),
+    Scan(Arc<Scan>),
 }
 
 /// Drops parts there and then, or queues them where drops nest deeply.

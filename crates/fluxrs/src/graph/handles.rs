@@ -238,7 +238,7 @@ fn for_each_held(g: &mut Graph, everywhere: bool, mut each: impl FnMut(&Graph, N
             remove(g, i as u32);
             continue;
         }
-        let wanted = (everywhere || own && at.is_held(false)) && matches!(at.value.get(g), Value::Pending);
+        let wanted = (everywhere || own && at.is_held(false)) && at.level == 0 && matches!(at.value.get(g), Value::Pending);
         if wanted && !each(g, node) {
             return;
         }

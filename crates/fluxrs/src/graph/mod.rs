@@ -15,7 +15,7 @@ pub use engine::Engine;
 pub(crate) use handles::{Claim, held_and_pending, held_count, is_any_held};
 pub use handles::{Handle, has_late};
 use scopes::Scopes;
-pub use scopes::{Checkpoint, NoGrad, Tracking, no_grad, tracking};
+pub use scopes::{Checkpoint, NoGrad, Tracing, Tracking, level, no_grad, tracking};
 pub(crate) use thread::thread;
 
 use crate::buffer::Buffer;
@@ -117,6 +117,8 @@ pub struct Node {
     pub(crate) tracked: bool,
     /// Made in a checkpoint: no value of it is kept for the backward pass.
     pub(crate) passing: bool,
+    /// The function of a scan that it belongs to: 0 is none, those inside others count up.
+    pub(crate) level: u32,
     pub(crate) leaf: u64,
     pub(crate) guards: Option<Arc<Guards>>,
     pub(crate) defined: Option<Arc<Defined>>,
@@ -172,6 +174,18 @@ impl Node {
         let srcs = self.srcs.get(g);
         if matches!(self.op, Op::Custom(_)) { &srcs[..1] } else { srcs }
     }
+}
+
+/// The level of a new node: random numbers are drawn at each step anew, whatever else does not depend on an argument is made once.
+#[cold]
+fn own_level(op: &Op, srcs: &[Tensor], now: u32) -> u32 {
+    let draws = match op {
+        Op::Argument => true,
+        Op::Structured(op) => op.counter().is_some(),
+        Op::Scan(scan) => scan.draws(),
+        _ => false,
+    };
+    if draws { now } else { srcs.iter().map(|s| s.0.level).max().unwrap_or(0) }
 }
 
 pub(crate) fn overwritten(node: &Node) -> Error {
@@ -237,7 +251,7 @@ impl Tensor {
         let tracked = dtype.is_float() && srcs.iter().any(|s| s.0.tracked) && scopes.tracking();
         let device = srcs.iter().find(|s| !s.is_number()).map_or(Device::CPU, |s| s.0.device);
         let guards = Guards::merge(&srcs);
-        Tensor::build(op, srcs, shape, dtype, device, tracked, guards, 0, Value::Pending, scopes.passing())
+        Tensor::build(op, srcs, shape, dtype, device, tracked, guards, 0, Value::Pending, scopes)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -252,7 +266,7 @@ impl Tensor {
         guards: Option<Arc<Guards>>,
         leaf: u64,
         value: Value,
-        passing: bool,
+        scopes: Scopes,
     ) -> Tensor {
         // Kernels rely on it; whatever can be asked for has been checked before.
         assert!(crate::shape::is_possible(&shape), "{}: a node of the impossible shape {shape:?}", op.name());
@@ -273,6 +287,7 @@ impl Tensor {
         if let Op::Custom(own) = &op {
             defined = Some(Defined::with(own, defined));
         }
+        let level = if scopes.level() == 0 { 0 } else { own_level(&op, &srcs, scopes.level()) };
         let place = Arc::<Node>::new_uninit();
         // SAFETY: nothing else refers to it. It is built where it stays: moving it there would be a tenth of its cost.
         Tensor(unsafe {
@@ -284,7 +299,8 @@ impl Tensor {
                 dtype,
                 device,
                 tracked,
-                passing,
+                passing: scopes.passing(),
+                level,
                 leaf,
                 guards,
                 defined,
@@ -318,7 +334,7 @@ impl Tensor {
             guards,
             0,
             Value::Ready(buffer),
-            false,
+            Scopes(0),
         )
     }
 
@@ -334,8 +350,13 @@ impl Tensor {
             None,
             leaf,
             Value::Ready(buffer),
-            false,
+            Scopes(0),
         )
+    }
+
+    /// An input of a function that a scan runs.
+    pub fn argument(shape: &[usize], dtype: DType, device: Device, tracked: bool) -> Tensor {
+        Tensor::build(Op::Argument, smallvec![], shape.into(), dtype, device, tracked, None, 0, Value::Pending, Scopes::now())
     }
 
     /// The same value as `x` under an identity of its own, tracked: what `gradient` differentiates by.
@@ -343,18 +364,7 @@ impl Tensor {
         let guards = x.0.guards.clone();
         let (shape, dtype) = (x.0.shape.clone(), x.0.dtype);
         let op = Op::identity_view(x);
-        Tensor::build(
-            op,
-            smallvec![x.clone()],
-            shape,
-            dtype,
-            x.0.device,
-            true,
-            guards,
-            0,
-            Value::Pending,
-            Scopes::now().passing(),
-        )
+        Tensor::build(op, smallvec![x.clone()], shape, dtype, x.0.device, true, guards, 0, Value::Pending, Scopes::now())
     }
 
     /// The same value without history: what it was made from is let go as soon as it is there.
@@ -376,7 +386,7 @@ impl Tensor {
         }
         let op =
             Op::View(Box::new(crate::ops::View { kind: crate::ops::ViewKind::Reshape, base: base.clone(), map: self.map() }));
-        Tensor::build(op, smallvec![base], shape, dtype, device, false, guards, 0, Value::Pending, false)
+        Tensor::build(op, smallvec![base], shape, dtype, device, false, guards, 0, Value::Pending, Scopes(0))
     }
 
     /// A pending node without operands in memory, computed on a device.
@@ -387,13 +397,13 @@ impl Tensor {
 
     /// A pending node with guards of its own choosing.
     pub(crate) fn guarded(op: Op, srcs: Srcs, shape: Shape, dtype: DType, device: Device, guards: Option<Arc<Guards>>) -> Tensor {
-        Tensor::build(op, srcs, shape, dtype, device, false, guards, 0, Value::Pending, Scopes::now().passing())
+        Tensor::build(op, srcs, shape, dtype, device, false, guards, 0, Value::Pending, Scopes::now())
     }
 
     /// A Python number: data of a plan, never part of its key.
     pub fn number(x: impl Into<Number>) -> Tensor {
         let x = x.into();
-        Tensor::build(Op::Number(x), smallvec![], Shape::new(), x.dtype(), Device::CPU, false, None, 0, Value::Pending, false)
+        Tensor::build(Op::Number(x), smallvec![], Shape::new(), x.dtype(), Device::CPU, false, None, 0, Value::Pending, Scopes(0))
     }
 
     #[inline]
@@ -424,6 +434,11 @@ impl Tensor {
     #[inline]
     pub fn is_tracked(&self) -> bool {
         self.0.tracked
+    }
+
+    /// True of what belongs to the function of a scan, which has no values.
+    pub fn is_traced(&self) -> bool {
+        self.0.level > 0
     }
 
     /// The gradients that the caller defined in what it keeps alive.

@@ -7,7 +7,7 @@ pub(super) struct Thread {
     /// From 1; 0 before it is asked for.
     number: Cell<u32>,
     /// See `scopes`.
-    pub scopes: Cell<u32>,
+    pub scopes: Cell<u64>,
     /// See `bound`: nodes made and bytes brought in since the last evaluation, and whether their number starts one.
     pub made: Cell<u32>,
     pub pinned: Cell<usize>,

@@ -269,6 +269,7 @@ fn same(a: Option<&Tensor>, b: Option<&Tensor>) -> bool {
 
 /// Adds the gradient of `y` (weighted by `seed`) to the `.grad` of every leaf that it depends on; returns how many there are.
 pub fn back(y: &Tensor, seed: Option<&Tensor>) -> Result<usize> {
+    super::queue::no_scan("back")?;
     let y = &crate::tape::whole(y);
     let leaves: Vec<Arc<Leaf>> = crate::tape::leaves(y).into_iter().filter_map(by_number).collect();
     use_foreign(&leaves)?;

@@ -2,6 +2,7 @@
 
 use super::Leaf;
 use super::grad::Spent;
+use crate::bail;
 use crate::error::{Error, Result};
 use crate::graph::{self, Claim, Graph, Guarded, Handle, Tensor};
 use crate::ops::Elementwise;
@@ -157,8 +158,20 @@ pub fn change(added: &[(Arc<Leaf>, Tensor)], given: &[(Arc<Leaf>, Tensor)]) -> R
     }
 }
 
+/// An error in a function that a scan runs: it is traced once, so that a write there would happen once.
+pub(super) fn no_scan(op: &str) -> Result<()> {
+    match graph::level() {
+        0 => Ok(()),
+        _ => bail!(
+            Value,
+            "{op}: a parameter or a layer's running statistics cannot be written in the function of a scan, which is traced once for all steps: make it a part of the state, or put layers such as BatchNorm into testing mode"
+        ),
+    }
+}
+
 impl<'a> Change<'a> {
     fn added(leaf: &'a Arc<Leaf>, now: &'a Handle, delta: &Tensor) -> Result<Change<'a>> {
+        no_scan("update")?;
         let made_of = now.tensor();
         if !delta.is_number() {
             super::check("update", made_of, delta)?;
@@ -169,6 +182,7 @@ impl<'a> Change<'a> {
     }
 
     fn given(leaf: &'a Arc<Leaf>, now: &'a Handle, value: &Tensor) -> Result<Change<'a>> {
+        no_scan("data")?;
         let made_of = now.tensor();
         super::check("assign", made_of, value)?;
         // A leaf never shares the value's memory, which may be seen from elsewhere: it gets a computed copy.

@@ -9,11 +9,13 @@ pub mod attention;
 pub mod compose;
 pub mod conv;
 pub mod create;
+pub mod cumulative;
 pub mod custom;
 pub mod einsum;
 pub mod elementwise;
 mod factors;
 pub mod index;
+mod lift;
 pub mod linalg;
 pub mod matmul;
 pub mod place;
@@ -37,6 +39,7 @@ use crate::device::Device;
 use crate::dtype::{DType, Number};
 use crate::graph::{Piece, Tensor};
 use crate::hash::Hasher;
+use smallvec::SmallVec;
 use std::any::Any;
 use std::sync::Arc;
 
@@ -45,6 +48,7 @@ pub use elementwise::{Class, Elementwise, Record};
 pub use place::Place;
 pub use poll::Poll;
 pub use reduce::Reduce;
+pub use scan::Scan;
 pub use structured::{Half, Operand, OperandMut, Structured};
 pub use view::{View, ViewKind};
 
@@ -70,6 +74,14 @@ pub enum Op {
     Custom(Arc<dyn Pullback>),
     /// The gradient of `srcs[0]` by a leaf, whose nodes are the other srcs: see `tape::deferred`.
     Gradient(Deferred),
+    /// An input of the function that a scan runs at each step: it has no value outside.
+    Argument,
+    /// A function run step by step over sequences. It has several results and no value of its own: see `Part`.
+    Scan(Arc<Scan>),
+    /// One result of the scan `srcs[0]`. The other srcs are results of it that its gradient needs.
+    Part(u32),
+    /// The gradients by some parts of a scan, by their numbers; behind them the parts that its gradient needs. Never computed.
+    Parts(SmallVec<[u32; 4]>),
 }
 
 /// A gradient that is not written out in other ops.
@@ -106,6 +118,9 @@ impl Op {
             Op::Structured(s) => s.name(),
             Op::Custom(_) => "custom",
             Op::Gradient(_) => "gradient",
+            Op::Argument => "argument",
+            Op::Scan(_) => "scan",
+            Op::Part(_) | Op::Parts(_) => "part",
         }
     }
 
@@ -126,6 +141,10 @@ impl Op {
             Op::Custom(_) => 15,
             Op::Gradient(_) => 16,
             Op::Conv(_) => 17,
+            Op::Argument => 18,
+            Op::Scan(_) => 19,
+            Op::Part(k) => 20 | (*k as u64) << 16,
+            Op::Parts(_) => 21,
         };
         let mut h = Hasher::new(
             (dtype as u64) << 56 | (device.0 as u64) << 48 | (tracked as u64) << 47 | (shape.len() as u64) << 40 | tag,
@@ -142,6 +161,7 @@ impl Op {
                 s.name().bytes().for_each(|b| h.add(b as u64));
                 h.add(s.key());
             }
+            Op::Scan(s) => s.hash(&mut h),
             _ => {}
         }
         shape.iter().for_each(|&n| h.add(n as u64));
@@ -156,19 +176,29 @@ impl Op {
     /// Takes out what the op of a node that is being dropped holds of the graph.
     #[inline]
     pub(crate) fn take_held(&mut self) -> Option<Piece> {
-        if !matches!(self, Op::View(_) | Op::Custom(_)) {
+        if !matches!(self, Op::View(_) | Op::Custom(_) | Op::Scan(_)) {
             return None;
         }
         match std::mem::replace(self, Op::Data) {
             Op::View(view) => Some(Piece::Node(view.base)),
             Op::Custom(pullback) => Some(Piece::Pullback(pullback)),
+            Op::Scan(scan) => Some(Piece::Scan(scan)),
             _ => unreachable!("looked at above"),
         }
     }
 
     /// True if the result is dear enough to keep a forward evaluation's value for the backward pass.
     pub(crate) fn is_expensive(&self) -> bool {
-        matches!(self, Op::Matmul | Op::Conv(_) | Op::Reduce(_) | Op::Structured(_) | Op::Custom(_))
+        matches!(self, Op::Matmul | Op::Conv(_) | Op::Reduce(_) | Op::Structured(_) | Op::Custom(_) | Op::Part(_))
+    }
+}
+
+/// The sum of two gradients by one node.
+pub(crate) fn sum(x: Tensor, y: Tensor) -> Tensor {
+    match x.op() {
+        Op::Parts(_) => scan::sum(&x, &y),
+        Op::Place(_) => Place::joined(&x, &y).unwrap_or_else(|| x + y),
+        _ => x + y,
     }
 }
 
@@ -176,6 +206,9 @@ impl Op {
 /// Elementwise ops leave it in the broadcast shape: the tape sums it back.
 pub(crate) fn gradient(i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
     match out.op() {
+        Op::Part(k) => scan::towards(*k, i, srcs, g),
+        // The tape asks a scan for all its gradients together.
+        Op::Scan(_) | Op::Parts(_) | Op::Argument => None,
         Op::Data | Op::Number(_) | Op::Fill | Op::Custom(_) | Op::Gradient(_) => None,
         Op::Map(e) => e.gradient(i, srcs, out, g),
         Op::Cast => srcs[0].dtype().is_float().then(|| g.cast(srcs[0].dtype())),

@@ -21,7 +21,7 @@ use smallvec::smallvec;
 use std::sync::Arc;
 
 pub(crate) use super::stream::{Locked, lock};
-pub use super::stream::{Replay, Stream, philox, seed, set_state, state};
+pub use super::stream::{Replay, Stream, drawn, philox, seed, set_state, state};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -244,6 +244,10 @@ impl Structured for Random {
             (Kind::WideIntegers, _) => draw(out, from, |b| pair(b).map(wide)),
             (Kind::Bits, _) => draw(out, from, |b| pair(b).map(|w| w as i64)),
         }
+    }
+
+    fn counter(&self) -> Option<usize> {
+        Some(1)
     }
 
     fn cost(&self, _: &[&[usize]], out: &[usize]) -> usize {

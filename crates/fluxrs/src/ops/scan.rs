@@ -1,229 +1,398 @@
-//! Running sums and products along an axis, and the recurrence that the gradient of a running product is made of.
+//! Scan: a function run step by step over sequences. The function is a small graph of its own, the [`Body`], made once: its
+//! arguments stand for the states and for a row of each sequence, and whatever else it is made of becomes an operand.
+//!
+//! A scan is one node with several results, its *parts*: of each state the last value and all values, and what each step gives. A
+//! plan computes those that are asked for in one run over the sequences.
 
-use super::poll::rows;
-use super::shader::{Pass, Shader, Spec, template};
-use super::structured::{offset, offsets, room};
-use super::{Op, Operand, OperandMut, Structured};
-use crate::dtype::{DType, Element};
+use super::{Op, random};
+use crate::bail;
+use crate::dtype::DType;
 use crate::error::Result;
-use crate::graph::{Srcs, Tensor};
-use crate::pool;
-use crate::shape::{self, Shape};
-use crate::simd::math::Num;
-use smallvec::smallvec;
-use std::ops::Range;
+use crate::graph::{Srcs, Tensor, Tracing, base_node, level, lock, tracking};
+use crate::hash::Hasher;
+use crate::shape::{Shape, show};
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// yᵢ = yᵢ₋₁ + xᵢ
-    Sum,
-    /// yᵢ = yᵢ₋₁ · xᵢ
-    Prod,
-    /// yᵢ = aᵢ · yᵢ₋₁ + bᵢ, with y₀ = b₀; a is the first operand.
-    Recurrence,
+/// The function that a scan runs.
+pub struct Body {
+    /// The nodes that its results are made of: states, rows of sequences, then what it reads besides.
+    pub inputs: Vec<Tensor>,
+    /// The new states, then what a step gives: first to the caller, then for the gradient. Each a node of its own.
+    pub outputs: Vec<Tensor>,
+    pub states: usize,
+    pub rows: usize,
+    /// What a step gives to the caller.
+    pub given: usize,
+    pub level: u32,
+    /// True if a gradient in it is defined outside.
+    pub has_custom: bool,
+    key: u64,
 }
 
-/// One pass along an axis, from its end if it is reversed (then yᵢ₊₁ stands for yᵢ₋₁).
-#[derive(Clone, Copy)]
-struct Scan {
-    kind: Kind,
-    axis: usize,
-    reverse: bool,
+/// A number that differs from step to step: where in the random stream an op draws from.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Counter {
+    /// The input of the body that it is.
+    pub input: usize,
+    /// Added at the first step, and once more at each step after it.
+    pub first: i64,
+    pub step: i64,
 }
 
-/// Elements below which one thread is enough.
-const PARALLEL: usize = pool::grain(1 << 15);
+pub struct Scan {
+    pub body: Arc<Body>,
+    pub length: usize,
+    /// From the last row to the first.
+    pub reverse: bool,
+    pub counters: Vec<Counter>,
+}
+
+/// One result of a scan.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Part {
+    /// A state after the last step.
+    Last(usize),
+    /// A state before and after every step: one row more than there are steps, the first value in row 0, or in the last if reversed.
+    All(usize),
+    /// What each step gives.
+    Step(usize),
+}
 
 impl Scan {
-    fn apply(self, srcs: Srcs) -> Tensor {
-        let (shape, dtype) = (Shape::from(srcs[0].shape()), srcs[0].dtype());
-        Tensor::within(Op::Structured(Arc::new(self)), srcs, shape, dtype)
+    pub(super) fn hash(&self, h: &mut Hasher) {
+        [self.body.key, self.length as u64, self.reverse as u64].into_iter().for_each(|word| h.add(word));
+        self.counters.iter().for_each(|c| [c.input as u64, c.first as u64, c.step as u64].into_iter().for_each(|w| h.add(w)));
     }
 
-    fn backwards(self, kind: Kind) -> Scan {
-        Scan { kind, reverse: !self.reverse, ..self }
+    /// True if it draws random numbers.
+    pub fn draws(&self) -> bool {
+        !self.counters.is_empty()
     }
 
-    /// At each index what `x` has one step later in the order of the scan (earlier with `earlier`), `edge` where there is none.
-    fn shifted(self, x: &Tensor, earlier: bool, edge: i64) -> Tensor {
-        let n = x.shape()[self.axis];
-        let up = earlier != self.reverse;
-        let mut widths = vec![(0, 0); x.ndim()];
-        widths[self.axis] = if up { (1, 0) } else { (0, 1) };
-        let kept = x.narrow(self.axis, usize::from(!up), n - 1);
-        kept.pad(&widths, edge.into()).expect("one pair of widths an axis")
-    }
-
-    fn run<T: Num + Element>(self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
-        let (shape, poll) = (out.shape, out.poll);
-        let out = out.as_mut_slice::<T>();
-        let n = shape[self.axis];
-        let inner = shape::size(&shape[self.axis + 1..]);
-        let (x, b) = (Rows::of(srcs[0], self.axis)?, Rows::of(srcs[srcs.len() - 1], self.axis)?);
-        let line = |k: usize, y: &mut [T]| {
-            let (mut x_room, mut b_room) = (x.room()?, b.room()?);
-            let row = |step: usize| if self.reverse { n - 1 - step } else { step };
-            poll.pieces(n * inner, inner, |piece| {
-                for (step, columns) in rows(piece, inner) {
-                    let at = row(step) * inner + columns.start;
-                    let b_row = if step == 0 || self.kind == Kind::Recurrence {
-                        b.row(k, row(step), columns.clone(), &mut b_room)
-                    } else {
-                        &[]
-                    };
-                    if step == 0 {
-                        y[at..at + columns.len()].copy_from_slice(b_row);
-                        continue;
-                    }
-                    let before = row(step - 1) * inner + columns.start;
-                    let x_row = x.row(k, row(step), columns, &mut x_room);
-                    for (j, &x) in x_row.iter().enumerate() {
-                        let last = y[before + j];
-                        y[at + j] = match self.kind {
-                            Kind::Sum => last.add(x),
-                            Kind::Prod => last.mul(x),
-                            Kind::Recurrence => x.mul(last).add(b_row[j]),
-                        };
-                    }
-                }
-                Ok(())
-            })
-        };
-        if out.len() < PARALLEL {
-            return out.chunks_exact_mut(n * inner).enumerate().try_for_each(|(k, y)| line(k, y));
+    pub fn part(&self, k: u32) -> Part {
+        let (k, n) = (k as usize, self.body.states);
+        match k {
+            k if k < n => Part::Last(k),
+            k if k < 2 * n => Part::All(k - n),
+            k => Part::Step(k - 2 * n),
         }
-        let some = (PARALLEL / (n * inner)).max(1);
-        pool::each_chunk(out, some * n * inner, |t, lines| {
-            (t * some..).zip(lines.chunks_exact_mut(n * inner)).try_for_each(|(k, y)| line(k, y))
-        })
+    }
+
+    pub fn number(&self, part: Part) -> u32 {
+        let n = self.body.states;
+        (match part {
+            Part::Last(i) => i,
+            Part::All(i) => n + i,
+            Part::Step(j) => 2 * n + j,
+        }) as u32
+    }
+
+    /// The number of parts.
+    pub fn parts(&self) -> usize {
+        self.body.states + self.body.outputs.len()
+    }
+
+    pub fn shape_of(&self, part: Part) -> (Shape, DType) {
+        let (output, rows) = match part {
+            Part::Last(i) => (i, None),
+            Part::All(i) => (i, Some(self.length + 1)),
+            Part::Step(j) => (self.body.states + j, Some(self.length)),
+        };
+        let output = &self.body.outputs[output];
+        (rows.into_iter().chain(output.shape().iter().copied()).collect(), output.dtype())
+    }
+
+    /// The states before each step, among all values of it.
+    pub fn before(&self, all: &Tensor) -> Tensor {
+        all.narrow(0, self.reverse as usize, self.length)
+    }
+
+    /// The states after each step.
+    pub fn after(&self, all: &Tensor) -> Tensor {
+        all.narrow(0, !self.reverse as usize, self.length)
     }
 }
 
-/// An operand as rows: for each index of the axes before one and each index along it, the elements of the axes behind it.
-struct Rows<'a> {
-    of: Operand<'a>,
-    axis: usize,
-    /// Where the elements of a row lie, if not one after the other.
-    places: Vec<isize>,
+/// The scan that a node is.
+pub fn of(node: &Tensor) -> &Arc<Scan> {
+    match node.op() {
+        Op::Scan(scan) => scan,
+        _ => unreachable!("asked of scans alone"),
+    }
 }
 
-impl<'a> Rows<'a> {
-    fn of(of: Operand<'a>, axis: usize) -> Result<Rows<'a>> {
-        let (shape, strides) = (&of.shape[axis + 1..], &of.strides[axis + 1..]);
-        let places = if shape::is_contiguous(shape, strides) { Vec::new() } else { offsets(shape, strides)? };
-        Ok(Rows { of, axis, places })
+/// The last states and what each step gives.
+pub fn results(node: &Tensor) -> Result<Vec<Tensor>> {
+    let body = &of(node).body;
+    let kept = if node.is_tracked() { kept(node)? } else { vec![] };
+    let parts = (0..body.states).map(Part::Last).chain((0..body.given).map(Part::Step));
+    parts.map(|p| part(node, p, &kept)).collect()
+}
+
+/// A part of a scan, which keeps those of `kept` for the gradient.
+pub(crate) fn part(scan: &Tensor, part: Part, kept: &[Tensor]) -> Result<Tensor> {
+    let (shape, dtype) = of(scan).shape_of(part);
+    let srcs: Srcs = std::iter::once(scan).chain(kept).cloned().collect();
+    Tensor::node(Op::Part(of(scan).number(part)), srcs, shape, dtype)
+}
+
+/// The parts that the gradient of a scan is made of.
+pub(crate) fn kept(node: &Tensor) -> Result<Vec<Tensor>> {
+    let scan = of(node);
+    let states = (0..scan.body.states).map(Part::All);
+    let dear = (scan.body.given..scan.body.outputs.len() - scan.body.states).map(Part::Step);
+    states.chain(dear).map(|p| part(node, p, &[])).collect()
+}
+
+/// The gradient of a part towards its scan.
+pub(super) fn towards(k: u32, i: usize, srcs: &[Tensor], g: &Tensor) -> Option<Tensor> {
+    let parts = std::iter::once(g).chain(&srcs[1..]).cloned().collect();
+    (i == 0).then(|| Tensor::within(Op::Parts(smallvec::smallvec![k]), parts, Shape::new(), DType::F32))
+}
+
+/// The gradients by parts of a scan, and the parts that were kept.
+pub(crate) fn parts_of(g: &Tensor) -> (SmallVec<[(u32, Tensor); 4]>, Vec<Tensor>) {
+    let Op::Parts(numbers) = g.op() else { unreachable!("a scan has gradients by its parts alone") };
+    let srcs = g.0.srcs.get(&lock()).clone();
+    let kept = srcs[numbers.len()..].to_vec();
+    (numbers.iter().copied().zip(srcs).collect(), kept)
+}
+
+/// The sum of two lists of gradients by parts.
+pub(super) fn sum(x: &Tensor, y: &Tensor) -> Tensor {
+    let ((mut all, mut kept), (more, also)) = (parts_of(x), parts_of(y));
+    for (k, g) in more {
+        match all.iter_mut().find(|(known, _)| *known == k) {
+            Some((_, sum)) => *sum = &*sum + &g,
+            None => all.push((k, g)),
+        }
+    }
+    if kept.is_empty() {
+        kept = also;
+    }
+    let (numbers, gs): (SmallVec<[u32; 4]>, Vec<Tensor>) = all.into_iter().unzip();
+    Tensor::within(Op::Parts(numbers), gs.into_iter().chain(kept).collect(), Shape::new(), DType::F32)
+}
+
+/// The pieces that a scan is made of.
+pub struct Outline {
+    pub level: u32,
+    pub length: usize,
+    pub reverse: bool,
+    /// The node that stands for a state, and the value before the first step.
+    pub states: Vec<(Tensor, Tensor)>,
+    /// The node that stands for a row, and the sequence.
+    pub rows: Vec<(Tensor, Tensor)>,
+    /// Numbers of another scan in the body: each with its operand here and what is added to it.
+    pub numbers: Vec<(Tensor, Tensor, i64, i64)>,
+    /// Blocks of the random stream that one step takes.
+    pub drawn: u64,
+    pub results: Vec<Tensor>,
+}
+
+impl Outline {
+    /// What is known of a number. A function that runs again for its gradient draws from the same place by a number of its own.
+    fn number(&self, number: &Tensor, moves: bool) -> Option<&(Tensor, Tensor, i64, i64)> {
+        let same = |x: &Tensor| matches!((x.op(), number.op()), (Op::Number(a), Op::Number(b)) if a == b);
+        let known = self.numbers.iter().find(|(x, ..)| x.ptr_eq(number));
+        known.or_else(|| self.numbers.iter().find(|(x, _, first, step)| moves && (*first, *step) != (0, 0) && same(x)))
+    }
+}
+
+/// Which nodes a body is made of.
+struct Walk<'a> {
+    outline: &'a Outline,
+    known: FxHashSet<u64>,
+    /// Nodes that a step computes, operands first; views are not among them.
+    order: Vec<Tensor>,
+    consts: Vec<Tensor>,
+    numbers: Vec<(Tensor, bool)>,
+}
+
+impl<'a> Walk<'a> {
+    fn of(outline: &'a Outline, outputs: &[Tensor]) -> Result<Walk<'a>> {
+        let known = outline.states.iter().chain(&outline.rows).map(|(node, _)| node.id()).collect();
+        let mut walk = Walk { outline, known, order: vec![], consts: vec![], numbers: vec![] };
+        outputs.iter().try_for_each(|x| walk.add(x))?;
+        Ok(walk)
     }
 
-    /// Memory for a row that has to be gathered.
-    fn room<T>(&self) -> Result<Vec<T>> {
-        room(self.places.len())
-    }
-
-    fn row<'b, T: Element>(&'b self, before: usize, at: usize, columns: Range<usize>, room: &'b mut Vec<T>) -> &'b [T] {
-        let (axis, strides) = (self.axis, self.of.strides);
-        let start = offset(before, &self.of.shape[..axis], &strides[..axis]) + at as isize * strides[axis] as isize;
-        // SAFETY: the indices are within the operand's shape.
-        unsafe {
-            if self.places.is_empty() {
-                let first = self.of.ptr.cast::<T>().offset(start + columns.start as isize);
-                return std::slice::from_raw_parts(first, columns.len());
+    fn add(&mut self, root: &Tensor) -> Result<()> {
+        let mut stack = vec![(root.base(), false)];
+        while let Some((node, done)) = stack.pop() {
+            if done {
+                self.order.push(node);
+                continue;
             }
-            room.clear();
-            room.extend(self.places[columns].iter().map(|place| self.of.get::<T>(start + place)));
+            if !self.known.insert(node.id()) {
+                continue;
+            }
+            if matches!(node.op(), Op::Argument) {
+                bail!(
+                    Value,
+                    "scan: the function uses an argument of another scan, or of an earlier call; pass it in as state or xs"
+                );
+            }
+            let srcs = node.0.srcs.get(&lock()).clone();
+            stack.push((node.clone(), true));
+            for (k, src) in srcs.iter().enumerate().rev() {
+                if src.is_number() {
+                    self.number(&node, k, src);
+                } else if src.0.level >= self.outline.level {
+                    stack.push((src.base(), false));
+                } else if self.known.insert(src.id()) {
+                    self.consts.push(src.clone());
+                }
+            }
         }
-        room
-    }
-}
-
-// SAFETY: an operand is memory that nothing writes while the kernel runs.
-unsafe impl Sync for Rows<'_> {}
-
-impl Structured for Scan {
-    fn name(&self) -> &'static str {
-        match self.kind {
-            Kind::Sum => "cumsum",
-            Kind::Prod => "cumprod",
-            Kind::Recurrence => "recurrence",
-        }
+        Ok(())
     }
 
-    fn key(&self) -> u64 {
-        (self.axis as u64) << 1 | self.reverse as u64
-    }
-
-    fn gradient(&self, i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
-        if out.size() == 0 {
-            return Some(g.clone());
-        }
-        let later = |x: &Tensor| self.shifted(x, false, 0);
-        let follow = |a: &Tensor| self.backwards(Kind::Recurrence).apply(smallvec![later(a), g.clone()]);
-        Some(match (self.kind, i) {
-            (Kind::Sum, _) => self.backwards(Kind::Sum).apply(smallvec![g.clone()]),
-            // No division by x: a zero is a factor like any other.
-            (Kind::Prod, _) => self.shifted(out, true, 1) * follow(&srcs[0]),
-            (Kind::Recurrence, 0) => self.shifted(out, true, 0) * follow(&srcs[0]),
-            (Kind::Recurrence, _) => follow(&srcs[0]),
-        })
-    }
-
-    fn reads_through_map(&self, _: usize) -> bool {
-        true
-    }
-
-    fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
-        if shape::size(out.shape) == 0 {
-            return Ok(());
-        }
-        match out.dtype {
-            DType::F32 => self.run::<f32>(srcs, out),
-            DType::F64 => self.run::<f64>(srcs, out),
-            DType::I32 => self.run::<i32>(srcs, out),
-            DType::I64 | DType::Bool => self.run::<i64>(srcs, out),
-        }
-    }
-
-    fn cost(&self, _: &[&[usize]], out: &[usize]) -> usize {
-        shape::size(out)
-    }
-
-    fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
-        let wide = out.dtype == DType::I64;
-        let rule = match self.kind {
-            Kind::Sum if wide => "fx_wide_add(last, x)",
-            Kind::Prod if wide => "fx_wide_mul(last, x)",
-            Kind::Sum => "last + x",
-            Kind::Prod => "last * x",
-            Kind::Recurrence => "x * last + b",
+    fn number(&mut self, node: &Tensor, k: usize, number: &Tensor) {
+        let moves = match node.op() {
+            Op::Structured(op) => op.counter() == Some(k),
+            Op::Scan(scan) => scan.counters.iter().any(|c| c.input == k),
+            _ => false,
         };
-        let code = format!("fn step(last: x_type, x: x_type, b: x_type) -> x_type {{\n    return {rule};\n}}\n");
-        let (length, inner) = (out.shape[self.axis], shape::size(&out.shape[self.axis + 1..]));
-        let pass = Pass::threads(template!("scan"), out.size() / length, 64).code(code);
-        let pass = pass.sizes([("length", length), ("inner", inner), ("reverse", self.reverse as usize)]);
-        let shader = Shader::from(pass.operand("x", 0).operand("b", srcs.len() - 1).result("out"));
-        Ok(if wide { shader.raising() } else { shader })
+        if self.known.insert(number.id()) {
+            self.numbers.push((number.clone(), moves));
+        }
+    }
+
+    /// Everything that decides what code runs for the body.
+    fn key(&self, inputs: &[Tensor], outputs: &[Tensor]) -> u64 {
+        let mut h = Hasher::new(inputs.len() as u64);
+        let mut place: FxHashMap<u64, u64> = FxHashMap::default();
+        for x in inputs {
+            place.insert(x.id(), place.len() as u64);
+            h.add(Op::Argument.hash(x.shape(), x.dtype(), x.device(), x.is_tracked()));
+            h.add(x.is_number() as u64);
+        }
+        let place_of =
+            |place: &FxHashMap<u64, u64>, x: &Tensor| place.get(&x.id()).or_else(|| place.get(&base_node(x).id)).copied();
+        let g = lock();
+        for node in &self.order {
+            h.add(node.0.hash);
+            for src in node.0.srcs.get(&g) {
+                h.add(place_of(&place, src).unwrap_or(u64::MAX));
+                if matches!(src.op(), Op::View(_)) && !place.contains_key(&src.id()) {
+                    h.add(src.0.hash);
+                }
+            }
+            place.insert(node.id(), place.len() as u64);
+        }
+        outputs.iter().for_each(|x| h.add(place_of(&place, x).unwrap_or(u64::MAX)));
+        h.finish()
     }
 }
 
-fn cumulative(op: &str, kind: Kind, x: &Tensor, axis: Option<isize>) -> Result<Tensor> {
-    let x = x.as_array();
-    // Sums and products of small integers would overflow in their own type: NumPy widens them.
-    let x = if x.dtype().is_float() { x } else { x.cast(DType::I64) };
-    let (x, axis) = match axis {
-        Some(axis) => (x.clone(), shape::axis(op, axis, x.ndim())?),
-        None => (x.reshape_to(&[x.size()]), 0),
+/// The result of a body as a node of its own that each step computes.
+fn own(x: &Tensor, level: u32) -> Tensor {
+    let mut copy = x.copied();
+    Arc::get_mut(&mut copy.0).expect("made just now").level = level;
+    copy
+}
+
+/// A scan, whose function runs once for each row, and so often if there are none.
+pub fn scan(mut outline: Outline) -> Result<Tensor> {
+    let level = outline.level;
+    let mut taken: FxHashSet<u64> = outline.states.iter().chain(&outline.rows).map(|(node, _)| node.id()).collect();
+    let mut outputs: Vec<Tensor> = Vec::with_capacity(outline.results.len());
+    for x in &outline.results {
+        let is_own = !matches!(x.op(), Op::View(_) | Op::Number(_)) && x.0.level >= level && taken.insert(x.id());
+        outputs.push(if is_own { x.clone() } else { own(x, level) });
+    }
+    let mut walk = Walk::of(&outline, &outputs)?;
+    let products = super::lift::products(&outline, &walk.order);
+    if !products.is_empty() {
+        // What was a result is a copy of a row now.
+        let made: FxHashSet<u64> = products.iter().map(|(node, _)| node.id()).collect();
+        outputs.iter_mut().filter(|x| made.contains(&x.id())).for_each(|x| *x = own(x, level));
+        taken.extend(made);
+        outline.rows.extend(products);
+        walk = Walk::of(&outline, &outputs)?;
+    }
+    // A sequence that no step reads is no operand.
+    let read: FxHashSet<u64> = {
+        let g = lock();
+        walk.order.iter().flat_map(|x| x.0.srcs.get(&g).iter().map(|s| base_node(s).id)).collect()
     };
-    Ok(Scan { kind, axis, reverse: false }.apply(smallvec![x]))
+    let rows: Vec<&(Tensor, Tensor)> = outline.rows.iter().filter(|(node, _)| read.contains(&node.id())).collect();
+    let given = outputs.len() - outline.states.len();
+    let operands = outline.states.iter().chain(rows.iter().copied()).map(|(_, x)| x);
+    let differentiable = tracking() && operands.clone().chain(&walk.consts).any(Tensor::is_tracked);
+    if differentiable {
+        let dear = |x: &&Tensor| x.op().is_expensive() && x.is_tracked() && !x.0.passing && !taken.contains(&x.id());
+        outputs.extend(walk.order.iter().filter(dear).cloned());
+    }
+    let mut inputs: Vec<Tensor> = outline.states.iter().chain(rows.iter().copied()).map(|(node, _)| node.clone()).collect();
+    let mut srcs: Srcs = operands.cloned().collect();
+    inputs.extend(walk.consts.iter().cloned());
+    srcs.extend(walk.consts.iter().cloned());
+    let mut counters = Vec::new();
+    for (number, moves) in &walk.numbers {
+        let (operand, first, step) = match outline.number(number, *moves) {
+            Some((_, operand, first, step)) => (operand.clone(), *first, *step),
+            None => (number.clone(), 0, if *moves { outline.drawn as i64 } else { 0 }),
+        };
+        if (first, step) != (0, 0) {
+            counters.push(Counter { input: inputs.len(), first, step });
+        }
+        inputs.push(number.clone());
+        srcs.push(operand);
+    }
+    let body = Body {
+        states: outline.states.len(),
+        rows: rows.len(),
+        given,
+        level,
+        has_custom: walk
+            .order
+            .iter()
+            .any(|x| matches!(x.op(), Op::Custom(_)) || matches!(x.op(), Op::Scan(s) if s.body.has_custom)),
+        key: walk.key(&inputs, &outputs),
+        inputs,
+        outputs,
+    };
+    let op = Scan { body: Arc::new(body), length: outline.length, reverse: outline.reverse, counters };
+    // The scan itself belongs to what is around its function.
+    let _around = Tracing::enter(level - 1);
+    Ok(Tensor::within(Op::Scan(Arc::new(op)), srcs, Shape::new(), DType::F32))
 }
 
-impl Tensor {
-    /// The sums of the elements up to each along an axis, or of the flattened tensor.
-    pub fn cumsum(&self, axis: Option<isize>) -> Result<Tensor> {
-        cumulative("cumsum", Kind::Sum, self, axis)
-    }
+/// A function of states and rows: the new states, and what the step gives.
+pub trait Function: FnOnce(&[Tensor], &[Tensor]) -> Result<(Vec<Tensor>, Vec<Tensor>)> {}
+impl<F: FnOnce(&[Tensor], &[Tensor]) -> Result<(Vec<Tensor>, Vec<Tensor>)>> Function for F {}
 
-    /// The products of the elements up to each along an axis, or of the flattened tensor.
-    pub fn cumprod(&self, axis: Option<isize>) -> Result<Tensor> {
-        cumulative("cumprod", Kind::Prod, self, axis)
+/// Runs `f` over the rows of `sequences`, `length` of them, from the states `first`: the last states, and what each step gave. `f` is
+/// called once, on arguments without values.
+pub fn over(f: impl Function, first: &[Tensor], sequences: &[Tensor], length: usize, reverse: bool) -> Result<Vec<Tensor>> {
+    let level = level() + 1;
+    let _tracing = Tracing::enter(level);
+    let argument =
+        |x: &Tensor, axes: usize| Tensor::argument(&x.shape()[axes..], x.dtype(), x.device(), x.dtype().is_float() && tracking());
+    let states: Vec<Tensor> = first.iter().map(|x| argument(x, 0)).collect();
+    let rows: Vec<Tensor> = sequences.iter().map(|x| argument(x, 1)).collect();
+    let from = random::state();
+    let (new, given) = f(&states, &rows)?;
+    let wrong = |(old, new): (&Tensor, &Tensor)| old.shape() != new.shape() || old.dtype() != new.dtype();
+    if new.len() != states.len() || states.iter().zip(&new).any(wrong) {
+        bail!(Shape, "scan: the states that a step returns have the shapes and types of those that it takes");
     }
+    if let Some(x) = sequences.iter().find(|x| x.shape()[0] != length) {
+        bail!(Shape, "scan: a sequence of shape {} has other than {length} rows", show(x.shape()));
+    }
+    let node = scan(Outline {
+        level,
+        length,
+        reverse,
+        states: states.into_iter().zip(first.iter().cloned()).collect(),
+        rows: rows.into_iter().zip(sequences.iter().cloned()).collect(),
+        numbers: vec![],
+        drawn: random::drawn(from, length)?,
+        results: new.into_iter().chain(given).collect(),
+    })?;
+    results(&node)
 }

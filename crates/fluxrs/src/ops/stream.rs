@@ -1,5 +1,7 @@
 //! The stream of random numbers: where it is, and its blocks.
 
+use crate::bail;
+use crate::error::Result;
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard};
@@ -48,6 +50,17 @@ pub fn state() -> Stream {
 
 pub fn set_state(stream: Stream) {
     with_stream(|s| *s = stream);
+}
+
+/// The blocks that were drawn since, by one step of a scan; the stream goes on as if there had been `steps`.
+pub fn drawn(since: Stream, steps: usize) -> Result<u64> {
+    let now = state();
+    if now.seed != since.seed {
+        bail!(Value, "scan: the function sets the seed, and runs once for all steps: call seed outside");
+    }
+    let drawn = now.counter.wrapping_sub(since.counter);
+    set_state(Stream { counter: since.counter.wrapping_add(drawn.wrapping_mul(steps as u64)), ..since });
+    Ok(drawn)
 }
 
 /// While it lives, random nodes made on this thread draw from a stream of its own, so that what was drawn there before comes again;

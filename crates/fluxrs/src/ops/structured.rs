@@ -141,6 +141,11 @@ pub trait Structured: Send + Sync {
         srcs.iter().fold(shape::size(out), |n, s| n.saturating_add(shape::size(s))).saturating_mul(4)
     }
 
+    /// The operand that says where in the random stream it draws from: at each step of a scan from a place of its own.
+    fn counter(&self) -> Option<usize> {
+        None
+    }
+
     /// Where it was called, for an op that can fail on values.
     fn call_site(&self) -> Option<&CallSite> {
         None

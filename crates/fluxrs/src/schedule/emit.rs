@@ -65,6 +65,7 @@ pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Resul
             Kind::Matmul => program.product(pending, groups, stored, k),
             Kind::Alone => match pending.op(group.members[0]) {
                 Op::Place(_) => program.place(pending, groups, k),
+                Op::Scan(scan) => program.repeat(pending, group, scan)?,
                 _ => program.call(pending, group),
             },
         }
@@ -75,7 +76,7 @@ pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Resul
 }
 
 /// The names of a kernel's ops, for people.
-fn label(pending: &Pending, group: &Group) -> String {
+pub(super) fn label(pending: &Pending, group: &Group) -> String {
     let names: Vec<&str> = group.members.iter().map(|&i| pending.op(i).name()).collect();
     names.join(" ")
 }
@@ -93,13 +94,13 @@ impl Program {
         self.buffers.len() as Buf - 1
     }
 
-    fn push(&mut self, body: Body, label: String) {
+    pub(super) fn push(&mut self, body: Body, label: String) {
         let cost = cost(&body);
         self.kernels.push(Kernel { body, label, cost });
     }
 
     /// An operand of a structured op: where it lies, or a contiguous copy if the op does not read it through a map.
-    fn argument(&mut self, pending: &Pending, e: &Edge, mapped: bool) -> Argument {
+    pub(super) fn argument(&mut self, pending: &Pending, e: &Edge, mapped: bool) -> Argument {
         let (dtype, shape, map) = (pending.dtype(e.base), e.shape.clone(), e.map.clone());
         if let Some(number) = pending.as_number(e.base).filter(|_| pending.locals[e.base].kind != LocalKind::Compute) {
             return Argument { source: Source::Number(number), map, shape, dtype };
@@ -113,13 +114,17 @@ impl Program {
     }
 
     /// A loop that copies a strided source into a temporary.
-    fn copy(&mut self, source: Source, dtype: DType, map: &Map, shape: &Shape) -> Buf {
+    pub(super) fn copy(&mut self, source: Source, dtype: DType, map: &Map, shape: &Shape) -> Buf {
         let buffer = self.temporary(dtype, shape::size(shape));
+        self.copy_to(buffer, source, dtype, map, shape);
+        buffer
+    }
+
+    pub(super) fn copy_to(&mut self, buffer: Buf, source: Source, dtype: DType, map: &Map, shape: &Shape) {
         let load = Load { reg: 0, source, dtype, rank: Rank::Full, map: map.clone() };
         let store = Store { reg: 0, buffer, dtype, rank: Rank::Full, map: Map::contiguous(shape) };
         let body = Loop { mode: Mode::Map, dims: shape.clone(), fence: 0, loads: vec![load], code: vec![], stores: vec![store] };
         self.push(Body::Loop(simplify(body)), "copy".into());
-        buffer
     }
 
     fn call(&mut self, pending: &Pending, group: &Group) {
@@ -272,6 +277,7 @@ fn cost(body: &Body) -> usize {
         }
         Body::Matmul(m) => [m.m, m.n(), m.k()].into_iter().fold(shape::size(&m.batch), usize::saturating_mul) / 32 + 50,
         Body::Structured(c) => shape::size(&c.shape) * 4 + 50,
+        Body::Repeat(r) => r.length.saturating_mul(r.plan.cost) + 50,
     }
 }
 

@@ -176,7 +176,11 @@ impl Assigner<'_> {
                 let p = beside.unwrap_or_else(|| self.open(Kind::Alone, shape, 0, Stage::Then));
                 self.join(i, p, Rank::Full);
             }
-            Op::Place(_) => {
+            Op::Part(_) => {
+                let (p, _) = self.of[self.pending.edges[i][0].base].expect("a scan comes before its parts");
+                self.join(i, p, Rank::Full);
+            }
+            Op::Place(_) | Op::Scan(_) => {
                 let p = self.open(Kind::Alone, shape, 0, Stage::Then);
                 self.join(i, p, Rank::Full);
             }

@@ -6,6 +6,7 @@
 mod emit;
 mod group;
 mod product;
+mod repeat;
 mod store;
 
 pub(crate) use group::reduction_mode;

@@ -20,16 +20,18 @@ const RECOMPUTE_BROADCAST: usize = 2;
 pub(crate) fn decide(pending: &Pending, groups: &Groups) -> Result<Vec<bool>> {
     let n = pending.locals.len();
     let mut stored: Vec<bool> = (0..n).map(|i| pending.requested[i].is_some()).collect();
+    let needed = needed(pending);
     for i in 0..n {
         go_on(i)?;
-        if !pending.is_compute(i) || groups.of[i].is_none() {
+        // A part is made by its scan, which has no value of its own.
+        if !needed[i] || !pending.is_compute(i) || groups.of[i].is_none() || matches!(pending.op(i), Op::Part(_)) {
             continue;
         }
         for e in &pending.edges[i] {
             if !pending.is_compute(e.base) || pending.as_number(e.base).is_some() || is_fused(pending, groups, i, e) {
                 continue;
             }
-            let needs_memory = matches!(pending.op(i), Op::Matmul | Op::Conv(_) | Op::Structured(_));
+            let needs_memory = matches!(pending.op(i), Op::Matmul | Op::Conv(_) | Op::Structured(_) | Op::Scan(_));
             let budget = match pending.size(i).max(size(&e.shape)) > pending.size(e.base) {
                 true => RECOMPUTE_BROADCAST,
                 false => RECOMPUTE,
@@ -47,6 +49,19 @@ pub(crate) fn decide(pending: &Pending, groups: &Groups) -> Result<Vec<bool>> {
         }
     }
     Ok(stored)
+}
+
+/// Which nodes a result is made of: what a gradient that is written out was made of need not be among them.
+fn needed(pending: &Pending) -> Vec<bool> {
+    let mut needed: Vec<bool> = pending.requested.iter().map(Option::is_some).collect();
+    for i in (0..needed.len()).rev() {
+        if needed[i] {
+            // A part needs its scan; the parts beside it serve the gradient.
+            let some = if matches!(pending.op(i), Op::Part(_)) { 1 } else { usize::MAX };
+            pending.edges[i].iter().take(some).for_each(|e| needed[e.base] = true);
+        }
+    }
+    needed
 }
 
 /// True if the node's kernel runs over the node's own shape, so that any map over that shape can be loaded there.

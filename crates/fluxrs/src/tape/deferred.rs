@@ -10,7 +10,7 @@
 //!
 //! The graph itself never changes by this: what is written out is kept in a [`Written`] for as long as it is looked at.
 
-use super::{Target, backward};
+use super::{Target, backward, root};
 use crate::error::Result;
 use crate::graph::{self, Graph, Node, Srcs, Tensor, Value, no_grad};
 use crate::guards::Guards;
@@ -23,7 +23,7 @@ use smallvec::{SmallVec, smallvec};
 /// The gradients by these leaves, deferred. None where what they are made of does not follow from the history alone: with a seed, a
 /// gradient defined outside, values that are there already or no more, and while every op is computed at once.
 pub(super) fn defer(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Option<Vec<Option<Tensor>>> {
-    if seed.is_some() || !y.is_tracked() || crate::ENGINE.is_eager() {
+    if seed.is_some() || !y.is_tracked() || crate::ENGINE.is_eager() || graph::level() > 0 {
         return None;
     }
     let mut found: SmallMap<u64, Srcs> = SmallMap::default();
@@ -51,7 +51,8 @@ pub(super) fn defer(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Op
             }
             continue;
         }
-        if matches!(node.op(), Op::Custom(_)) || !matches!(node.0.value.get(&g), Value::Pending) {
+        let is_outside = matches!(node.op(), Op::Custom(_)) || matches!(node.op(), Op::Scan(scan) if scan.body.has_custom);
+        if is_outside || !matches!(node.0.value.get(&g), Value::Pending) {
             return None;
         }
         // SAFETY: the srcs of a tracked node never change while it lives, and every node here lives as long as `y`.
@@ -101,7 +102,7 @@ pub(crate) fn write_out(gradients: &[Tensor], out: &mut Written) -> Result<()> {
     for (_, asked) in calls.into_entries() {
         let (members, targets): (Vec<usize>, Vec<Target>) = asked.into_iter().unzip();
         let y = gradients[members[0]].0.srcs.get(&graph::lock())[0].clone();
-        let written = graph::unbounded(|| no_grad(|| backward(&y, None, &targets, false)))?;
+        let written = graph::unbounded(|| no_grad(|| backward(&root(&y, None), &targets, false)))?;
         for (i, gradient) in members.into_iter().zip(written) {
             // A rule may find that there is none.
             out.0.insert(gradients[i].id(), gradient.unwrap_or_else(|| gradients[i].zeros_like()));

@@ -1,6 +1,8 @@
 //! Reverse-mode differentiation: the gradient of a graph is more graph, made of the same ops.
 
 pub(crate) mod deferred;
+mod scan;
+mod total;
 
 use crate::bail;
 use crate::error::Result;
@@ -40,9 +42,21 @@ struct Visit<'a> {
 
 const NONE: u32 = u32::MAX;
 
-/// The tracked history of `y`, every node after its srcs, and whether a parameter in it has been overwritten: back to nodes that
+/// A result whose gradient is taken, and what that is multiplied by.
+struct Root {
+    y: Tensor,
+    seed: Seed,
+}
+
+enum Seed {
+    /// Everything made of the gradient carries the result as its guard.
+    Guarded(Option<Tensor>),
+    Plain(Tensor),
+}
+
+/// The tracked history of `roots`, every node after its srcs, and whether a parameter in it has been overwritten: back to nodes that
 /// `ends` says are as far as one need go, and to none numbered below `floor`.
-fn history<'a>(g: &mut Graph, y: &'a Tensor, floor: u64, ends: impl Fn(&Tensor) -> bool) -> (Vec<Visit<'a>>, bool) {
+fn history<'a>(g: &mut Graph, roots: &'a [Root], floor: u64, ends: impl Fn(&Tensor) -> bool) -> (Vec<Visit<'a>>, bool) {
     g.epoch += 1;
     let epoch = g.epoch;
     let mut stale = false;
@@ -57,11 +71,16 @@ fn history<'a>(g: &mut Graph, y: &'a Tensor, floor: u64, ends: impl Fn(&Tensor) 
         (t, unsafe { &t.0.srcs.lasting()[..] }, 0)
     };
     let is_part = |t: &Tensor| t.is_tracked() && t.id() >= floor;
-    if is_part(y) {
-        stack.push(enter(g, y));
-    }
     let mut looks = 0;
-    while let Some((node, srcs, next)) = stack.last_mut() {
+    let mut rest = roots.iter();
+    loop {
+        let Some((node, srcs, next)) = stack.last_mut() else {
+            let Some(Root { y, .. }) = rest.next() else { break };
+            if is_part(y) && y.0.mark.get(g).0 != epoch {
+                stack.push(enter(g, y));
+            }
+            continue;
+        };
         looks += 1;
         if let Some(src) = srcs.get(*next) {
             *next += 1;
@@ -87,11 +106,11 @@ fn history<'a>(g: &mut Graph, y: &'a Tensor, floor: u64, ends: impl Fn(&Tensor) 
 pub fn gradient(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], nest: bool) -> Result<Vec<Option<Tensor>>> {
     let y = &whole(y);
     if nest {
-        return backward(y, seed, targets, false);
+        return backward(&root(y, seed), targets, false);
     }
     match deferred::defer(y, seed, targets) {
         Some(gradients) => Ok(gradients),
-        None => no_grad(|| backward(y, seed, targets, false)),
+        None => no_grad(|| backward(&root(y, seed), targets, false)),
     }
 }
 
@@ -108,7 +127,7 @@ pub(crate) fn whole(y: &Tensor) -> Tensor {
 /// As `gradient`, of a function whose inputs are the targets: how one target depends on another does not count, and what is an
 /// input twice has its gradient once.
 pub fn pullback(y: &Tensor, seed: Option<&Tensor>, inputs: &[Target]) -> Result<Vec<Option<Tensor>>> {
-    let mut out = backward(&whole(y), seed, inputs, true)?;
+    let mut out = backward(&root(&whole(y), seed), inputs, true)?;
     let mut seen = FxHashSet::default();
     out.iter_mut().zip(inputs).filter(|(_, t)| !seen.insert(t.number())).for_each(|(g, _)| *g = None);
     Ok(out)
@@ -126,7 +145,12 @@ pub fn gradient_again(out: &Tensor, again: &Tensor, g: &Tensor) -> Result<Vec<Op
     pullback(again, Some(g), &targets)
 }
 
-fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) -> Result<Vec<Option<Tensor>>> {
+fn root(y: &Tensor, seed: Option<&Tensor>) -> [Root; 1] {
+    [Root { y: y.clone(), seed: Seed::Guarded(seed.cloned()) }]
+}
+
+/// The sum over the roots of their gradients, by each target; `cut`: as if no target depended on another.
+fn backward(roots: &[Root], targets: &[Target], cut: bool) -> Result<Vec<Option<Tensor>>> {
     let mut wanted: FxHashMap<u64, SmallVec<[usize; 1]>> = FxHashMap::default();
     let (mut nodes, mut floor) = (false, u64::MAX);
     for (i, t) in targets.iter().enumerate() {
@@ -139,7 +163,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
         let by_leaf = if node.0.leaf == 0 { None } else { wanted.get(&node.0.leaf) };
         if nodes { by_leaf.or_else(|| wanted.get(&node.id())) } else { by_leaf }
     };
-    let (visits, stale) = history(&mut graph::lock(), y, floor, |t| cut && hits(t).is_some());
+    let (visits, stale) = history(&mut graph::lock(), roots, floor, |t| cut && hits(t).is_some());
     // Only nodes between a target and the result take part.
     let mut needed: Vec<bool> = Vec::with_capacity(visits.len());
     for visit in &visits {
@@ -148,9 +172,19 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
     }
     let mut grads: Vec<Option<Tensor>> = vec![None; visits.len()];
     let mut out: Vec<Option<Tensor>> = vec![None; targets.len()];
-    let Some(last) = visits.len().checked_sub(1) else { return Ok(out) };
-    grads[last] = Some(start(y, seed));
-    let watched = crate::ENGINE.looks_for_nan();
+    for Root { y, seed } in roots {
+        let Some(at) = visits.iter().rposition(|visit| visit.node.ptr_eq(y)) else { continue };
+        let seed = match seed {
+            Seed::Guarded(seed) => start(y, seed.as_ref()),
+            Seed::Plain(seed) => seed.clone(),
+        };
+        grads[at] = Some(match grads[at].take() {
+            None => seed,
+            Some(sum) => sum + seed,
+        });
+    }
+    // Gradients in a function that a scan runs have no values, nor have those of several parts together.
+    let watched = |g: &Tensor| crate::ENGINE.looks_for_nan() && graph::level() == 0 && !matches!(g.op(), Op::Parts(_));
     for i in (0..visits.len()).rev() {
         go_on(i)?;
         if !needed[i] {
@@ -158,7 +192,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
         }
         let Some(g) = grads[i].take() else { continue };
         let visit = &visits[i];
-        if watched {
+        if watched(&g) {
             crate::ENGINE.inspect_gradient(visit.node, &g, false)?;
         }
         for &t in hits(visit.node).into_iter().flatten() {
@@ -170,7 +204,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
         let wants = |k: usize| visit.links[k] != NONE && needed[visit.links[k] as usize];
         let mut give = |k: usize, part: Option<Tensor>| -> Result<()> {
             let Some(part) = part else { return Ok(()) };
-            if watched {
+            if watched(&part) {
                 crate::ENGINE.inspect_gradient(visit.node, &part, true)?;
             }
             // The one place where a broadcast is reversed.
@@ -179,10 +213,18 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
             let slot = &mut grads[visit.links[k] as usize];
             *slot = Some(match slot.take() {
                 None => part,
-                Some(sum) => sum + part,
+                Some(sum) => ops::sum(sum, part),
             });
             Ok(())
         };
+        if let Op::Scan(_) = visit.node.op() {
+            for (k, part) in scan::pull(visit.node, visit.srcs, &g, wants)?.into_iter().enumerate() {
+                if wants(k) {
+                    give(k, part)?;
+                }
+            }
+            continue;
+        }
         if let Op::Custom(custom) = visit.node.op() {
             if (1..visit.srcs.len()).any(wants) {
                 for (k, part) in custom.pull(visit.node, &g)?.into_iter().enumerate() {
@@ -207,7 +249,7 @@ fn backward(y: &Tensor, seed: Option<&Tensor>, targets: &[Target], cut: bool) ->
         }
     }
     if stale {
-        check_reach(y, &out)?;
+        roots.iter().try_for_each(|root| check_reach(&root.y, &out))?;
     }
     Ok(out)
 }

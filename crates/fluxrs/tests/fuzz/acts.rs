@@ -365,6 +365,7 @@ const ACTS: &[(usize, &str, Act)] = &[
     (2, "custom gradient", nested::custom_gradient),
     (2, "checkpoint", nested::checkpoint),
     (2, "second", nested::second),
+    (4, "scan", nested::scanned),
     (1, "read elsewhere", threads::read_elsewhere),
     (1, "update elsewhere", threads::update_elsewhere),
     (1, "race", threads::race),

@@ -10,6 +10,7 @@ use fluxrs::ops::Pullback;
 use fluxrs::ops::custom::{checkpointed, custom};
 use fluxrs::ops::matmul::matmul;
 use fluxrs::ops::random::{Replay, Stream, bernoulli};
+use fluxrs::ops::scan;
 use fluxrs::tape::{self, Target};
 use fluxrs::{Elementwise, Result, Tensor, no_grad};
 use std::sync::Arc;
@@ -151,4 +152,38 @@ pub fn checkpoint(w: &mut World, r: &mut Random) {
             assert!(want.same(&got), "the gradient of a checkpoint is not that of its function");
         }
     }
+}
+
+/// A function run over the rows of a variable, whose state is another and which reads a third.
+pub fn scanned(w: &mut World, r: &mut Random) {
+    let Some(i) = w.find(r, |v| v.tensor().dtype().is_float()) else { return };
+    let Some(j) = w.find(r, |v| v.tensor().ndim() > 0 && v.tensor().shape()[0] <= 40) else { return };
+    let k = w.find(r, |v| v.tensor().dtype().is_float()).unwrap_or(i);
+    let (seed, reverse, which, inner) = (r.word(), r.coin(), r.below(3), r.once_in(4));
+    let _stream = Replay::enter(Stream { seed: r.word(), counter: r.word() });
+    call(w, r, &[i, j, k], |x| {
+        let length = x[1].shape()[0];
+        let step = |states: &[Tensor], rows: &[Tensor]| {
+            let (y, _) = function(seed, &[states[0].clone(), rows[0].clone(), x[2].clone()])?;
+            // Whatever was drawn, every operand has a part in it.
+            let all = rows[0].cast(y.dtype()).sum(None, false)? + x[2].cast(y.dtype()).sum(None, false)?;
+            let (y, z) = (y.cast(states[0].dtype()), y + all);
+            // A state keeps its shape.
+            let new = if y.shape() == states[0].shape() { y } else { &states[0] * 0.5 + y.mean(None, false)? };
+            let count = &states[1] + 1i64;
+            if !inner {
+                return Ok((vec![new, count], vec![z]));
+            }
+            let again = |s: &[Tensor], _: &[Tensor]| Ok((vec![Elementwise::tanh.apply(&[&s[0]])? * 0.9], vec![]));
+            let new = scan::over(again, &[new], &[], 3, false)?.swap_remove(0);
+            Ok((vec![new, count], vec![z]))
+        };
+        let count = Tensor::from_slice(&[0i64], &[])?;
+        let mut parts = scan::over(step, &[x[0].clone(), count], &[x[1].clone()], length, reverse)?;
+        Ok(match which {
+            0 => parts.swap_remove(0),
+            1 => parts.swap_remove(2),
+            _ => parts[0].sum(None, false)? + parts[2].sum(None, false)? + parts[1].cast(parts[0].dtype()),
+        })
+    });
 }

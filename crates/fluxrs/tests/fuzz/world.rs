@@ -137,7 +137,7 @@ impl World {
     pub fn meaning(&mut self, t: &Tensor) -> Result<Array> {
         match self.reference.value(t)? {
             Value::Array(a) => Ok(a),
-            Value::Number(n) => Ok(Value::Number(n).array(t.dtype())),
+            number => Ok(number.array(t.dtype())),
         }
     }
 

@@ -1,0 +1,229 @@
+//! Running sums and products along an axis, and the recurrence that the gradient of a running product is made of.
+
+use super::poll::rows;
+use super::shader::{Pass, Shader, Spec, template};
+use super::structured::{offset, offsets, room};
+use super::{Op, Operand, OperandMut, Structured};
+use crate::dtype::{DType, Element};
+use crate::error::Result;
+use crate::graph::{Srcs, Tensor};
+use crate::pool;
+use crate::shape::{self, Shape};
+use crate::simd::math::Num;
+use smallvec::smallvec;
+use std::ops::Range;
+use std::sync::Arc;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// yᵢ = yᵢ₋₁ + xᵢ
+    Sum,
+    /// yᵢ = yᵢ₋₁ · xᵢ
+    Prod,
+    /// yᵢ = aᵢ · yᵢ₋₁ + bᵢ, with y₀ = b₀; a is the first operand.
+    Recurrence,
+}
+
+/// One pass along an axis, from its end if it is reversed (then yᵢ₊₁ stands for yᵢ₋₁).
+#[derive(Clone, Copy)]
+struct Cumulative {
+    kind: Kind,
+    axis: usize,
+    reverse: bool,
+}
+
+/// Elements below which one thread is enough.
+const PARALLEL: usize = pool::grain(1 << 15);
+
+impl Cumulative {
+    fn apply(self, srcs: Srcs) -> Tensor {
+        let (shape, dtype) = (Shape::from(srcs[0].shape()), srcs[0].dtype());
+        Tensor::within(Op::Structured(Arc::new(self)), srcs, shape, dtype)
+    }
+
+    fn backwards(self, kind: Kind) -> Cumulative {
+        Cumulative { kind, reverse: !self.reverse, ..self }
+    }
+
+    /// At each index what `x` has one step later in the order of the pass (earlier with `earlier`), `edge` where there is none.
+    fn shifted(self, x: &Tensor, earlier: bool, edge: i64) -> Tensor {
+        let n = x.shape()[self.axis];
+        let up = earlier != self.reverse;
+        let mut widths = vec![(0, 0); x.ndim()];
+        widths[self.axis] = if up { (1, 0) } else { (0, 1) };
+        let kept = x.narrow(self.axis, usize::from(!up), n - 1);
+        kept.pad(&widths, edge.into()).expect("one pair of widths an axis")
+    }
+
+    fn run<T: Num + Element>(self, srcs: &[Operand<'_>], mut out: OperandMut<'_>) -> Result<()> {
+        let (shape, poll) = (out.shape, out.poll);
+        let out = out.as_mut_slice::<T>();
+        let n = shape[self.axis];
+        let inner = shape::size(&shape[self.axis + 1..]);
+        let (x, b) = (Rows::of(srcs[0], self.axis)?, Rows::of(srcs[srcs.len() - 1], self.axis)?);
+        let line = |k: usize, y: &mut [T]| {
+            let (mut x_room, mut b_room) = (x.room()?, b.room()?);
+            let row = |step: usize| if self.reverse { n - 1 - step } else { step };
+            poll.pieces(n * inner, inner, |piece| {
+                for (step, columns) in rows(piece, inner) {
+                    let at = row(step) * inner + columns.start;
+                    let b_row = if step == 0 || self.kind == Kind::Recurrence {
+                        b.row(k, row(step), columns.clone(), &mut b_room)
+                    } else {
+                        &[]
+                    };
+                    if step == 0 {
+                        y[at..at + columns.len()].copy_from_slice(b_row);
+                        continue;
+                    }
+                    let before = row(step - 1) * inner + columns.start;
+                    let x_row = x.row(k, row(step), columns, &mut x_room);
+                    for (j, &x) in x_row.iter().enumerate() {
+                        let last = y[before + j];
+                        y[at + j] = match self.kind {
+                            Kind::Sum => last.add(x),
+                            Kind::Prod => last.mul(x),
+                            Kind::Recurrence => x.mul(last).add(b_row[j]),
+                        };
+                    }
+                }
+                Ok(())
+            })
+        };
+        if out.len() < PARALLEL {
+            return out.chunks_exact_mut(n * inner).enumerate().try_for_each(|(k, y)| line(k, y));
+        }
+        let some = (PARALLEL / (n * inner)).max(1);
+        pool::each_chunk(out, some * n * inner, |t, lines| {
+            (t * some..).zip(lines.chunks_exact_mut(n * inner)).try_for_each(|(k, y)| line(k, y))
+        })
+    }
+}
+
+/// An operand as rows: for each index of the axes before one and each index along it, the elements of the axes behind it.
+struct Rows<'a> {
+    of: Operand<'a>,
+    axis: usize,
+    /// Where the elements of a row lie, if not one after the other.
+    places: Vec<isize>,
+}
+
+impl<'a> Rows<'a> {
+    fn of(of: Operand<'a>, axis: usize) -> Result<Rows<'a>> {
+        let (shape, strides) = (&of.shape[axis + 1..], &of.strides[axis + 1..]);
+        let places = if shape::is_contiguous(shape, strides) { Vec::new() } else { offsets(shape, strides)? };
+        Ok(Rows { of, axis, places })
+    }
+
+    /// Memory for a row that has to be gathered.
+    fn room<T>(&self) -> Result<Vec<T>> {
+        room(self.places.len())
+    }
+
+    fn row<'b, T: Element>(&'b self, before: usize, at: usize, columns: Range<usize>, room: &'b mut Vec<T>) -> &'b [T] {
+        let (axis, strides) = (self.axis, self.of.strides);
+        let start = offset(before, &self.of.shape[..axis], &strides[..axis]) + at as isize * strides[axis] as isize;
+        // SAFETY: the indices are within the operand's shape.
+        unsafe {
+            if self.places.is_empty() {
+                let first = self.of.ptr.cast::<T>().offset(start + columns.start as isize);
+                return std::slice::from_raw_parts(first, columns.len());
+            }
+            room.clear();
+            room.extend(self.places[columns].iter().map(|place| self.of.get::<T>(start + place)));
+        }
+        room
+    }
+}
+
+// SAFETY: an operand is memory that nothing writes while the kernel runs.
+unsafe impl Sync for Rows<'_> {}
+
+impl Structured for Cumulative {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Sum => "cumsum",
+            Kind::Prod => "cumprod",
+            Kind::Recurrence => "recurrence",
+        }
+    }
+
+    fn key(&self) -> u64 {
+        (self.axis as u64) << 1 | self.reverse as u64
+    }
+
+    fn gradient(&self, i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {
+        if out.size() == 0 {
+            return Some(g.clone());
+        }
+        let later = |x: &Tensor| self.shifted(x, false, 0);
+        let follow = |a: &Tensor| self.backwards(Kind::Recurrence).apply(smallvec![later(a), g.clone()]);
+        Some(match (self.kind, i) {
+            (Kind::Sum, _) => self.backwards(Kind::Sum).apply(smallvec![g.clone()]),
+            // No division by x: a zero is a factor like any other.
+            (Kind::Prod, _) => self.shifted(out, true, 1) * follow(&srcs[0]),
+            (Kind::Recurrence, 0) => self.shifted(out, true, 0) * follow(&srcs[0]),
+            (Kind::Recurrence, _) => follow(&srcs[0]),
+        })
+    }
+
+    fn reads_through_map(&self, _: usize) -> bool {
+        true
+    }
+
+    fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
+        if shape::size(out.shape) == 0 {
+            return Ok(());
+        }
+        match out.dtype {
+            DType::F32 => self.run::<f32>(srcs, out),
+            DType::F64 => self.run::<f64>(srcs, out),
+            DType::I32 => self.run::<i32>(srcs, out),
+            DType::I64 | DType::Bool => self.run::<i64>(srcs, out),
+        }
+    }
+
+    fn cost(&self, _: &[&[usize]], out: &[usize]) -> usize {
+        shape::size(out)
+    }
+
+    fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
+        let wide = out.dtype == DType::I64;
+        let rule = match self.kind {
+            Kind::Sum if wide => "fx_wide_add(last, x)",
+            Kind::Prod if wide => "fx_wide_mul(last, x)",
+            Kind::Sum => "last + x",
+            Kind::Prod => "last * x",
+            Kind::Recurrence => "x * last + b",
+        };
+        let code = format!("fn step(last: x_type, x: x_type, b: x_type) -> x_type {{\n    return {rule};\n}}\n");
+        let (length, inner) = (out.shape[self.axis], shape::size(&out.shape[self.axis + 1..]));
+        let pass = Pass::threads(template!("cumulative"), out.size() / length, 64).code(code);
+        let pass = pass.sizes([("length", length), ("inner", inner), ("reverse", self.reverse as usize)]);
+        let shader = Shader::from(pass.operand("x", 0).operand("b", srcs.len() - 1).result("out"));
+        Ok(if wide { shader.raising() } else { shader })
+    }
+}
+
+fn cumulative(op: &str, kind: Kind, x: &Tensor, axis: Option<isize>) -> Result<Tensor> {
+    let x = x.as_array();
+    // Sums and products of small integers would overflow in their own type: NumPy widens them.
+    let x = if x.dtype().is_float() { x } else { x.cast(DType::I64) };
+    let (x, axis) = match axis {
+        Some(axis) => (x.clone(), shape::axis(op, axis, x.ndim())?),
+        None => (x.reshape_to(&[x.size()]), 0),
+    };
+    Ok(Cumulative { kind, axis, reverse: false }.apply(smallvec![x]))
+}
+
+impl Tensor {
+    /// The sums of the elements up to each along an axis, or of the flattened tensor.
+    pub fn cumsum(&self, axis: Option<isize>) -> Result<Tensor> {
+        cumulative("cumsum", Kind::Sum, self, axis)
+    }
+
+    /// The products of the elements up to each along an axis, or of the flattened tensor.
+    pub fn cumprod(&self, axis: Option<isize>) -> Result<Tensor> {
+        cumulative("cumprod", Kind::Prod, self, axis)
+    }
+}
