@@ -305,6 +305,26 @@ def test_reading_the_loss_first_changes_nothing():
     W.grad[...] = 0
 
 
+def scans():
+    """The scans of the plan that ran last, each by its number of steps."""
+    kernels = [line.split() for line in fluxrs._core.explain().splitlines()]
+    return [int(words[1]) for words in kernels if words[0].isdigit() and "scan" in words]
+
+
+def test_a_loss_that_is_read_first_runs_nothing_twice():
+    f, state, xs = CASES["rnn"]
+    for p in (W, U, b):
+        p.grad[...] = 0
+    loss = scalar(scan(f, state, xs))
+    float(loss)
+    assert scans() == [T]
+    back(loss)
+    evaluate(W.grad, U.grad, b.grad)
+    assert scans() == [T]  # the one of the gradient
+    for p in (W, U, b):
+        p.grad[...] = 0
+
+
 def test_no_history_without_gradients():
     f, state, xs = CASES["rnn"]
     with no_grad():
