@@ -116,6 +116,10 @@ def product(m, k, n):
     return inputs(m, k) @ inputs(k, n)
 
 
+def convolved(channels, out, kernel):
+    return fluxrs.conv(inputs(12, channels, 60, 60), inputs(out, channels, kernel, kernel), pad=1)
+
+
 def places(n):
     return fluxrs.randint(0, n, n)
 
@@ -136,6 +140,14 @@ KERNELS = {
     "products": lambda: fluxrs.tanh(
         product(1, 900, 900) + inputs(40, 1, 900) @ inputs(40, 900, 900)
     ),
+    "a convolution": lambda: fluxrs.relu(convolved(64, 64, 3)),
+    "a convolution to few channels": lambda: fluxrs.exp(convolved(64, 3, 5)) + 1,
+    "a convolution of channels by themselves": lambda: fluxrs.depthwiseconv(
+        inputs(8, 512, 50, 50), inputs(512, 1, 5, 5), pad=2
+    ),
+    "a gradient by a kernel": lambda: fluxrs.gradient(
+        lambda w: fluxrs.conv(inputs(16, 64, 40, 40), w, pad=1).sum(), inputs(64, 64, 3, 3)
+    )[0],
     "a few rows": lambda: product(3, 400_000, 40),
     "a few columns": lambda: product(40, 400_000, 2),
     "integers": lambda: (

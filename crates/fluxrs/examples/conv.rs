@@ -6,7 +6,6 @@ use fluxrs::ops::conv::{Step, conv};
 use fluxrs::ops::matmul::matmul;
 use fluxrs::tape::{Target, gradient};
 use fluxrs::{DType, Tensor, evaluate};
-use std::time::Instant;
 
 /// Name; samples, channels in and out, groups; size, kernel, stride and margin of both axes.
 type Case = (&'static str, [usize; 4], [usize; 4]);
@@ -35,20 +34,21 @@ fn data(shape: &[usize]) -> Tensor {
     Tensor::from_slice(&values, shape).unwrap()
 }
 
-/// Seconds of an evaluation: the least of several.
+/// Seconds that this thread has run.
+fn clock() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    text.split_whitespace().next().unwrap().parse::<f64>().unwrap() * 1e-9
+}
+
+/// Seconds of an evaluation on one thread.
 fn time(f: impl Fn() -> Tensor) -> f64 {
-    let mut best = f64::MAX;
-    let begin = Instant::now();
-    for i in 0..40 {
-        let t = f();
-        let start = Instant::now();
-        evaluate::read(&t).unwrap();
-        best = best.min(start.elapsed().as_secs_f64());
-        if i > 3 && begin.elapsed().as_secs_f64() > 0.4 {
-            break;
-        }
+    (0..3).for_each(|_| drop(evaluate::read(&f()).unwrap()));
+    let (start, mut count) = (clock(), 0);
+    while clock() - start < 0.15 {
+        (0..3).for_each(|_| drop(evaluate::read(&f()).unwrap()));
+        count += 3;
     }
-    best
+    (clock() - start) / count as f64
 }
 
 fn main() {

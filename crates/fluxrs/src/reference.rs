@@ -342,13 +342,14 @@ fn conv(op: &Conv, x: &Array, w: &Array, shape: &[usize], dtype: DType) -> Array
 /// Each element by itself: Σ w · x over the channels and the kernel's elements in order, in the pieces that products by windows have.
 fn correlate<T: gemm::Element + Num>(op: &Conv, x: &Array, w: &Array, shape: &[usize], to: *mut u8, fma: fn(T, T, T) -> T) {
     let lead = op.lead;
-    let terms = &w.shape[lead + 1..];
+    let (terms, places) = (&w.shape[lead + 1..], lead + 2);
     let order = gemm::order::<T>(shape::size(terms));
     let (x_layout, w_layout) = (shape::contiguous(&x.shape), shape::contiguous(&w.shape));
     let at = |index: &[usize], layout: &[i64]| index.iter().zip(layout).map(|(&i, &s)| i * s as usize).sum::<usize>();
-    let digits = |i: usize, shape: &[usize]| -> Vec<usize> {
+    let digits = |i: usize, shape: &[usize]| -> Shape {
         shape::contiguous(shape).iter().zip(shape).map(|(&s, &n)| i / s as usize % n).collect()
     };
+    let taps: Vec<Shape> = (0..shape::size(terms)).map(|j| digits(j, terms)).collect();
     // SAFETY: indices are within the shapes of the arrays, which have the type of the result.
     let get = |a: &Array, i: usize| unsafe { *a.ptr().cast::<T>().add(i) };
     let multiply_add = |x: T, y: T, z: T| if order.fused { fma(x, y, z) } else { x.mul(y).add(z) };
@@ -358,24 +359,26 @@ fn correlate<T: gemm::Element + Num>(op: &Conv, x: &Array, w: &Array, shape: &[u
             false => (o[0], &o[1..=lead], o[lead + 1]),
             true => (o[lead + 1], &o[..lead], o[lead]),
         };
-        let term = |j: usize, sum: T| {
-            let tap = digits(j, terms);
-            let places = op.along.iter().enumerate().map(|(d, a)| {
-                let place = (o[lead + 2 + d] * a.stride + tap[1 + d] * a.dilation) as i64 - a.before;
-                usize::try_from(place).ok().filter(|&place| place < x.shape[lead + 2 + d])
-            });
-            let weight = get(w, at(&[groups, &[k], &tap].concat(), &w_layout));
-            let value = match places.collect::<Option<Vec<usize>>>() {
-                Some(places) => get(x, at(&[&[n], groups, &[tap[0]], &places].concat(), &x_layout)),
-                None => T::default(),
-            };
-            multiply_add(weight, value, sum)
+        let image = at(&[n], &x_layout) + at(groups, &x_layout[1..]);
+        let kernel = at(groups, &w_layout) + at(&[k], &w_layout[lead..]);
+        let value = |tap: &Shape| {
+            let mut from = image + at(&tap[..1], &x_layout[lead + 1..]);
+            for (d, a) in op.along.iter().enumerate() {
+                let place = (o[places + d] * a.stride + tap[1 + d] * a.dilation) as i64 - a.before;
+                if place < 0 || place >= x.shape[places + d] as i64 {
+                    return T::default();
+                }
+                from += at(&[place as usize], &x_layout[places + d..]);
+            }
+            get(x, from)
         };
-        let count = shape::size(terms);
-        let piece = |start: usize| (start..(start + order.depth).min(count)).fold(T::default(), |sum, j| term(j, sum));
-        let pieces = (0..count).step_by(order.depth.max(1)).map(piece);
+        let piece = |taps: &[Shape]| {
+            let term = |sum: T, tap: &Shape| multiply_add(get(w, kernel + at(tap, &w_layout[lead + 1..])), value(tap), sum);
+            taps.iter().fold(T::default(), term)
+        };
+        let sum = taps.chunks(order.depth.max(1)).map(piece).reduce(Num::add);
         // SAFETY: `to` has room for every element of the shape.
-        unsafe { to.cast::<T>().add(i).write(pieces.reduce(Num::add).unwrap_or_default()) };
+        unsafe { to.cast::<T>().add(i).write(sum.unwrap_or_default()) };
     }
 }
 

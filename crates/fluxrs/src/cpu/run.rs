@@ -2,7 +2,7 @@
 
 use super::block::{Address, Block, Part, Worker};
 use super::fold::{self, Fold};
-use super::gemm::{self, Grid, Patches, Product};
+use super::gemm::{self, Patches, Product, Tile, Way};
 use super::lower::{Action, BLOCK, Lowered, lower};
 use super::memory::lay_out;
 use super::repeat;
@@ -25,6 +25,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Kernels cheaper than this (in nanoseconds of one core) are not worth waking other threads for.
 const PARALLEL: usize = pool::grain(30_000);
+/// Multiply-adds of small products that are a task together.
+const ITEMS: usize = 1 << 17;
 /// Elements that a task works on.
 const TASK: usize = 16 * BLOCK;
 
@@ -412,9 +414,12 @@ fn product<T: gemm::Element>(m: &Matmul, epilogue: Option<&Lowered>, context: &C
     let lead = m.batch.len();
     let (sa, sb) = (&m.a_map.strides, &m.b_map.strides);
     let (form, n, batch) = (Form::of(m), m.n(), shape::size(&m.batch));
-    let grid = match &form {
-        Form::Plain(p) => p.grid::<T>(),
-        Form::Window(_) => Grid::of_window(m.m, m.k(), n, batch, size_of::<T>()),
+    let (grid, way) = match &form {
+        Form::Plain(p) => (p.grid::<T>(), Way::Plain),
+        Form::Window(w) => {
+            let way = w.way::<T>();
+            (w.grid::<T>(batch, way), way)
+        }
     };
     let tiles = grid.len();
     let (a, b) = (context.buffers[m.a as usize], context.buffers[m.b as usize]);
@@ -422,8 +427,7 @@ fn product<T: gemm::Element>(m: &Matmul, epilogue: Option<&Lowered>, context: &C
     // The epilogue runs on a tile while that is in cache, unless its pieces of rows are short.
     let on_tiles = tiles > 0 && (matches!(form, Form::Window(_)) || grid.tile(0).cols == (0..n));
     let ctx = *context;
-    ctx.each(batch * tiles, |t| {
-        let (item, tile) = (t / tiles, grid.tile(t % tiles));
+    let one = |item: usize, tile: &Tile| {
         let (mut oa, mut ob) = (m.a_map.offset, m.b_map.offset);
         let mut rest = item;
         for axis in (0..lead).rev() {
@@ -432,24 +436,32 @@ fn product<T: gemm::Element>(m: &Matmul, epilogue: Option<&Lowered>, context: &C
             oa += i * sa[axis];
             ob += i * sb[axis];
         }
-        let first = item * m.m * n;
         // SAFETY: tiles and items of the batch are disjoint parts of C; operands lie within their buffers, of a window all that
         // is within its bounds.
         unsafe {
             let (a, b) = (a.at(0).cast::<T>().wrapping_offset(oa as isize), b.at(0).cast::<T>().wrapping_offset(ob as isize));
-            let c = c.at(0).cast::<T>().add(first);
+            let c = c.at(0).cast::<T>().add(item * m.m * n);
             match &form {
-                Form::Plain(p) => gemm::run(p, a.cast_const(), b.cast_const(), c, &tile, ctx.stop),
-                Form::Window(w) => gemm::run_patches(w, a.cast_const(), b.cast_const(), c, &tile, ctx.stop),
+                Form::Plain(p) => gemm::run(p, a.cast_const(), b.cast_const(), c, tile, ctx.stop),
+                Form::Window(w) => gemm::run_patches(w, way, a.cast_const(), b.cast_const(), c, tile, ctx.stop),
             }
         }
+    };
+    // Small items of a batch are a task together.
+    let some = if tiles == 1 { (ITEMS / (m.m * n).saturating_mul(m.k()).max(1)).clamp(1, batch.max(1)) } else { 1 };
+    ctx.each((batch * tiles).div_ceil(some), |t| {
+        let tasks = t * some..((t + 1) * some).min(batch * tiles);
+        for task in tasks.clone() {
+            one(task / tiles, &grid.tile(task % tiles));
+        }
         if let (Some(l), true) = (epilogue, on_tiles) {
-            let span = |rows: Range<usize>, cols: &Range<usize>| {
-                first + rows.start * n + cols.start..first + (rows.end - 1) * n + cols.end
-            };
-            match tile.cols == (0..n) {
-                true => run_spans(l, std::iter::once(span(tile.rows, &tile.cols)), &ctx),
-                false => run_spans(l, tile.rows.map(|i| span(i..i + 1, &tile.cols)), &ctx),
+            let (first, tile) = (tasks.start / tiles * m.m * n, grid.tile(tasks.start % tiles));
+            let row = |i: usize| first + i * n + tile.cols.start..first + i * n + tile.cols.end;
+            if tile.cols == (0..n) {
+                let end = row(tile.rows.end - 1).end + (tasks.len() - 1) * m.m * n;
+                run_spans(l, std::iter::once(row(tile.rows.start).start..end), &ctx);
+            } else {
+                run_spans(l, tile.rows.map(row), &ctx);
             }
         }
         // A tile that was stopped looks like any other.

@@ -188,20 +188,17 @@ impl Program {
         let i = group.members[0];
         let (shape, edges) = (Shape::from(pending.shape(i)), &pending.edges[i]);
         let dtype = pending.dtype(i);
-        let mut operand = |e: &Edge, copied: bool| match source_of(pending, &self.buffer_of, e.base) {
-            Some(Source::Buffer(b)) if !copied => (b, e.map.clone()),
+        let mut operand = |e: &Edge| match source_of(pending, &self.buffer_of, e.base) {
+            Some(Source::Buffer(b)) => (b, e.map.clone()),
             Some(source) => (self.copy(source, dtype, &e.map, &e.shape), Map::contiguous(&e.shape)),
             None => unreachable!("operands of products are stored"),
         };
-        let (first, second) = (&edges[0], &edges[1]);
-        let (a, b, axes) = if let Op::Conv(conv) = pending.op(i) {
-            let (x, x_map) = operand(first, false);
-            let (w, w_map) = operand(second, product::copies_kernel(conv, (&second.shape, &second.map), &shape));
-            (w, x, product::conv(conv, (&first.shape, x_map), (&second.shape, w_map), &shape))
-        } else {
-            let (a, a_map) = operand(first, false);
-            let (b, b_map) = operand(second, false);
-            (a, b, product::matmul((&first.shape, a_map), (&second.shape, b_map)))
+        let [(first, first_map), (second, second_map)] = [&edges[0], &edges[1]].map(&mut operand);
+        let (first_map, second_map) = ((&edges[0].shape[..], first_map), (&edges[1].shape[..], second_map));
+        let (a, b, axes) = match pending.op(i) {
+            // The kernels by the patches.
+            Op::Conv(conv) => (second, first, product::conv(conv, first_map, second_map, &shape)),
+            _ => (first, second, product::matmul(first_map, second_map)),
         };
         let c = match self.buffer_of[i] {
             Some(c) => c,

@@ -1,8 +1,7 @@
 //! The axes of a product: which are rows, columns and summed over, and how its operands lie along them.
 
 use crate::ops::Conv;
-use crate::shape::Bound;
-use crate::shape::{self, Map, Shape, Strides};
+use crate::shape::{Bound, Map, Shape, Strides};
 use smallvec::{SmallVec, smallvec};
 
 /// An operand: its shape, and where its elements lie.
@@ -32,13 +31,6 @@ pub(crate) fn matmul((a, mut a_map): Factor<'_>, (b, mut b_map): Factor<'_>) -> 
     Axes { batch, m, inner: smallvec![k], cols: smallvec![n], a_map, b_map, window: None }
 }
 
-/// True if a convolution's kernel is better copied: it does not lie in the order of the sums, and is little beside the result.
-pub(crate) fn copies_kernel(conv: &Conv, (w, map): (&[usize], &Map), out: &[usize]) -> bool {
-    let rows = &w[..=conv.lead];
-    let flat: Shape = rows.iter().copied().chain([w[conv.lead + 1..].iter().product()]).collect();
-    shape::size(w) <= shape::size(out) && map.reshape(w, &flat).is_none()
-}
-
 /// The kernels (ℓ…, k, c, r…) by the patches of x (n, ℓ…, c, s…), which are (c, r…) by (o…), or by (n, o…).
 pub(crate) fn conv(conv: &Conv, (x, x_map): Factor<'_>, (w, w_map): Factor<'_>, out: &[usize]) -> Axes {
     let (lead, swapped) = (conv.lead, conv.swapped);
@@ -64,11 +56,11 @@ pub(crate) fn conv(conv: &Conv, (x, x_map): Factor<'_>, (w, w_map): Factor<'_>, 
     for (d, a) in conv.along.iter().enumerate() {
         let steps = (a.dilation as i64, a.stride as i64);
         let bound = Bound { inner: 1 + d, col: usize::from(swapped) + d, at: -a.before, steps, len: x[lead + 2 + d] };
-        let reach = |n: usize, step: i64| (n as i64 - 1).max(0) * step;
-        let last = bound.at + reach(axes.inner[bound.inner], steps.0) + reach(axes.cols[bound.col], steps.1);
-        if bound.at < 0 || last >= bound.len as i64 {
-            axes.window.as_mut().expect("made above").push(bound);
-        }
+        axes.window.as_mut().expect("made above").push(bound);
+    }
+    let pointwise = |b: &Bound| axes.inner[b.inner] == 1 && b.at == 0 && b.steps.1 == 1 && axes.cols[b.col] == b.len;
+    if axes.window.iter().flatten().all(pointwise) {
+        axes.window = Some(SmallVec::new());
     }
     axes.merge();
     axes

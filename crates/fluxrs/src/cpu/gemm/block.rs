@@ -15,6 +15,8 @@ pub(super) struct Block<T> {
     pub b: *const T,
     /// From one row of the panel to the next; within a row it is contiguous.
     pub b_stride: isize,
+    /// Where the elements of A's rows lie and where the rows of the panel begin, if they are not equally far apart.
+    pub offsets: Option<(*const isize, *const isize)>,
     pub c: *mut T,
     pub ldc: usize,
     /// The columns within the last vector, at least 1.
@@ -34,7 +36,11 @@ pub(super) unsafe fn block<S: Simd, const R: usize, const W: usize>(block: &Bloc
     // SAFETY: the caller's promise.
     unsafe {
         // A mask takes a register that the sums need on some machines.
-        let sums = if block.padded { sums::<S, R, W, false>(block) } else { sums::<S, R, W, true>(block) };
+        let sums = match (block.offsets, block.padded) {
+            (None, true) => sums::<S, R, W, false, false>(block),
+            (None, false) => sums::<S, R, W, true, false>(block),
+            (Some(_), _) => sums::<S, R, W, false, true>(block),
+        };
         let Block { c, ldc, lanes, add, .. } = *block;
         let mask = S::mask(lanes);
         for (i, sums) in sums.iter().enumerate() {
@@ -51,18 +57,23 @@ pub(super) unsafe fn block<S: Simd, const R: usize, const W: usize>(block: &Bloc
     }
 }
 
-/// The sums of a block; `PART` if the last vector of a row of B is read no further than its lanes.
+/// The sums of a block; `PART` if the last vector of a row of B is read no further than its lanes, `TABLE` if rows begin at offsets.
 ///
 /// # Safety
 /// As for `block`.
 #[inline(always)]
-unsafe fn sums<S: Simd, const R: usize, const W: usize, const PART: bool>(block: &Block<S::T>) -> [[S::V; W]; R] {
-    let Block { depth, mut a, a_strides, mut b, b_stride, lanes, .. } = *block;
+unsafe fn sums<S: Simd, const R: usize, const W: usize, const PART: bool, const TABLE: bool>(
+    block: &Block<S::T>,
+) -> [[S::V; W]; R] {
+    let Block { depth, a: mut a_next, a_strides, b: mut b_next, b_stride, lanes, .. } = *block;
+    let (of_a, of_b) = block.offsets.unwrap_or((std::ptr::null(), std::ptr::null()));
     // SAFETY: pointers stay within what the block describes; they are moved past it, but not read there.
     unsafe {
         let mask = S::mask(lanes);
         let mut sums = [[S::zero(); W]; R];
-        for _ in 0..depth {
+        for p in 0..depth {
+            let (a, b) =
+                if TABLE { (a_next.wrapping_offset(*of_a.add(p)), b_next.offset(*of_b.add(p))) } else { (a_next, b_next) };
             let mut row = [S::zero(); W];
             for (j, v) in row.iter_mut().enumerate() {
                 let from = b.add(j * S::LANES);
@@ -74,8 +85,10 @@ unsafe fn sums<S: Simd, const R: usize, const W: usize, const PART: bool>(block:
                     sums[j] = S::multiply_add(x, row[j], sums[j]);
                 }
             }
-            a = a.wrapping_offset(a_strides.1);
-            b = b.wrapping_offset(b_stride);
+            if !TABLE {
+                a_next = a_next.wrapping_offset(a_strides.1);
+                b_next = b_next.wrapping_offset(b_stride);
+            }
         }
         sums
     }
@@ -166,6 +179,7 @@ pub(super) unsafe fn product<S: Simd>(p: &Product, a: *const S::T, b: *const S::
                     a_strides: p.a_strides,
                     b,
                     b_stride,
+                    offsets: None,
                     c: c.add(j),
                     ldc: p.ldc,
                     lanes: width - (vectors - 1) * S::LANES,

@@ -34,7 +34,7 @@ const AREA: usize = 256 * 128;
 const FEW: usize = 8;
 /// Tiles start at multiples of these, so that only the last ones have ragged edges.
 const ROW_STEP: usize = 12;
-const COL_STEP: usize = 32;
+pub(super) const COL_STEP: usize = 32;
 
 impl Grid {
     pub(super) fn new(m: usize, k: usize, n: usize, size: usize) -> Grid {
@@ -65,15 +65,15 @@ impl Grid {
     }
 
     /// The tiles of one of `batch` products by windows. A tile packs all it reads of the window, so tiles are as high as C, unless
-    /// there are too few of them; their part of C stays in the second-level cache.
-    pub fn of_window(m: usize, k: usize, n: usize, batch: usize, size: usize) -> Grid {
+    /// there are too few of them; their part of C stays in the second-level cache. Tiles start at multiples of `step` columns.
+    pub(super) fn of_window(m: usize, k: usize, n: usize, batch: usize, size: usize, step: usize) -> Grid {
         let depth = k.max(1).saturating_mul(size.div_ceil(4));
         let work = m.saturating_mul(n).saturating_mul(depth).saturating_mul(batch);
         let wanted = (work / TASK).clamp(1, ENOUGH).div_ceil(batch.max(1));
         let most = (2 * AREA * 4 / size / m.max(1)).max(FEWEST_COLS);
         let across = wanted.min(n / FEWEST_COLS).max(n.div_ceil(most)).max(1);
         let down = wanted.div_ceil(across).min(m / FEWEST_ROWS).max(1);
-        Grid { m, n, rows: side(m.max(1), down, ROW_STEP), cols: side(n.max(1), across, COL_STEP) }
+        Grid { m, n, rows: side(m.max(1), down, ROW_STEP), cols: side(n.max(1), across, step) }
     }
 
     /// The number of tiles: 0 if C is empty.

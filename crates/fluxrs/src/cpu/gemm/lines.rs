@@ -20,7 +20,7 @@ pub(super) struct Edge {
 }
 
 const MOST_EDGES: usize = 3;
-const MOST_SIDES: usize = 4;
+pub(super) const MOST_SIDES: usize = 4;
 
 /// Some lines: where each begins and, for those that differ in it, where it stands to the edges.
 #[derive(Clone, Copy)]
@@ -40,13 +40,36 @@ struct Span {
     count: u32,
 }
 
-fn split(mut i: usize, lens: &[usize]) -> [usize; MOST_SIDES] {
+/// The index along every axis of the `i`-th place.
+pub(super) fn split(mut i: usize, lens: &[usize]) -> [usize; MOST_SIDES] {
     let mut out = [0; MOST_SIDES];
     for (k, &n) in lens.iter().enumerate().rev() {
         out[k] = i % n;
         i /= n;
     }
     out
+}
+
+/// Where `count` elements from the `first` on lie.
+///
+/// # Safety
+/// There is room for so many.
+pub(super) unsafe fn offsets(side: &Side<'_>, first: usize, count: usize, to: *mut isize) {
+    let mut index = split(first, side.lens);
+    let mut at = index.iter().zip(side.strides).map(|(&i, &s)| i as i64 * s).sum::<i64>();
+    for p in 0..count {
+        // SAFETY: the caller's promise.
+        unsafe { *to.add(p) = at as isize };
+        for k in (0..side.lens.len()).rev() {
+            index[k] += 1;
+            at += side.strides[k];
+            if index[k] < side.lens[k] {
+                break;
+            }
+            at -= side.lens[k] as i64 * side.strides[k];
+            index[k] = 0;
+        }
+    }
 }
 
 impl Across {

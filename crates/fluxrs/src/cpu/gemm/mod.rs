@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 mod block;
 mod grid;
+mod image;
 mod lines;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -16,7 +17,9 @@ mod plain;
 mod scratch;
 mod simd;
 mod skinny;
+mod staged;
 mod strips;
+mod turned;
 mod window;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -24,7 +27,7 @@ mod x86;
 pub use grid::{Grid, Tile};
 use plain::Plain;
 use simd::Simd;
-pub use window::Patches;
+pub use window::{Patches, Way};
 
 /// One product C = A·B: C is row-major with row stride `ldc`; A (m×k) and B (k×n) have any strides in elements,
 /// also 0 (broadcast) and negative.
@@ -56,9 +59,19 @@ pub trait Element: sealed::Sealed + Copy + Send + Sync + 'static {
     #[doc(hidden)]
     unsafe fn tile(level: Level, p: &Product, a: *const Self, b: *const Self, c: *mut Self, tile: &Tile, stop: &AtomicBool);
     #[doc(hidden)]
-    unsafe fn patches(level: Level, w: &Patches, a: *const Self, b: *const Self, c: *mut Self, tile: &Tile, stop: &AtomicBool);
+    unsafe fn patches(
+        level: Level,
+        w: (&Patches, Way),
+        a: *const Self,
+        b: *const Self,
+        c: *mut Self,
+        tile: &Tile,
+        stop: &AtomicBool,
+    );
     #[doc(hidden)]
     fn order(level: Level, k: usize) -> Order;
+    #[doc(hidden)]
+    fn lanes(level: Level) -> usize;
 }
 
 /// The order of a sum in a product by a window: pieces of `depth` terms, each a multiply-add after another from zero on, are added up.
@@ -77,10 +90,18 @@ pub fn order<T: Element>(k: usize) -> Order {
 /// Computes one tile of a product by a window, overwriting whatever is there. Once `stop` is set it may return before that is done.
 ///
 /// # Safety
-/// As for [`run`]; `b` is where B's element 0 would be, and every element within the bounds is readable.
-pub unsafe fn run_patches<T: Element>(w: &Patches, a: *const T, b: *const T, c: *mut T, tile: &Tile, stop: &AtomicBool) {
+/// As for [`run`]; the way and the tile are the product's own; `b` is where B's element 0 would be, and every element within the bounds is readable.
+pub unsafe fn run_patches<T: Element>(
+    w: &Patches,
+    way: Way,
+    a: *const T,
+    b: *const T,
+    c: *mut T,
+    tile: &Tile,
+    stop: &AtomicBool,
+) {
     // SAFETY: the caller's promise.
-    unsafe { T::patches(level(), w, a, b, c, tile, stop) }
+    unsafe { T::patches(level(), (w, way), a, b, c, tile, stop) }
 }
 
 /// Computes one tile of C, overwriting whatever is there. Once `stop` is set it may return before that is done.
@@ -163,14 +184,18 @@ macro_rules! element {
                 unsafe { on_level!(level, $t, $avx512, $avx2, $neon, self::tile_on(p, a, b, c, tile, stop)) }
             }
 
-            unsafe fn patches(level: Level, w: &Patches, a: *const $t, b: *const $t, c: *mut $t, tile: &Tile, stop: &AtomicBool) {
+            unsafe fn patches(level: Level, w: (&Patches, Way), a: *const $t, b: *const $t, c: *mut $t, tile: &Tile, stop: &AtomicBool) {
                 // SAFETY: likewise.
-                unsafe { on_level!(level, $t, $avx512, $avx2, $neon, window::product(w, a, b, c, tile, stop)) }
+                unsafe { on_level!(level, $t, $avx512, $avx2, $neon, window::product(w.0, w.1, a, b, c, tile, stop)) }
             }
 
             fn order(level: Level, k: usize) -> Order {
                 let depth = on_level!(level, $t, $avx512, $avx2, $neon, window::depth(k));
                 Order { depth, fused: level != Level::Plain }
+            }
+
+            fn lanes(level: Level) -> usize {
+                on_level!(level, $t, $avx512, $avx2, $neon, window::lanes())
             }
         }
     )* };

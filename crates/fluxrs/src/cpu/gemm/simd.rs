@@ -2,8 +2,10 @@
 //!
 //! A kernel's body is generic and always inlined; its entry here is compiled for the instruction set.
 use super::block::{MicroKernel, Panels};
+use super::image::Copying;
 use super::lines::Lines;
 use super::skinny::Task;
+use super::turned::Turn;
 
 /// The lanes of the longest vector.
 pub(super) const MOST_LANES: usize = 16;
@@ -53,6 +55,8 @@ pub(super) trait Simd: Sized + 'static {
     unsafe fn block<const R: usize, const W: usize>(block: &super::block::Block<Self::T>);
     unsafe fn pack(panels: &Panels<Self::T>);
     unsafe fn lines(lines: &Lines<'_, Self::T>);
+    unsafe fn image(copy: &Copying<'_, Self::T>);
+    unsafe fn turn(turn: &Turn<Self::T>);
     unsafe fn dots(task: &Task<Self::T>);
     unsafe fn strips(task: &Task<Self::T>, sums: *mut Self::T);
 }
@@ -85,6 +89,18 @@ macro_rules! entries {
         unsafe fn lines(lines: &$crate::cpu::gemm::lines::Lines<'_, Self::T>) {
             // SAFETY: the caller's promise.
             unsafe { $crate::cpu::gemm::lines::lines::<Self>(lines) }
+        }
+
+        $(#[$feature])?
+        unsafe fn image(copy: &$crate::cpu::gemm::image::Copying<'_, Self::T>) {
+            // SAFETY: the caller's promise.
+            unsafe { $crate::cpu::gemm::image::copy::<Self>(copy) }
+        }
+
+        $(#[$feature])?
+        unsafe fn turn(turn: &$crate::cpu::gemm::turned::Turn<Self::T>) {
+            // SAFETY: the caller's promise.
+            unsafe { $crate::cpu::gemm::turned::turn::<Self>(turn) }
         }
 
         $(#[$feature])?

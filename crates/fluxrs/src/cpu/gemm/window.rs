@@ -1,13 +1,12 @@
-//! A product whose B is a window over memory: patches of an image. What a panel needs of it is read while it is packed, so that nothing
-//! of B's size is ever in memory. Every sum runs over the inner axes in order, cut into the lengths that [`order`] says: its bits depend
-//! on nothing else.
-use super::block::{self, Block, Panels};
-use super::lines::{Across, Edge, Lines, Side};
-use super::scratch;
+//! A product whose B is a window over memory: patches of an image. What a panel needs of it is read while it is packed, or where it lies, so
+//! that nothing of B's size is ever in memory. Every sum runs over the inner axes in order, in the pieces that [`order`](super::order)
+//! says: its bits depend on nothing else, however it is computed.
+use super::block::{self, Block};
+use super::lines::{Across, Edge, Lines, Side, offsets};
 use super::simd::Simd;
-use super::{Product, Tile};
-use crate::shape::Bound;
-use crate::shape::{Shape, Strides, size};
+use super::{Element, Grid, Product, Tile, grid, scratch, staged, turned};
+use crate::shape::{Bound, Shape, Strides, size};
+use crate::simd::isa::level;
 use crate::stop::stopped;
 use smallvec::SmallVec;
 use std::sync::atomic::AtomicBool;
@@ -25,99 +24,154 @@ pub struct Patches {
     pub ldc: usize,
 }
 
+/// How one is computed: its shape decides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// As a product without a window.
+    Plain,
+    /// Panels of B are packed.
+    Packed,
+    /// See `staged`.
+    Staged,
+    /// See `turned`.
+    Turned,
+}
+
 impl Patches {
-    /// As a plain product, if there is nothing to it.
-    fn plain(&self, tile: &Tile) -> Option<Product> {
-        let ([_], [_]) = (&self.inner[..], &self.cols[..]) else { return None };
-        self.bounds.is_empty().then(|| Product {
-            m: tile.rows.len(),
-            k: self.inner[0],
-            n: tile.cols.len(),
-            a_strides: (self.a_row, self.a_inner[0] as isize),
-            b_strides: (self.b_inner[0] as isize, self.b_cols[0] as isize),
-            ldc: self.ldc,
-        })
+    /// The way to compute it for elements of type `T`.
+    pub fn way<T: Element>(&self) -> Way {
+        let lanes = T::lanes(level());
+        if size(&self.inner) == 0 || size(&self.cols) == 0 || self.m == 0 || self.plain() {
+            Way::Plain
+        } else if self.by_columns(lanes) {
+            Way::Turned
+        } else if staged::suits(self, lanes) {
+            Way::Staged
+        } else {
+            Way::Packed
+        }
+    }
+
+    /// The tiles of each of `batch` of them.
+    pub fn grid<T: Element>(&self, batch: usize, way: Way) -> Grid {
+        let step = if way == Way::Turned { self.cols[1..].iter().product() } else { grid::COL_STEP };
+        Grid::of_window(self.m, size(&self.inner), size(&self.cols), batch, size_of::<T>(), step)
+    }
+
+    fn plain(&self) -> bool {
+        self.inner.len() == 1 && self.cols.len() == 1 && self.bounds.is_empty()
     }
 
     /// The one stride of A's rows, if they have one.
-    fn a_step(&self) -> Option<isize> {
+    pub(super) fn a_step(&self) -> Option<isize> {
         let joined = (1..self.inner.len()).all(|k| self.a_inner[k - 1] == self.a_inner[k] * self.inner[k] as i64);
         joined.then(|| self.a_inner[self.inner.len() - 1] as isize)
     }
 
-    /// True if a panel is better gathered column by column: elements lie closer along the inner axes.
+    /// Where the elements of A's rows from the `q`-th on lie.
+    ///
+    /// # Safety
+    /// There is room for so many.
+    pub(super) unsafe fn a_offsets(&self, q: usize, depth: usize, to: *mut isize) {
+        // SAFETY: the caller's promise.
+        unsafe { offsets(&Side { lens: &self.inner, strides: &self.a_inner }, q, depth, to) }
+    }
+
+    /// From B's element 0 to position 0 of the memory that it is a window over.
+    pub(super) fn origin(&self) -> isize {
+        self.bounds.iter().map(|b| -(b.at * (self.b_cols[b.col] / b.steps.1)) as isize).sum()
+    }
+
+    /// From there to an image, by its index along the axes that are not bounded.
+    pub(super) fn front(&self, inner: usize, col: usize) -> isize {
+        let inner = if self.bounds[0].inner > 0 { inner as isize * self.b_inner[0] as isize } else { 0 };
+        inner + if self.bounds[0].col > 0 { col as isize * self.b_cols[0] as isize } else { 0 }
+    }
+
+    /// True if some element is beyond a bound.
+    pub(super) fn reaches_out(&self) -> bool {
+        let last = |b: &Bound| b.at + (self.inner[b.inner] as i64 - 1) * b.steps.0 + (self.cols[b.col] as i64 - 1) * b.steps.1;
+        self.bounds.iter().any(|b| b.at < 0 || last(b) >= b.len as i64)
+    }
+
+    /// True if elements lie closer along the inner axes than along the columns.
     fn by_columns(&self, lanes: usize) -> bool {
         let cost = |lens: &[usize], strides: &[i64]| {
             let n = lens[lens.len() - 1];
             let each = if strides[strides.len() - 1] == 1 { n.div_ceil(lanes) } else { 2 * n };
-            (8 + each) as f64 / n.max(1) as f64
+            (8 + each) as f64 / n as f64
         };
-        cost(&self.inner, &self.b_inner) + 0.5 < cost(&self.cols, &self.b_cols)
+        cost(&self.inner, &self.b_inner) < cost(&self.cols, &self.b_cols)
     }
 }
 
 /// Computes a tile of C, unless it is stopped.
 ///
 /// # Safety
-/// As for `run`; `b` points at B's element 0, which need not exist.
-pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::T, c: *mut S::T, tile: &Tile, stop: &AtomicBool) {
+/// As for `run_patches`.
+pub(super) unsafe fn product<S: Simd>(
+    w: &Patches,
+    way: Way,
+    a: *const S::T,
+    b: *const S::T,
+    c: *mut S::T,
+    tile: &Tile,
+    stop: &AtomicBool,
+) {
     let (m, n, k) = (tile.rows.len(), tile.cols.len(), size(&w.inner));
-    // SAFETY: the tile lies within C.
-    let (a, c) = unsafe { (a.offset(tile.rows.start as isize * w.a_row), c.add(tile.rows.start * w.ldc + tile.cols.start)) };
     if m == 0 || n == 0 {
         return;
     }
-    if k == 0 {
-        for i in 0..m {
-            // SAFETY: likewise.
-            unsafe { std::slice::from_raw_parts_mut(c.add(i * w.ldc), n) }.fill(S::T::default());
+    // SAFETY: the tile lies within C; the rest is the caller's promise.
+    unsafe {
+        let (a, c) = (a.offset(tile.rows.start as isize * w.a_row), c.add(tile.rows.start * w.ldc + tile.cols.start));
+        if k == 0 {
+            for i in 0..m {
+                std::slice::from_raw_parts_mut(c.add(i * w.ldc), n).fill(S::T::default());
+            }
+            return;
         }
-        return;
+        match way {
+            Way::Staged => staged::product::<S>(w, a, b, c, tile, stop),
+            Way::Turned => turned::product::<S>(w, a, b, c, tile, stop),
+            Way::Packed => packed::<S>(w, a, b, c, tile, stop),
+            Way::Plain => {
+                let a_strides = (w.a_row, w.a_inner[0] as isize);
+                let b_strides = (w.b_inner[0] as isize, w.b_cols[0] as isize);
+                let b = b.wrapping_offset(tile.cols.start as isize * b_strides.1);
+                block::product::<S>(&Product { m, k, n, a_strides, b_strides, ldc: w.ldc }, a, b, c, stop);
+            }
+        }
     }
-    if let Some(p) = w.plain(tile) {
-        let b = b.wrapping_offset(tile.cols.start as isize * p.b_strides.1);
-        // SAFETY: the caller's promise.
-        return unsafe { block::product::<S>(&p, a, b, c, stop) };
-    }
+}
+
+/// Panel by panel.
+///
+/// # Safety
+/// As for `product`; `a` and `c` point at the tile.
+unsafe fn packed<S: Simd>(w: &Patches, a: *const S::T, b: *const S::T, c: *mut S::T, tile: &Tile, stop: &AtomicBool) {
+    let (m, n, k) = (tile.rows.len(), tile.cols.len(), size(&w.inner));
     // Few rows leave registers for more columns.
     let wide = if m <= S::KERNELS[3].len() { 4 * S::LANES } else { 2 * S::LANES };
-    let most = block::depth::<S>(k);
-    let by_columns = w.by_columns(S::LANES);
-    let a_step = w.a_step();
-    let line = most.next_multiple_of(S::LANES);
-    let edge = |b: &Bound| match by_columns {
-        true => Edge { across: b.col, along: b.inner, at: b.at, steps: (b.steps.1, b.steps.0), len: b.len as i64 },
-        false => Edge { across: b.inner, along: b.col, at: b.at, steps: b.steps, len: b.len as i64 },
-    };
+    let most = block::depth::<S>(k).min(k);
+    let edge = |b: &Bound| Edge { across: b.inner, along: b.col, at: b.at, steps: b.steps, len: b.len as i64 };
     let edges: SmallVec<[Edge; 3]> = w.bounds.iter().map(edge).collect();
     let inner = Side { lens: &w.inner, strides: &w.b_inner };
-    let cols = Side { lens: &w.cols, strides: &w.b_cols };
-    let a_rows = Side { lens: &[m], strides: &[w.a_row as i64] };
-    let a_inner = Side { lens: &w.inner, strides: &w.a_inner };
-    let (panel_size, stage_size, a_size) =
-        (most * wide, if by_columns { wide * line } else { 0 }, if a_step.is_some() { 0 } else { m * line });
-    let tables = Across::words(most.max(wide).max(m)) * 8 / size_of::<S::T>();
+    let along = Side { lens: &w.cols, strides: &w.b_cols };
+    let a_step = w.a_step();
     // SAFETY: the scratch memory has room for what is packed; positions within the bounds are readable.
     unsafe {
-        let (memory, tables) = scratch::of::<S::T>(panel_size + stage_size + a_size + S::LANES, tables);
-        let (panel, stage, a_room) = (memory, memory.add(panel_size), memory.add(panel_size + stage_size));
+        let words = 2 * most + Across::words(most);
+        let (panel, tables) = scratch::of::<S::T>(most * wide + S::LANES, words * 8 / size_of::<S::T>());
+        let (a_offsets, b_offsets) = (tables.cast::<isize>(), tables.cast::<isize>().add(most));
         for q in (0..k).step_by(most) {
             let depth = most.min(k - q);
-            let (a, a_strides) = match a_step {
-                Some(step) => (a.offset(q as isize * step), (w.a_row, step)),
+            let across = Across::new(&inner, q, depth, &edges, b_offsets.add(most).cast());
+            let (a, step) = match a_step {
+                Some(step) => (a.offset(q as isize * step), step),
                 None => {
-                    let across = Across::new(&a_rows, 0, m, &[], tables.cast());
-                    S::lines(&Lines {
-                        across,
-                        along: a_inner,
-                        start: q,
-                        len: depth,
-                        edges: &[],
-                        from: a,
-                        to: a_room,
-                        stride: line,
-                    });
-                    (a_room.cast_const(), (line as isize, 1))
+                    w.a_offsets(q, depth, a_offsets);
+                    (a, 0)
                 }
             };
             for j in (0..n).step_by(wide) {
@@ -126,40 +180,25 @@ pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::
                 }
                 let width = wide.min(n - j);
                 let stride = width.next_multiple_of(S::LANES);
-                let first = tile.cols.start + j;
-                if by_columns {
-                    let across = Across::new(&cols, first, width, &edges, tables.cast());
-                    S::lines(&Lines {
-                        across,
-                        along: inner,
-                        start: q,
-                        len: depth,
-                        edges: &edges,
-                        from: b,
-                        to: stage,
-                        stride: line,
-                    });
-                    S::pack(&Panels { depth, width, wide, from: stage, strides: (1, line as isize), to: panel });
-                } else {
-                    let across = Across::new(&inner, q, depth, &edges, tables.cast());
-                    S::lines(&Lines { across, along: cols, start: first, len: width, edges: &edges, from: b, to: panel, stride });
+                let start = tile.cols.start + j;
+                S::lines(&Lines { across, along, start, len: width, edges: &edges, from: b, to: panel, stride });
+                if a_step.is_none() {
+                    (0..depth).for_each(|p| *b_offsets.add(p) = (p * stride) as isize);
                 }
-                block::rows::<S>(
-                    m,
-                    &Block {
-                        depth,
-                        a,
-                        a_strides,
-                        b: panel,
-                        b_stride: stride as isize,
-                        c: c.add(j),
-                        ldc: w.ldc,
-                        lanes: width - (stride - S::LANES),
-                        padded: true,
-                        add: q > 0,
-                    },
-                    stride / S::LANES,
-                );
+                let first = Block {
+                    depth,
+                    a,
+                    a_strides: (w.a_row, step),
+                    b: panel,
+                    b_stride: stride as isize,
+                    offsets: a_step.is_none().then_some((a_offsets.cast_const(), b_offsets.cast_const())),
+                    c: c.add(j),
+                    ldc: w.ldc,
+                    lanes: width - (stride - S::LANES),
+                    padded: true,
+                    add: q > 0,
+                };
+                block::rows::<S>(m, &first, stride / S::LANES);
             }
         }
     }
@@ -168,4 +207,8 @@ pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::
 /// The length of the pieces that a sum of `k` terms is cut into.
 pub(super) fn depth<S: Simd>(k: usize) -> usize {
     block::depth::<S>(k)
+}
+
+pub(super) fn lanes<S: Simd>() -> usize {
+    S::LANES
 }
