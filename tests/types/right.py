@@ -200,3 +200,18 @@ value_of_tree: Any = fluxrs.datasets.sentiment.dev()[0][0, 1].value
 save("model.safetensors", model=model, opt=opt)
 things: dict[str, Any] = load("model.safetensors", types=(Scale, Residual))
 things = load(b"model.safetensors", types={"Old": Scale})
+
+# Layers of the spatial and the sequential kind.
+pooled: Tensor = fluxrs.maxpool(rand(1, 3, 8, 8), (2, 2), pad=((0, 1), (1, 0)), stride=1)
+larger: Tensor = fluxrs.upsample(pooled, 2, mode="bilinear")
+groups = fluxrs.GroupNorm(6, 2, activation=relu, eps=1e-5, initγ=fluxrs.ones)
+attended: Tensor = fluxrs.attention(x, x, x, mask=[[True]], causal=True, scale=0.5)
+heads: Tensor = fluxrs.MultiHeadAttention(4, 2, causal=True)(x, mask=None)
+stack = Chain(
+    fluxrs.Embedding(9, 4),
+    fluxrs.SkipConnection(Dense(4, 4, bias=False), fluxrs.add),
+    fluxrs.Parallel(fluxrs.add, relu, Dropout(0.5, dims=(0, 1))),
+    fluxrs.Maxout(lambda: Dense(4, 2), 3),
+    fluxrs.flatten,
+)
+bag: Tensor = fluxrs.EmbeddingBag(9, 4, "max")([1, 2, 3], offsets=np.array([0, 2]))

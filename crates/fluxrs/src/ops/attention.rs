@@ -214,8 +214,9 @@ impl Attention {
             if !wanted[0] && !wanted[1] && !wanted.get(3).is_some_and(|&w| w) {
                 continue;
             }
-            let mean = (&g * &o).reduce_axes(Kind::Sum, 1 << (n - 1)).reshape_to(g_log.shape()) - g_log;
-            let slopes = weights * (product(&g, &v.swap_last()) - mean);
+            // Made before the product, whose epilogue takes it.
+            let rest = &g_log - (&g * &o).reduce_axes(Kind::Sum, 1 << (n - 1)).reshape_to(g_log.shape());
+            let slopes = weights * (rest + product(&g, &v.swap_last()));
             if wanted[0] {
                 parts[0].push(product(&slopes, &k) * self.scale);
             }

@@ -165,10 +165,13 @@ fn peaks<T: Ordered>(w: &Windows, x: Planes<'_>, outputs: usize, out: Found<'_, 
     let some = w.some(outputs);
     let part = |k: usize, found: &mut Found<'_, T>| {
         let (mut leave, start) = (Leave::of(poll), k * some);
+        let (mut best, mut places) = ([T::default(); LANES], [0; LANES]);
+        let (mut row, mut plane) = (usize::MAX, std::ptr::null());
         w.runs(start..(start + some).min(outputs), |run| {
-            let (mut best, mut places) = ([T::default(); LANES], [0; LANES]);
             let (best, places) = (&mut best[..run.n], &mut places[..run.n]);
-            let plane = x.row::<T>(run.row);
+            if run.row != row {
+                (row, plane) = (run.row, x.row::<T>(run.row));
+            }
             let line = (w.begin(0, run.index[0]) * w.size[1] + w.begin(1, run.index[1])) * w.size[2];
             for (j, (best, place)) in best.iter_mut().zip(&mut *places).enumerate() {
                 *place = (line + w.begin(2, run.index[2] + j)) as i64;
