@@ -198,3 +198,13 @@ def test_a_space_beyond_32_bits_is_refused():
         float(fluxrs.broadcast_to(x[0], (2**33,)).sum())
     with pytest.raises(ValueError, match="^repeat: the result would have"):
         fluxrs.repeat(x, 2**61 + 1)
+
+
+@pytest.mark.parametrize("there, here", [(gpu, fluxrs.cpu), (fluxrs.cpu, gpu)])
+def test_what_is_long_pending_on_the_other_device_stays_so(there, here):
+    total = x = there(fluxrs.ones(3))
+    for _ in range(100):
+        total = total + x
+    total = total.sum()
+    assert float((here(fluxrs.ones(4)) * 2).sum()) == 8
+    assert float(total) == 303

@@ -90,7 +90,8 @@ impl Search {
         }
         let known = self.verdict.len();
         let (found, within) = self.look(gatherer, node);
-        within && (found || self.verdict.len() - known > MAX_UNREAD)
+        let unread = || self.verdict.len() - known > MAX_UNREAD && gatherer.out.device.is_none_or(|d| d == node.device);
+        within && (found || unread())
     }
 
     fn look(&mut self, gatherer: &Gatherer<'_>, root: &Arc<Node>) -> (bool, bool) {
