@@ -7,13 +7,13 @@ use crate::convert::{number, operands};
 use crate::elementwise::{binary, unary};
 use crate::tensor::{PyLeaf, PyTensor, made};
 use fluxrs::ops::matmul::matmul;
-use fluxrs::ops::power::power;
+use fluxrs::ops::power::{power, power_by_number};
 use fluxrs::{DType, Elementwise, Tensor};
 use pyo3::IntoPyObjectExt;
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyNotImplemented;
+use pyo3::types::{PyInt, PyNotImplemented};
 
 type Object<'py> = PyResult<Bound<'py, PyAny>>;
 
@@ -34,6 +34,12 @@ fn product<'py>(x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) -> Object<'py> {
 }
 
 fn to_power<'py>(x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>) -> Object<'py> {
+    if let (Ok(x), true) = (x.cast::<PyTensor>(), y.is_exact_instance_of::<PyInt>())
+        && let Some(n) = number(y)?
+    {
+        let x = x.get().value(y.py())?;
+        return or_not_implemented(y.py(), Some(made(|| power_by_number(&x, n))?));
+    }
     let Some([a, b]) = operands(x, y)? else { return or_not_implemented(x.py(), None) };
     or_not_implemented(x.py(), Some(made(|| power(&a, &b))?))
 }

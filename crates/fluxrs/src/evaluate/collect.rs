@@ -22,6 +22,7 @@ const FEW_HELD: usize = 64;
 
 pub(super) fn collect(g: &mut Graph, wanted: &Wanted<'_>, writing: Writing<'_>, out: &mut Gathered) -> Result<()> {
     let Wanted { roots, updates, alone } = *wanted;
+    out.begun = true;
     g.epoch += 1;
     let epoch = g.epoch;
     // Before the list of handles is read: another thread drops its handle to a leaf's value only after what it made of it is there.

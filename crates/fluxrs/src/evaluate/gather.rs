@@ -16,6 +16,8 @@ use std::sync::Arc;
 /// The result of a pass over the pending graph. Kept between evaluations, so that a replay allocates nothing for it.
 #[derive(Default)]
 pub(super) struct Gathered {
+    /// True from the first node on until it is cleared.
+    pub begun: bool,
     pub locals: Vec<Local>,
     pub slots: Vec<Buffer>,
     pub numbers: Vec<Number>,
@@ -76,6 +78,9 @@ const MAX_LISTED: usize = 1 << 17;
 impl Gathered {
     /// Lets go of everything but the memory of the lists, and of that, too, after a graph of unusual size.
     pub fn clear(&mut self) {
+        if !std::mem::take(&mut self.begun) {
+            return;
+        }
         if self.locals.capacity() > MAX_LISTED {
             *self = Gathered::default();
             return;

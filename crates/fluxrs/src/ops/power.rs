@@ -10,18 +10,23 @@ const MOST_FACTORS: i64 = 16;
 
 /// x to the power y.
 pub fn power(x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    let exponent = match y.op() {
-        Op::Number(Number::Int(n)) => Some(*n),
-        Op::Number(Number::Float(f)) if f.fract() == 0.0 && f.abs() <= MOST_FACTORS as f64 => Some(*f as i64),
+    match y.op() {
+        Op::Number(n) if !x.is_number() => power_by_number(x, *n),
+        _ => Elementwise::power.apply(&[x, y]),
+    }
+}
+
+/// x, which is no number, to the power n.
+pub fn power_by_number(x: &Tensor, n: Number) -> Result<Tensor> {
+    let exponent = match n {
+        Number::Int(n) => Some(n),
+        Number::Float(f) if f.fract() == 0.0 && f.abs() <= MOST_FACTORS as f64 => Some(f as i64),
         _ => None,
     };
     let apply = |op: Elementwise, a: &Tensor| op.apply(&[a]);
-    if x.is_number() {
-        return Elementwise::power.apply(&[x, y]);
-    }
-    let x = &match y.op() {
-        Op::Number(Number::Float(_)) => x.cast(x.dtype().to_float()),
-        Op::Number(_) if x.dtype() == DType::Bool => x.cast(DType::I64),
+    let x = &match n {
+        Number::Float(_) => x.cast(x.dtype().to_float()),
+        _ if x.dtype() == DType::Bool => x.cast(DType::I64),
         _ => x.clone(),
     };
     match exponent.filter(|n| n.unsigned_abs() <= MOST_FACTORS as u64) {
@@ -30,8 +35,8 @@ pub fn power(x: &Tensor, y: &Tensor) -> Result<Tensor> {
         Some(n) if n > 0 => whole_power(x, n),
         // The inverse first: so the slope is infinite at 0.
         Some(n) if n < 0 && x.dtype().is_float() => whole_power(&apply(Elementwise::reciprocal, x)?, -n),
-        None if matches!(y.op(), Op::Number(Number::Float(f)) if *f == 0.5) => apply(Elementwise::sqrt, x),
-        _ => Elementwise::power.apply(&[x, y]),
+        None if matches!(n, Number::Float(0.5)) => apply(Elementwise::sqrt, x),
+        _ => Elementwise::power.apply(&[x, &Tensor::number(n)]),
     }
 }
 
