@@ -1,11 +1,12 @@
 //! From the pending graph to a plan: which nodes run in one kernel, which values are stored, and where.
 //!
 //! `group` puts nodes into kernels, `store` decides which values reach memory and which are computed again where
-//! they are read, and `emit` writes the kernels' programs. Where temporaries lie is the device's matter.
+//! they are read, and `emit` writes the kernels, those of fused loops with `program`. Where temporaries lie is the device's matter.
 
 mod emit;
 mod group;
 mod product;
+mod program;
 mod repeat;
 mod store;
 

@@ -1,0 +1,201 @@
+//! Runs fused loops, cut into tasks of whole blocks.
+
+use super::block::{Block, Part, Worker};
+use super::fold::{self, Fold};
+use super::lower::{Action, BLOCK, Lowered};
+use super::run::Context;
+use crate::error::Result;
+use crate::plan::Mode;
+use crate::shape;
+use std::ops::Range;
+
+/// Elements that a task works on.
+const TASK: usize = 16 * BLOCK;
+
+pub(super) fn run_loop(l: &Lowered, context: &Context<'_>) -> Result<()> {
+    match l.mode {
+        Mode::Map => run_map(l, 0, shape::size(&l.dims), context),
+        Mode::Rows if l.spreads || l.cols() <= BLOCK => run_rows(l, context),
+        Mode::Rows => run_long_rows(l, context),
+        Mode::Columns => run_columns(l, context),
+    }
+}
+
+/// Elements `start..end` of a loop without reductions.
+pub(super) fn run_map(l: &Lowered, start: usize, end: usize, context: &Context<'_>) -> Result<()> {
+    let task = if context.parallel { TASK } else { (end - start).max(1) };
+    let context = *context;
+    context.each((end - start).div_ceil(task), |t| {
+        let from = start + t * task;
+        run_spans(l, std::iter::once(from..(from + task).min(end)), &context);
+        Ok(())
+    })
+}
+
+/// Ranges of elements of a loop without reductions, none longer than the first.
+pub(super) fn run_spans(l: &Lowered, mut spans: impl Iterator<Item = Range<usize>>, context: &Context<'_>) {
+    let Some(first) = spans.next() else { return };
+    Worker::with(l, context.buffers, context.numbers, first.len(), |w| {
+        for Range { start: mut at, end } in std::iter::once(first).chain(spans) {
+            while at < end {
+                // Where rows are long, blocks end with them: what is broadcast along the others is then read in place.
+                let row = l.row.map_or(usize::MAX, |n| n - at % n);
+                let block = Block { start: at, len: l.block.min(end - at).min(row), row: 0, rows: 0 };
+                // SAFETY: blocks are disjoint and within the loop's space.
+                unsafe { w.run(&block, Part::All) };
+                at += block.len;
+            }
+        }
+    });
+}
+
+/// Whole rows at a time, several short ones to a block.
+fn run_rows(l: &Lowered, context: &Context<'_>) -> Result<()> {
+    let (rows, cols) = (l.rows(), l.cols());
+    let per_block = (BLOCK / cols.max(1)).clamp(1, BLOCK);
+    let per_task = if context.parallel { (TASK / cols.max(1)).max(1).next_multiple_of(per_block) } else { rows.max(1) };
+    let context = *context;
+    context.each(rows.div_ceil(per_task), |t| {
+        let (from, to) = (t * per_task, ((t + 1) * per_task).min(rows));
+        let longest = (per_block.min(to - from) * cols).max(per_block);
+        Worker::with(l, context.buffers, context.numbers, longest, |w| {
+            for row in (from..to).step_by(per_block) {
+                let n = per_block.min(to - row);
+                // SAFETY: rows are disjoint between tasks.
+                unsafe { w.run(&Block { start: row * cols, len: n * cols, row, rows: n }, Part::All) };
+            }
+        });
+        Ok(())
+    })
+}
+
+/// Bytes of a reduction's partial results: eight for each piece of each row, or each group of each column.
+pub(super) fn scratch_bytes(l: &Lowered) -> usize {
+    let (rows, cols) = (l.rows(), l.cols());
+    let partials = match l.mode {
+        Mode::Rows if !l.spreads && cols > BLOCK => rows.saturating_mul(cols.div_ceil(fold::CHUNK)),
+        Mode::Columns => cols.saturating_mul(rows.div_ceil(fold::ROWS).max(1)),
+        _ => 0,
+    };
+    partials.saturating_mul(8 * folds(l).len())
+}
+
+fn folds(l: &Lowered) -> Vec<(usize, Fold)> {
+    let of = |(k, m): (usize, &super::lower::Micro)| match m.action {
+        Action::Fold(f) => Some((k, f)),
+        _ => None,
+    };
+    l.code.iter().enumerate().filter_map(of).collect()
+}
+
+/// Rows longer than a block: pieces are folded by any thread, then combined pairwise.
+fn run_long_rows(l: &Lowered, context: &Context<'_>) -> Result<()> {
+    let (rows, cols) = (l.rows(), l.cols());
+    let pieces = cols.div_ceil(fold::CHUNK);
+    let folds = folds(l);
+    let store = context.scratch;
+    let area = rows * pieces * 8;
+    let context = *context;
+    let per_task = if context.parallel { TASK / fold::CHUNK } else { (rows * pieces).max(1) };
+    context.each((rows * pieces).div_ceil(per_task), |t| {
+        Worker::with(l, context.buffers, context.numbers, fold::CHUNK, |w| {
+            for p in t * per_task..((t + 1) * per_task).min(rows * pieces) {
+                let (row, piece) = (p / pieces, p % pieces);
+                let at = piece * fold::CHUNK;
+                let block = Block { start: row * cols + at, len: fold::CHUNK.min(cols - at), row, rows: 0 };
+                // SAFETY: pieces are disjoint, and so are their partial results.
+                unsafe {
+                    w.run(&block, Part::Full);
+                    for (f, (k, fold)) in folds.iter().enumerate() {
+                        let src = w.operand(l.code[*k].src[0], &block);
+                        (fold.block)(src, block.len, store.at(f * area + p * fold.size));
+                    }
+                }
+            }
+        });
+        Ok(())
+    })?;
+    context.each(rows.div_ceil(BLOCK), |t| {
+        let from = t * BLOCK;
+        let block = Block { start: 0, len: 0, row: from, rows: BLOCK.min(rows - from) };
+        Worker::with(l, context.buffers, context.numbers, block.rows, |w| {
+            // SAFETY: all pieces are done; this task alone finishes these rows.
+            unsafe {
+                for (f, (k, fold)) in folds.iter().enumerate() {
+                    let dst = w.operand(l.code[*k].dst, &block);
+                    for r in 0..block.rows {
+                        let at = store.at(f * area + (from + r) * pieces * fold.size);
+                        fold.combine_all(at, pieces, 1, 1);
+                        std::ptr::copy_nonoverlapping(at, dst.add(r * fold.size), fold.size);
+                    }
+                }
+                w.run(&block, Part::Row);
+            }
+        });
+        Ok(())
+    })
+}
+
+/// Reductions over leading axes: rows are added up element by element, in fixed groups that are then combined pairwise.
+fn run_columns(l: &Lowered, context: &Context<'_>) -> Result<()> {
+    let (rows, cols) = (l.rows(), l.cols());
+    if cols == 0 {
+        return Ok(());
+    }
+    let groups = rows.div_ceil(fold::ROWS).max(1);
+    let folds = folds(l);
+    let width = cols.min(BLOCK);
+    let strips = cols.div_ceil(width);
+    // Per fold: groups × cols partial results.
+    let area = groups * cols * 8;
+    let store = context.scratch;
+    let per_block = (BLOCK / width).clamp(1, fold::ROWS);
+    let context = *context;
+    let per_task = if context.parallel { (TASK / (width * fold::ROWS)).max(1) } else { (groups * strips).max(1) };
+    context.each((groups * strips).div_ceil(per_task), |t| {
+        Worker::with(l, context.buffers, context.numbers, per_block * width, |w| {
+            for p in t * per_task..((t + 1) * per_task).min(groups * strips) {
+                let (group, strip) = (p / strips, p % strips);
+                let (first, last) = (group * fold::ROWS, ((group + 1) * fold::ROWS).min(rows));
+                let (col, n) = (strip * width, width.min(cols - strip * width));
+                // SAFETY: each (group, strip) has its own part of the partial results.
+                unsafe {
+                    let acc = |f: usize, fold: &Fold| store.at(f * area + (group * cols + col) * fold.size);
+                    for (f, (_, fold)) in folds.iter().enumerate() {
+                        (fold.clear)(acc(f, fold), n);
+                    }
+                    let mut row = first;
+                    while row < last {
+                        let many = per_block.min(last - row);
+                        let block = Block { start: row * cols + col, len: many * n, row: col, rows: n };
+                        w.run(&block, Part::Full);
+                        for (f, (k, fold)) in folds.iter().enumerate() {
+                            let src = w.operand(l.code[*k].src[0], &block);
+                            for r in 0..many {
+                                (fold.combine)(acc(f, fold), src.add(r * n * fold.size), n);
+                            }
+                        }
+                        row += many;
+                    }
+                }
+            }
+        });
+        Ok(())
+    })?;
+    context.each(strips, |t| {
+        let col = t * width;
+        let block = Block { start: 0, len: 0, row: col, rows: width.min(cols - col) };
+        Worker::with(l, context.buffers, context.numbers, block.rows, |w| {
+            // SAFETY: all groups are done; this task alone finishes these columns.
+            unsafe {
+                for (f, (k, fold)) in folds.iter().enumerate() {
+                    let at = store.at(f * area + col * fold.size);
+                    fold.combine_all(at, groups, cols, block.rows);
+                    std::ptr::copy_nonoverlapping(at, w.operand(l.code[*k].dst, &block), block.rows * fold.size);
+                }
+                w.run(&block, Part::Row);
+            }
+        });
+        Ok(())
+    })
+}

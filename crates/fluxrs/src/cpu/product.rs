@@ -1,0 +1,116 @@
+//! Runs products, cut into tiles, and the epilogue on each tile while that is in cache.
+
+use super::gemm::{self, Patches, Product, Tile, Way};
+use super::loops::{run_map, run_spans};
+use super::lower::Lowered;
+use super::run::Context;
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::plan::Matmul;
+use crate::shape;
+
+/// Multiply-adds of small products that are a task together.
+const ITEMS: usize = 1 << 17;
+
+pub(super) fn run_matmul(m: &Matmul, epilogue: Option<&Lowered>, context: &Context<'_>) -> Result<()> {
+    match m.dtype {
+        DType::F32 => product::<f32>(m, epilogue, context),
+        DType::F64 => product::<f64>(m, epilogue, context),
+        DType::I32 => product::<i32>(m, epilogue, context),
+        DType::I64 => product::<i64>(m, epilogue, context),
+        DType::Bool => unreachable!("products of bools are made in int64"),
+    }
+}
+
+/// One product of the batch, whose operands begin where its strides say.
+#[expect(clippy::large_enum_variant, reason = "one a kernel, on the stack")]
+enum Form {
+    Plain(Product),
+    Window(Patches),
+}
+
+impl Form {
+    fn of(m: &Matmul) -> Form {
+        let lead = m.batch.len();
+        let (a, b) = (&m.a_map.strides[lead..], &m.b_map.strides[lead..]);
+        let Some(bounds) = &m.window else {
+            let (a_strides, b_strides) = ((a[0] as isize, a[1] as isize), (b[0] as isize, b[1] as isize));
+            return Form::Plain(Product { m: m.m, k: m.k(), n: m.n(), a_strides, b_strides, ldc: m.n() });
+        };
+        let (b_inner, b_cols) = b.split_at(m.inner.len());
+        Form::Window(Patches {
+            m: m.m,
+            inner: m.inner.clone(),
+            cols: m.cols.clone(),
+            a_row: a[0] as isize,
+            a_inner: a[1..].into(),
+            b_inner: b_inner.into(),
+            b_cols: b_cols.into(),
+            bounds: bounds.clone(),
+            ldc: m.n(),
+        })
+    }
+}
+
+fn product<T: gemm::Element>(m: &Matmul, epilogue: Option<&Lowered>, context: &Context<'_>) -> Result<()> {
+    let lead = m.batch.len();
+    let (sa, sb) = (&m.a_map.strides, &m.b_map.strides);
+    let (form, n, batch) = (Form::of(m), m.n(), shape::size(&m.batch));
+    let (grid, way) = match &form {
+        Form::Plain(p) => (p.grid::<T>(), Way::Plain),
+        Form::Window(w) => {
+            let way = w.way::<T>();
+            (w.grid::<T>(batch, way), way)
+        }
+    };
+    let tiles = grid.len();
+    let (a, b) = (context.buffers[m.a as usize], context.buffers[m.b as usize]);
+    let c = context.buffers[m.c as usize];
+    // The epilogue runs on a tile while that is in cache, unless its pieces of rows are short.
+    let on_tiles = tiles > 0 && (matches!(form, Form::Window(_)) || grid.tile(0).cols == (0..n));
+    let ctx = *context;
+    let one = |item: usize, tile: &Tile| {
+        let (mut oa, mut ob) = (m.a_map.offset, m.b_map.offset);
+        let mut rest = item;
+        for axis in (0..lead).rev() {
+            let i = (rest % m.batch[axis]) as i64;
+            rest /= m.batch[axis];
+            oa += i * sa[axis];
+            ob += i * sb[axis];
+        }
+        // SAFETY: tiles and items of the batch are disjoint parts of C; operands lie within their buffers, of a window all that
+        // is within its bounds.
+        unsafe {
+            let (a, b) = (a.at(0).cast::<T>().wrapping_offset(oa as isize), b.at(0).cast::<T>().wrapping_offset(ob as isize));
+            let c = c.at(0).cast::<T>().add(item * m.m * n);
+            match &form {
+                Form::Plain(p) => gemm::run(p, a.cast_const(), b.cast_const(), c, tile, ctx.stop),
+                Form::Window(w) => gemm::run_patches(w, way, a.cast_const(), b.cast_const(), c, tile, ctx.stop),
+            }
+        }
+    };
+    // Small items of a batch are a task together.
+    let some = if tiles == 1 { (ITEMS / (m.m * n).saturating_mul(m.k()).max(1)).clamp(1, batch.max(1)) } else { 1 };
+    ctx.each((batch * tiles).div_ceil(some), |t| {
+        let tasks = t * some..((t + 1) * some).min(batch * tiles);
+        for task in tasks.clone() {
+            one(task / tiles, &grid.tile(task % tiles));
+        }
+        if let (Some(l), true) = (epilogue, on_tiles) {
+            let (first, tile) = (tasks.start / tiles * m.m * n, grid.tile(tasks.start % tiles));
+            let row = |i: usize| first + i * n + tile.cols.start..first + i * n + tile.cols.end;
+            if tile.cols == (0..n) {
+                let end = row(tile.rows.end - 1).end + (tasks.len() - 1) * m.m * n;
+                run_spans(l, std::iter::once(row(tile.rows.start).start..end), &ctx);
+            } else {
+                run_spans(l, tile.rows.map(row), &ctx);
+            }
+        }
+        // A tile that was stopped looks like any other.
+        ctx.go_on()
+    })?;
+    match epilogue {
+        Some(l) if !on_tiles => run_map(l, 0, batch * m.m * n, context),
+        _ => Ok(()),
+    }
+}
