@@ -62,9 +62,9 @@ docs: $(BUILT) ## write docs/ops.md, the module's stub and the crates' licences;
 	$(BIN)/python tools/docs.py
 	$(BIN)/python tools/licences.py
 
-fuzz: $(BUILT) ## random programs against the reference, random files; SECONDS=600 for ten minutes
+fuzz: $(BUILT) ## random programs against the reference, random files, hostile values; SECONDS=600 for ten minutes
 	FLUXRS_FUZZ_SECONDS=$(SECONDS) cargo test --locked --release -p fluxrs --test fuzz -- --nocapture
-	FLUXRS_FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest --timeout=0 tests/test_programs.py tests/test_properties.py tests/test_files_fuzz.py
+	FLUXRS_FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest --timeout=0 tests/test_programs.py tests/test_properties.py tests/test_files_fuzz.py tests/test_hostile.py
 
 wheel: $(TOOLS) ## one abi3 wheel in dist/; prints its size and its import time
 	rm -rf dist
