@@ -6,7 +6,7 @@ use crate::fault::{Fault, Result};
 use crate::pipeline;
 use crate::steps::Calls;
 use fluxrs::cache::bytes_of;
-use fluxrs::plan::{Body, Buf, Kernel, Loop, Place, Plan};
+use fluxrs::plan::{Body, Buf, Kernel, Loop, Plan, Storage};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -79,13 +79,13 @@ impl Temporaries {
 
 /// The place of each buffer of the plan on the device. A result that takes over a slot's memory is that slot.
 fn fixed_targets(plan: &Plan) -> Vec<Option<Target>> {
-    let place = |info: &fluxrs::plan::BufferInfo| match info.place {
-        Place::Slot(slot) => Some(Target::Slot(slot)),
-        Place::Output(output) => {
+    let place = |info: &fluxrs::plan::BufferInfo| match info.storage {
+        Storage::Slot(slot) => Some(Target::Slot(slot)),
+        Storage::Output(output) => {
             let donor = plan.outputs[output as usize].donor;
             Some(donor.map_or(Target::Output(output), Target::Slot))
         }
-        Place::Temporary => None,
+        Storage::Temporary => None,
     };
     plan.buffers.iter().map(place).collect()
 }

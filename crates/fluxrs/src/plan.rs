@@ -17,7 +17,7 @@ pub type Reg = u32;
 
 /// Where a buffer of a plan comes from at each run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum Storage {
     /// A value that was there before: `bindings.slots[i]`.
     Slot(u32),
     /// A result: `bindings.outputs[i]`. In the last segment it may be a slot's own memory.
@@ -28,7 +28,7 @@ pub enum Place {
 
 #[derive(Clone, Debug)]
 pub struct BufferInfo {
-    pub place: Place,
+    pub storage: Storage,
     pub dtype: DType,
     pub len: usize,
 }
@@ -118,7 +118,7 @@ impl Plan {
         let mut last: Vec<Option<usize>> = vec![None; self.buffers.len()];
         let touched: Vec<Vec<Buf>> = self.kernels.iter().map(|k| k.body.buffers()).collect();
         work::count(touched.iter().map(Vec::len).sum());
-        let is_temporary = |b: &&Buf| self.buffers[**b as usize].place == Place::Temporary;
+        let is_temporary = |b: &&Buf| self.buffers[**b as usize].storage == Storage::Temporary;
         for (k, buffers) in touched.iter().enumerate() {
             for &b in buffers.iter().filter(is_temporary) {
                 if last[b as usize].replace(k).is_none() {

@@ -7,7 +7,7 @@ use super::spill::Targets;
 use crate::device::Limits;
 use crate::fault::{Fault, Result};
 use fluxrs::DType;
-use fluxrs::plan::{Body, Buf, Feed, Kernel, Load, Loop, Mode, Place, Rank, Repeat, Source, Store};
+use fluxrs::plan::{Body, Buf, Feed, Kernel, Load, Loop, Mode, Rank, Repeat, Source, Storage, Store};
 use fluxrs::shape::{Map, Shape, Strides};
 
 /// Dispatches of one scan at most.
@@ -85,13 +85,13 @@ impl Scan<'_> {
             first.extend(self.copy((outer.all[from as usize], at), (target, before.start), len, dtype, outer.temporary)?);
         }
         for (k, info) in self.r.plan.buffers.iter().enumerate() {
-            self.lies[k] = match info.place {
-                Place::Slot(slot) => match self.r.feeds[slot as usize] {
+            self.lies[k] = match info.storage {
+                Storage::Slot(slot) => match self.r.feeds[slot as usize] {
                     Feed::Whole(whole) => Lies { target: outer.all[whole as usize], start: base(whole), stride: 0 },
                     Feed::Row { buffer, offset, stride } => self.row(base(buffer) + offset, stride, outer.all[buffer as usize]),
                     Feed::State(state) => self.states[state].0,
                 },
-                Place::Output(output) => match (output as usize).checked_sub(n) {
+                Storage::Output(output) => match (output as usize).checked_sub(n) {
                     Some(step) => {
                         let buffer = self.r.steps[step];
                         self.row(base(buffer), info.len as i64, outer.all[buffer as usize])
@@ -101,7 +101,7 @@ impl Scan<'_> {
                         Lies { start: before.start + before.stride, ..before }
                     }
                 },
-                Place::Temporary => Lies::still(Target::Temp((outer.temporary)(info.len))),
+                Storage::Temporary => Lies::still(Target::Temp((outer.temporary)(info.len))),
             };
         }
         self.targets = self.lies.iter().map(|l| l.target).collect();

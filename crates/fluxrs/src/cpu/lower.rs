@@ -7,7 +7,7 @@ use crate::cache::bytes_of;
 use crate::dtype::DType;
 use crate::ops::Elementwise;
 use crate::ops::reduce::Kind;
-use crate::plan::{Code, Inst, Load, Loop, Mode, Place, Plan, Rank, Reg, Source, Store};
+use crate::plan::{Code, Inst, Load, Loop, Mode, Plan, Rank, Reg, Source, Storage, Store};
 use crate::pool::grain;
 use crate::shape::{self, Map, Shape, spilled};
 use crate::simd::lanes::{self, LaneLoop, UnaryBody};
@@ -346,14 +346,14 @@ fn map_block(l: &Lowered) -> usize {
 
 /// The slot whose memory this buffer takes over.
 fn donor(plan: &Plan, buffer: u32) -> Option<u32> {
-    match plan.buffers[buffer as usize].place {
-        Place::Output(output) => plan.outputs[output as usize].donor,
+    match plan.buffers[buffer as usize].storage {
+        Storage::Output(output) => plan.outputs[output as usize].donor,
         _ => None,
     }
 }
 
 fn loads_of<'a>(body: &'a Loop, plan: &'a Plan, slot: u32) -> impl Iterator<Item = &'a Load> {
-    let is_slot = move |b: u32| plan.buffers[b as usize].place == Place::Slot(slot);
+    let is_slot = move |b: u32| plan.buffers[b as usize].storage == Storage::Slot(slot);
     body.loads.iter().filter(move |l| l.source.buffer().is_some_and(is_slot))
 }
 

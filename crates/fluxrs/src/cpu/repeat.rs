@@ -5,7 +5,7 @@ use super::memory::ALIGN;
 use super::run::{Context, CpuPlan};
 use crate::dtype::Number;
 use crate::error::Result;
-use crate::plan::{Argument, Feed, Place, Repeat, Source};
+use crate::plan::{Argument, Feed, Repeat, Source, Storage};
 use crate::shape;
 
 fn bytes_of(x: &Argument) -> usize {
@@ -69,17 +69,17 @@ pub(super) fn run(r: &Repeat, inner: &CpuPlan, context: &Context<'_>) -> Result<
     for (buffer, info) in plan.buffers.iter().enumerate() {
         let size = info.dtype.bytes();
         let mut track = |at: (Address, isize)| tracks.push(Track { buffer, row: at.0, stride: at.1 });
-        match info.place {
-            Place::Slot(slot) => match r.feeds[slot as usize] {
+        match info.storage {
+            Storage::Slot(slot) => match r.feeds[slot as usize] {
                 Feed::Whole(whole) => buffers[buffer] = context.buffers[whole as usize],
                 Feed::Row { buffer, offset, stride } => track(row(buffer, offset, stride, size)),
                 Feed::State(state) => before[state] = Some(buffer),
             },
-            Place::Output(output) => match (output as usize).checked_sub(r.carries.len()) {
+            Storage::Output(output) => match (output as usize).checked_sub(r.carries.len()) {
                 Some(step) => track(row(r.steps[step], 0, info.len as i64, size)),
                 None => after[output as usize] = buffer,
             },
-            Place::Temporary => (),
+            Storage::Temporary => (),
         }
     }
     let states: Vec<State> = r

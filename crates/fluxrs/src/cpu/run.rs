@@ -14,7 +14,7 @@ use crate::debug::profile::span;
 use crate::dtype::{DType, Number};
 use crate::error::{Error, Result};
 use crate::ops::{Operand, OperandMut, Poll};
-use crate::plan::{Bindings, Body, Call, Kernel, Place, Plan, Source};
+use crate::plan::{Bindings, Body, Call, Kernel, Plan, Source, Storage};
 use crate::pool;
 use crate::stop::{NEVER, go_on, stopped};
 use smallvec::SmallVec;
@@ -129,10 +129,10 @@ impl Executable for CpuPlan {
             .buffers
             .iter()
             .zip(&self.offsets)
-            .map(|(b, &offset)| match b.place {
-                Place::Slot(i) => Address(bindings.slots[i as usize].host_ptr()),
-                Place::Output(i) => Address(bindings.outputs[i as usize].host_ptr()),
-                Place::Temporary => Address(workspace.as_ptr().wrapping_add(offset)),
+            .map(|(b, &offset)| match b.storage {
+                Storage::Slot(i) => Address(bindings.slots[i as usize].host_ptr()),
+                Storage::Output(i) => Address(bindings.outputs[i as usize].host_ptr()),
+                Storage::Temporary => Address(workspace.as_ptr().wrapping_add(offset)),
             })
             .collect();
         let scratch = Address(workspace.as_ptr().wrapping_add(self.workspace));

@@ -1,13 +1,13 @@
 //! A plan in words: its kernels, what each fuses, and the memory it moves.
 
-use crate::plan::{Body, Feed, Kernel, Loop, Mode, Place, Plan, Source};
+use crate::plan::{Body, Feed, Kernel, Loop, Mode, Plan, Source, Storage};
 use crate::shape;
 use std::fmt::Write;
 
 /// The plan as text, a line a kernel.
 pub fn describe(plan: &Plan, state: &str) -> String {
     let mut out = String::new();
-    let slots = plan.buffers.iter().filter(|b| matches!(b.place, Place::Slot(_))).count();
+    let slots = plan.buffers.iter().filter(|b| matches!(b.storage, Storage::Slot(_))).count();
     let in_place = plan.outputs.iter().filter(|o| o.donor.is_some()).count();
     let _ = writeln!(
         out,

@@ -1,13 +1,13 @@
 //! Writes the kernels and the list of buffers; `program` has what a fused loop consists of.
 
-use super::group::{Group, Groups, Kind};
+use super::group::{Group, GroupKind, Groups};
 use super::program::{Emitter, simplify};
 use super::{Edge, Pending, product, source_of};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::Op;
 use crate::plan::{
-    Argument, Body, Buf, BufferInfo, Call, Kernel, Load, Loop, Matmul, Mode, OutputInfo, Place, Rank, Source, Store,
+    Argument, Body, Buf, BufferInfo, Call, Kernel, Load, Loop, Matmul, Mode, OutputInfo, Rank, Source, Storage, Store,
 };
 use crate::schedule::LocalKind;
 use crate::shape::{self, Map, Shape};
@@ -32,11 +32,11 @@ pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Resul
     for (i, local) in pending.locals.iter().enumerate() {
         go_on(i)?;
         if let LocalKind::Slot(k) = local.kind {
-            program.add_buffer(pending, i, Place::Slot(k));
+            program.add_buffer(pending, i, Storage::Slot(k));
         } else if let Some(r) = pending.requested[i] {
-            program.add_buffer(pending, i, Place::Output(r as u32));
+            program.add_buffer(pending, i, Storage::Output(r as u32));
         } else if stored[i] && pending.as_number(i).is_none() {
-            program.add_buffer(pending, i, Place::Temporary);
+            program.add_buffer(pending, i, Storage::Temporary);
         }
     }
     program.outputs = pending
@@ -51,18 +51,18 @@ pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Resul
             go_on(nodes)?;
             nodes += 1;
         }
-        if group.late && commit.is_none() {
+        if group.last && commit.is_none() {
             commit = Some(program.kernels.len());
         }
         match group.kind {
-            Kind::Loop => {
+            GroupKind::Loop => {
                 let body = Emitter::new(pending, groups, &program, k).loop_of(stored);
                 if let Some(body) = body {
                     program.push(Body::Loop(body), label(pending, group));
                 }
             }
-            Kind::Matmul => program.product(pending, groups, stored, k),
-            Kind::Alone => match pending.op(group.members[0]) {
+            GroupKind::Matmul => program.product(pending, groups, stored, k),
+            GroupKind::Alone => match pending.op(group.members[0]) {
                 Op::Place(_) => program.place(pending, groups, k),
                 Op::Scan(scan) => program.repeat(pending, group, scan)?,
                 _ => program.call(pending, group),
@@ -81,15 +81,15 @@ pub(super) fn label(pending: &Pending, group: &Group) -> String {
 }
 
 impl Program {
-    fn add_buffer(&mut self, pending: &Pending, i: usize, place: Place) -> Buf {
-        self.buffers.push(BufferInfo { place, dtype: pending.dtype(i), len: pending.size(i) });
+    fn add_buffer(&mut self, pending: &Pending, i: usize, storage: Storage) -> Buf {
+        self.buffers.push(BufferInfo { storage, dtype: pending.dtype(i), len: pending.size(i) });
         let buffer = self.buffers.len() as Buf - 1;
         self.buffer_of[i] = Some(buffer);
         buffer
     }
 
     fn temporary(&mut self, dtype: DType, len: usize) -> Buf {
-        self.buffers.push(BufferInfo { place: Place::Temporary, dtype, len });
+        self.buffers.push(BufferInfo { storage: Storage::Temporary, dtype, len });
         self.buffers.len() as Buf - 1
     }
 
@@ -214,14 +214,14 @@ impl Program {
 
     /// Lets new values of leaves be written over the old ones where nothing reads the old one afterwards.
     fn donate(&mut self, pending: &Pending) {
-        let late: Vec<&Loop> = self.kernels[self.commit..].iter().map_while(|k| k.body.as_loop()).collect();
-        if late.len() < self.kernels.len() - self.commit {
+        let last: Vec<&Loop> = self.kernels[self.commit..].iter().map_while(|k| k.body.as_loop()).collect();
+        if last.len() < self.kernels.len() - self.commit {
             return;
         }
-        let uses = Uses::of(&late, self.buffers.len());
+        let uses = Uses::of(&last, self.buffers.len());
         let mut of_slot: FxHashMap<u32, usize> = FxHashMap::default();
-        of_slot.extend(self.buffers.iter().enumerate().filter_map(|(b, info)| match info.place {
-            Place::Slot(slot) => Some((slot, b)),
+        of_slot.extend(self.buffers.iter().enumerate().filter_map(|(b, info)| match info.storage {
+            Storage::Slot(slot) => Some((slot, b)),
             _ => None,
         }));
         for (r, request) in pending.requests.iter().enumerate() {

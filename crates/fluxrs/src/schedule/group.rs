@@ -20,7 +20,7 @@ const MAX_ROW: usize = 16 * 1024;
 const SMALL: usize = 4 * 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum GroupKind {
     Loop,
     Matmul,
     /// A structured op or a place: alone in its group.
@@ -28,13 +28,13 @@ pub(crate) enum Kind {
 }
 
 pub(crate) struct Group {
-    pub kind: Kind,
+    pub kind: GroupKind,
     pub shape: Shape,
     /// The reduced axes, 0 until a reduction joins.
     pub axes: u64,
     pub members: Vec<usize>,
     /// In the last segment, which writes parameters.
-    pub late: bool,
+    pub last: bool,
 }
 
 impl Group {
@@ -91,12 +91,12 @@ struct Assigner<'a> {
 
 pub(crate) fn assign(pending: &Pending) -> Result<Groups> {
     let n = pending.locals.len();
-    let late = late_nodes(pending);
+    let last = last_nodes(pending);
     let mut a = Assigner { pending, stages: [vec![], vec![], vec![]], of: vec![None; n], latest: FxHashMap::default() };
-    for (i, late) in late.into_iter().enumerate() {
+    for (i, last) in last.into_iter().enumerate() {
         go_on(i)?;
         if pending.is_compute(i) && (pending.requested[i].is_some() || pending.as_number(i).is_none()) {
-            a.place(i, if late { Stage::Last } else { Stage::Then });
+            a.place(i, if last { Stage::Last } else { Stage::Then });
         }
     }
     let [first, then, _] = a.stages.each_ref().map(Vec::len);
@@ -110,26 +110,26 @@ pub(crate) fn assign(pending: &Pending) -> Result<Groups> {
 }
 
 /// New values of leaves, and the elementwise nodes that serve nothing else.
-fn late_nodes(pending: &Pending) -> Vec<bool> {
+fn last_nodes(pending: &Pending) -> Vec<bool> {
     let n = pending.locals.len();
-    let mut late = vec![false; n];
+    let mut last = vec![false; n];
     let mut used_early = vec![false; n];
     let mut used = vec![false; n];
     for i in (0..n).rev() {
         if !pending.is_compute(i) {
             continue;
         }
-        late[i] = pending.is_elementwise(i)
+        last[i] = pending.is_elementwise(i)
             && match pending.requested[i] {
                 Some(r) => pending.requests[r].commit && !used_early[i],
                 None => used[i] && !used_early[i],
             };
         for e in &pending.edges[i] {
             used[e.base] = true;
-            used_early[e.base] |= !late[i];
+            used_early[e.base] |= !last[i];
         }
     }
-    late
+    last
 }
 
 impl Assigner<'_> {
@@ -141,11 +141,11 @@ impl Assigner<'_> {
         &mut self.stages[p.0 as usize][p.1]
     }
 
-    fn open(&mut self, kind: Kind, shape: &[usize], axes: u64, stage: Stage) -> Position {
+    fn open(&mut self, kind: GroupKind, shape: &[usize], axes: u64, stage: Stage) -> Position {
         let list = &mut self.stages[stage as usize];
-        list.push(Group { kind, shape: shape.into(), axes, members: vec![], late: stage == Stage::Last });
+        list.push(Group { kind, shape: shape.into(), axes, members: vec![], last: stage == Stage::Last });
         let position = (stage, list.len() - 1);
-        if kind != Kind::Alone {
+        if kind != GroupKind::Alone {
             self.latest.insert((stage, shape.into()), position.1);
         }
         position
@@ -168,12 +168,12 @@ impl Assigner<'_> {
         match self.pending.op(i) {
             Op::Reduce(r) => self.place_reduce(i, r.axes),
             Op::Matmul | Op::Conv(_) => {
-                let p = self.open(Kind::Matmul, shape, 0, Stage::Then);
+                let p = self.open(GroupKind::Matmul, shape, 0, Stage::Then);
                 self.join(i, p, Rank::Full);
             }
             Op::Structured(op) => {
                 let beside = if op.half() == Some(Half::Elements) { self.places(i) } else { None };
-                let p = beside.unwrap_or_else(|| self.open(Kind::Alone, shape, 0, Stage::Then));
+                let p = beside.unwrap_or_else(|| self.open(GroupKind::Alone, shape, 0, Stage::Then));
                 self.join(i, p, Rank::Full);
             }
             Op::Part(_) => {
@@ -181,7 +181,7 @@ impl Assigner<'_> {
                 self.join(i, p, Rank::Full);
             }
             Op::Place(_) | Op::Scan(_) => {
-                let p = self.open(Kind::Alone, shape, 0, Stage::Then);
+                let p = self.open(GroupKind::Alone, shape, 0, Stage::Then);
                 self.join(i, p, Rank::Full);
             }
             _ => self.place_elementwise(i, stage),
@@ -219,14 +219,14 @@ impl Assigner<'_> {
             }
         }
         let early = stage == Stage::Then && bound.is_none_or(|b| b.0 == Stage::First) && shape::size(&shape) <= SMALL;
-        let p = self.open(Kind::Loop, &shape, 0, if early { Stage::First } else { stage });
+        let p = self.open(GroupKind::Loop, &shape, 0, if early { Stage::First } else { stage });
         self.join(i, p, Rank::Full);
     }
 
     /// True if an elementwise node can run in this group at this rank.
     fn fits(&self, i: usize, p: Position, rank: Rank) -> bool {
         let group = self.group(p);
-        if group.kind == Kind::Alone || group.members.len() >= MAX_MEMBERS {
+        if group.kind == GroupKind::Alone || group.members.len() >= MAX_MEMBERS {
             return false;
         }
         let space = match rank {
@@ -257,7 +257,7 @@ impl Assigner<'_> {
         if let Some((p, Rank::Full)) = self.of[edge.base] {
             let group = self.group(p);
             let joins = same
-                && group.kind == Kind::Loop
+                && group.kind == GroupKind::Loop
                 && p.0 != Stage::Last
                 && group.shape == edge.shape
                 && (group.axes == 0 || group.axes == axes)
@@ -271,13 +271,13 @@ impl Assigner<'_> {
         let shape = edge.shape.clone();
         for p in self.latest(Stage::Then, &shape) {
             let group = self.group(p);
-            let free = group.kind == Kind::Loop && (group.axes == 0 || group.axes == axes);
+            let free = group.kind == GroupKind::Loop && (group.axes == 0 || group.axes == axes);
             if free && group.members.len() < MAX_MEMBERS && self.bound(i).is_none_or(|b| b < p) {
                 self.group_mut(p).axes = axes;
                 return self.join(i, p, Rank::Row);
             }
         }
-        let p = self.open(Kind::Loop, &shape, axes, Stage::Then);
+        let p = self.open(GroupKind::Loop, &shape, axes, Stage::Then);
         self.join(i, p, Rank::Row);
     }
 }

@@ -1,7 +1,7 @@
 //! Writes the program of one fused loop: loads, instructions and stores in registers that are written once.
 
 use super::emit::Program;
-use super::group::{Group, Groups, Kind};
+use super::group::{Group, GroupKind, Groups};
 use super::store::is_fused;
 use super::{Pending, source_of};
 use crate::dtype::DType;
@@ -153,7 +153,7 @@ impl<'a> Emitter<'a> {
         let reg = match source_of(pending, &self.program.buffer_of, i) {
             Some(source) => {
                 let space = self.space(rank);
-                let alone = self.groups.list[self.k].kind == Kind::Alone;
+                let alone = self.groups.list[self.k].kind == GroupKind::Alone;
                 let map = match source {
                     // A constant is the same wherever it is read.
                     Source::Number(_) => {
