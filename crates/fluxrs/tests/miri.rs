@@ -13,6 +13,7 @@ use fluxrs::evaluate::{self, Handle};
 use fluxrs::leaf::{self, Leaf};
 use fluxrs::ops::along::take_along_axis;
 use fluxrs::ops::attention::attention;
+use fluxrs::ops::conv::{Step, conv, conv_transpose};
 use fluxrs::ops::index::{nonzero, take, take_at};
 use fluxrs::ops::linalg::{det, inverse, solve};
 use fluxrs::ops::place::{concatenate, stack};
@@ -98,6 +99,25 @@ fn products_of_every_way() {
 }
 
 const PAIRS: Window<'static> = Window { kernel: &[2, 2], stride: &[1, 2], margins: &[(1, 0), (0, 1)] };
+
+#[test]
+fn convolutions_of_every_way() {
+    let step = |stride, dilation, margin| Step { stride, dilation, pad: (margin, margin) };
+    let one = |x: &[usize], w: &[usize], steps: &[Step], groups: usize| {
+        let x = Tensor::tracked_identity(&floats(x));
+        let w = Tensor::tracked_identity(&floats(w));
+        let y = conv(&x, &w, steps, groups).unwrap();
+        let slopes = gradient(&y, Some(&y), &[Target::Node(x), Target::Node(w.clone())], true).unwrap();
+        let back = conv_transpose(&y, &w, steps, groups);
+        check([Ok(y), back].into_iter().chain(slopes.into_iter().flatten().map(Ok)).collect());
+    };
+    one(&[2, 2, 5, 7], &[3, 2, 3, 2], &[step(1, 1, 1), step(1, 1, 0)], 1);
+    one(&[1, 3, 3, 3], &[14, 3, 2, 2], &[step(1, 1, 1), step(1, 1, 1)], 1);
+    one(&[2, 4, 9], &[4, 2, 3], &[step(2, 2, 2)], 2);
+    one(&[2, 3, 4], &[5, 3, 1], &[step(1, 1, 0)], 1);
+    one(&[1, 1, 3, 4, 3], &[2, 1, 2, 3, 2], &[step(1, 1, 0), step(2, 1, 1), step(1, 1, 1)], 1);
+    one(&[1, 2, 6], &[2, 2, 2], &[step(3, 1, 0)], 1);
+}
 
 #[test]
 fn structured_ops() {

@@ -134,6 +134,12 @@ pub(super) struct Lines<'a, T> {
 pub(super) unsafe fn lines<S: Simd>(l: &Lines<'_, S::T>) {
     let last = l.along.lens.len() - 1;
     let step = l.along.strides[last] as isize;
+    if !l.len.is_multiple_of(S::LANES) {
+        for i in 0..l.across.count {
+            // SAFETY: there is room for the last vector of every line, which is read whole.
+            unsafe { S::store(l.to.add(i * l.stride + l.len / S::LANES * S::LANES), S::zero()) };
+        }
+    }
     let mut done = 0;
     while done < l.len {
         let index = split(l.start + done, l.along.lens);

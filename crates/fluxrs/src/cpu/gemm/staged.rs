@@ -9,6 +9,7 @@ use super::simd::Simd;
 use super::window::Patches;
 use crate::shape::size;
 use crate::stop::stopped;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
@@ -97,6 +98,8 @@ unsafe fn part<S: Simd>(
                 let from = b.wrapping_offset(origin + channel as isize * w.b_inner[0] as isize);
                 S::image(&Copying { image, from, to: stage.add((channel - first) * image.size) });
             }
+            let end = stage.add(((q + depth - 1) / taps + 1 - first) * image.size);
+            std::slice::from_raw_parts_mut(end.cast::<MaybeUninit<S::T>>(), 4 * S::LANES).fill(MaybeUninit::new(S::T::default()));
             let (mut channel, mut t) = (0, q % taps);
             for p in 0..depth {
                 *b_offsets.add(p) = (channel * image.size) as isize + *of_taps.add(t);
