@@ -23,7 +23,7 @@ fn array(py: Python<'_>, x: &Tensor, prefix: &str) -> PyResult<String> {
     text.extract()
 }
 
-/// What belongs to the function of a scan, which has no value to show.
+/// The form of a tensor within the function of a scan, which has no value to show.
 fn traced(x: &Tensor) -> Option<String> {
     x.is_traced().then(|| format!("<a tensor of shape {}, {}, within a scan>", fluxrs::shape::show(x.shape()), x.dtype()))
 }

@@ -354,7 +354,7 @@ pub struct Repeat {
     pub steps: Vec<Buf>,
 }
 
-/// What a slot of a step's plan is bound to.
+/// The binding of a slot of a step's plan.
 #[derive(Clone)]
 pub enum Feed {
     /// The whole buffer at every step.

@@ -416,7 +416,7 @@ def _recurs(m: Any) -> list[Recur]:
     return [node for _, node in walk(m) if isinstance(node, Recur)]
 
 
-# What the cells share -----------------------------------------------------------------------------
+# Common to the cells -----------------------------------------------------------------------------
 
 
 def _parameters(cell: str, n_in: Any, n_out: Any, gates: int, init: Init) -> tuple[Tensor, ...]:

@@ -21,7 +21,7 @@ enum Lifted {
 
 struct Lift<'a> {
     outline: &'a Outline,
-    /// What has been looked at; None for what depends on a state or on random numbers, or has no form over all steps.
+    /// The nodes looked at so far; None for one that depends on a state or on random numbers, or has no form over all steps.
     known: FxHashMap<u64, Option<Lifted>>,
 }
 

@@ -23,7 +23,7 @@ pub struct Body {
     pub outputs: Vec<Tensor>,
     pub states: usize,
     pub rows: usize,
-    /// What a step gives to the caller.
+    /// The number of results of a step that go to the caller.
     pub given: usize,
     pub level: u32,
     /// True if a gradient in it is defined outside.
@@ -56,7 +56,7 @@ pub enum Part {
     Last(usize),
     /// A state before and after every step: one row more than there are steps, the first value in row 0, or in the last if reversed.
     All(usize),
-    /// What each step gives.
+    /// A result of each step.
     Step(usize),
 }
 
@@ -193,7 +193,7 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// What is known of a number. A function that runs again for its gradient draws from the same place by a number of its own.
+    /// The operand for a number of another scan. A function that runs again for its gradient draws from the same place by a number of its own.
     fn number(&self, number: &Tensor, moves: bool) -> Option<&(Tensor, Tensor, i64, i64)> {
         let same = |x: &Tensor| matches!((x.op(), number.op()), (Op::Number(a), Op::Number(b)) if a == b);
         let known = self.numbers.iter().find(|(x, ..)| x.ptr_eq(number));
@@ -201,7 +201,7 @@ impl Outline {
     }
 }
 
-/// Which nodes a body is made of.
+/// The walk over the nodes that a body is made of.
 struct Walk<'a> {
     outline: &'a Outline,
     known: FxHashSet<u64>,
@@ -307,7 +307,7 @@ pub fn scan(mut outline: Outline) -> Result<Tensor> {
     let mut walk = Walk::of(&outline, &outputs)?;
     let products = super::lift::products(&outline, &walk.order);
     if !products.is_empty() {
-        // What was a result is a copy of a row now.
+        // A result that is one of them becomes a copy of a row.
         let made: FxHashSet<u64> = products.iter().map(|(node, _)| node.id()).collect();
         outputs.iter_mut().filter(|x| made.contains(&x.id())).for_each(|x| *x = own(x, level));
         taken.extend(made);

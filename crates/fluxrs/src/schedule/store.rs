@@ -20,11 +20,10 @@ const RECOMPUTE_BROADCAST: usize = 2;
 pub(crate) fn decide(pending: &Pending, groups: &Groups) -> Result<Vec<bool>> {
     let n = pending.locals.len();
     let mut stored: Vec<bool> = (0..n).map(|i| pending.requested[i].is_some()).collect();
-    let needed = needed(pending);
-    for i in 0..n {
+    for (i, needed) in needed(pending).into_iter().enumerate() {
         go_on(i)?;
         // A part is made by its scan, which has no value of its own.
-        if !needed[i] || !pending.is_compute(i) || groups.of[i].is_none() || matches!(pending.op(i), Op::Part(_)) {
+        if !needed || !pending.is_compute(i) || groups.of[i].is_none() || matches!(pending.op(i), Op::Part(_)) {
             continue;
         }
         for e in &pending.edges[i] {
@@ -51,7 +50,7 @@ pub(crate) fn decide(pending: &Pending, groups: &Groups) -> Result<Vec<bool>> {
     Ok(stored)
 }
 
-/// Which nodes a result is made of: what a gradient that is written out was made of need not be among them.
+/// True for the nodes that a result is made of. A gradient that is written out needs not all that it was made of.
 fn needed(pending: &Pending) -> Vec<bool> {
     let mut needed: Vec<bool> = pending.requested.iter().map(Option::is_some).collect();
     for i in (0..needed.len()).rev() {

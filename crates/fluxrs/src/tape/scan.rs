@@ -22,9 +22,7 @@ pub(super) fn pull(node: &Tensor, srcs: &[Tensor], g: &Tensor, wants: impl Fn(us
 
     let (mut states, mut rows, mut roots) = (Vec::new(), Vec::new(), Vec::new());
     // The states and sequences of the first scan, and what it kept, are sequences of this one.
-    for i in 0..n {
-        rows.push((body.inputs[i].clone(), forward.before(&kept[i])));
-    }
+    rows.extend(body.inputs[..n].iter().zip(&kept).map(|(x, all)| (x.clone(), forward.before(all))));
     rows.extend((n..n + body.rows).map(|k| (body.inputs[k].clone(), srcs[k].clone())));
     rows.extend(body.outputs[n + body.given..].iter().cloned().zip(kept[n..].iter().cloned()));
     let differentiable: Vec<usize> = (0..n).filter(|&i| body.inputs[i].dtype().is_float()).collect();
@@ -52,9 +50,8 @@ pub(super) fn pull(node: &Tensor, srcs: &[Tensor], g: &Tensor, wants: impl Fn(us
     let targets: Vec<Target> = differentiable.iter().chain(&wanted).map(|&k| Target::Node(body.inputs[k].clone())).collect();
     let mut grads = backward(&roots, &targets, true)?;
     let of_inputs = grads.split_off(differentiable.len());
-    let zeros = |like: &Tensor| like.zeros_like();
     let mut results: Vec<Tensor> =
-        grads.into_iter().zip(&differentiable).map(|(g, &i)| g.unwrap_or_else(|| zeros(&body.inputs[i]))).collect();
+        grads.into_iter().zip(&differentiable).map(|(g, &i)| g.unwrap_or_else(|| body.inputs[i].zeros_like())).collect();
 
     // A row's gradient is a result of the step; that of what all steps read is a product or a sum over all of them, or summed up
     // on the way.
@@ -92,7 +89,6 @@ pub(super) fn pull(node: &Tensor, srcs: &[Tensor], g: &Tensor, wants: impl Fn(us
         (body.inputs[k].clone(), srcs[k].clone(), first, step)
     });
     let numbers = numbers.collect();
-    let carried = states.len();
     let outline = Outline {
         level: body.level,
         length: forward.length,
@@ -104,7 +100,6 @@ pub(super) fn pull(node: &Tensor, srcs: &[Tensor], g: &Tensor, wants: impl Fn(us
         results,
     };
     let backwards = scan::scan(outline)?;
-    debug_assert!(carried >= differentiable.len());
     let again = if backwards.is_tracked() { scan::kept(&backwards)? } else { vec![] };
     let mut out = vec![None; srcs.len()];
     for (at, &i) in differentiable.iter().enumerate().filter(|&(_, &i)| wants(i)) {
@@ -131,7 +126,7 @@ pub(super) fn pull(node: &Tensor, srcs: &[Tensor], g: &Tensor, wants: impl Fn(us
     Ok(out)
 }
 
-/// What each step gives, each node once.
+/// The results of a step, each node once.
 #[derive(Default)]
 struct Steps(Vec<Tensor>);
 
