@@ -35,6 +35,7 @@ def test_digits(tmp_path, capsys):
 SHORT = {
     "diabetes": (["--epochs", "15"], lambda r2: r2 > 0.3),
     "burgers": (["--steps", "300"], lambda error: error < 0.3),
+    "charlstm": (["--epochs", "5", "--characters", "40000"], lambda figures: figures[0] < 3.9),
     "convnet": (["--epochs", "5"], lambda share: share > 0.93),
     "vae": (["--epochs", "10"], lambda figures: figures[0] < 0.03 and figures[2] > -32),
 }

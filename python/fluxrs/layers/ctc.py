@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from .._core import (
     where,
 )
 from ..onehot import tensor_of
+from ..scanning import scan
 from ..typing import ArrayLike
 
 # The logarithm of a probability that is as good as 0. Unlike −∞ it has slopes of every order.
@@ -77,7 +78,7 @@ def ctc(
         return tensor_of(np.asarray(a), x)
 
     logp = maximum(take_along_axis(logsoftmax(x), there(states[None]), -1), NEVER)
-    total = _forward(logp, there(skips), None if (times == steps).all() else there(times), there)
+    total = _forward(logp, there(skips), there(np.arange(steps).reshape(-1, 1, 1) < times), there)
     last = take_along_axis(total, there(ends), -1)
     before = take_along_axis(total, there(np.maximum(ends - 1, 0)), -1)
     both = where(there(ends == 0), last, logaddexp(last, before))
@@ -85,29 +86,22 @@ def ctc(
     return -_core.sum(likelihood) / max(n, 1)
 
 
-def _forward(logp: Tensor, skips: Tensor, times: Tensor | None, there: Any) -> Tensor:
+def _forward(logp: Tensor, skips: Tensor, alive: Tensor, there: Any) -> Tensor:
     """log Σ p over the paths that are in each state at the end of each sample: (N, states)."""
     _, n, states = logp.shape
     start = np.full((n, states + 2), NEVER, dtype=logp.dtype)
     start[:, 2] = 0  # before the first step, from where the first two states are reached
     wall: Tensor = there(start[:, :2])
     α: Tensor = there(start[:, 2:])
-    for t, emitted in enumerate(_steps(logp)):
+
+    def step(α: Tensor, row: Any) -> tuple[Tensor, None]:
+        emitted, going = row
         one = concatenate([wall[:, :1], α], axis=1)[:, :-1]
         two = where(skips, concatenate([wall, α], axis=1)[:, :-2], NEVER)
-        new = logaddexp(logaddexp(α, one), two) + emitted
-        α = new if times is None else where(times > t, new, α)
-    return α
+        return where(going, logaddexp(logaddexp(α, one), two) + emitted, α), None
 
-
-def _steps(x: Tensor) -> Iterator[Tensor]:
-    """The slices of axis 0. By halves, since the gradient of a slice is as long as what it is a slice of."""
-    n = len(x)
-    if n > 1:
-        yield from _steps(x[: n // 2])
-        yield from _steps(x[n // 2 :])
-    elif n:
-        yield x[0]
+    end: Tensor = scan(step, α, (logp, alive))[0]
+    return end
 
 
 def _sequences(labels: Any, counts: Any, n: int) -> list[np.ndarray[Any, Any]]:
