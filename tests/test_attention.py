@@ -1,5 +1,7 @@
 """Attention against its formula in NumPy, with gradients of two orders."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -105,6 +107,28 @@ def test_gradients_by_blocks_are_those_of_one():
         )  # fmt: skip
         for a, b in zip(whole, half, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def plan(*xs):
+    """The kernels of a plan, and its memory for values within it in bytes."""
+    text = fluxrs._core.explain(*xs)
+    kernels, amount, unit = re.search(
+        r"(\d+) kernels?,.*at most ([\d.]+) (\w+) of temp", text
+    ).groups()
+    return int(kernels), float(amount) * {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
+
+
+def test_scores_are_in_the_products_kernels_and_there_for_a_block_at_a_time():
+    def gradients(n, t):
+        q, k, v = (rand(n, t, 16) for _ in range(3))
+        fluxrs.evaluate(q, k, v)
+        assert plan(attention(q, k, v, causal=True)) == (1, 0)
+        return plan(*gradient(lambda q, k, v: attention(q, k, v).sum(), q, k, v))
+
+    # Beside the five products and the kernel itself: the seed, which is laid beside a zero, and a mean.
+    assert gradients(2, 64)[0] <= 11
+    scores = 4 * 8 * 2048**2
+    assert gradients(8, 2048)[1] < 0.6 * scores
 
 
 def test_a_long_sequence_needs_no_square():

@@ -18,7 +18,7 @@ use crate::pool;
 use crate::shape::{self, Map, Shape, show};
 use crate::simd::isa::{Isa, level};
 use crate::simd::math::Real;
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -173,68 +173,96 @@ impl Attention {
         choose(&seen, &scores, f64::NEG_INFINITY)
     }
 
-    /// The gradients towards the operands that are wanted, by blocks of rows.
+    /// The gradients that the rows from `first` on give towards the operands that are wanted: of keys and values the first ones,
+    /// those that one of the rows sees.
+    fn block(
+        &self,
+        wanted: &[bool],
+        srcs: &[Tensor],
+        out: &Tensor,
+        g: &Tensor,
+        first: usize,
+        rows: usize,
+    ) -> [Option<Tensor>; 4] {
+        let n = out.ndim();
+        let (t, e, s) = (out.shape()[n - 2], out.shape()[n - 1] - 1, srcs[1].shape()[n - 2]);
+        let columns = seen(self.causal, first + rows - 1, t, s);
+        let block = |x: &Tensor| x.narrow(n - 2, first, rows);
+        let keys = |x: &Tensor| x.narrow(n - 2, 0, columns);
+        let (q, o, g) = (block(&srcs[0]), block(out), block(g));
+        let (k, v) = (keys(&srcs[1]), keys(&srcs[2]));
+        let mask = srcs.get(3).map(|mask| block(mask).narrow(n - 1, 0, columns));
+        let (o, log) = (o.narrow(n - 1, 0, e), o.narrow(n - 1, e, 1));
+        let (g, g_log) = (g.narrow(n - 1, 0, e), g.narrow(n - 1, e, 1));
+        let wants = |i: usize| wanted.get(i).is_some_and(|&wanted| wanted);
+        // What a product's epilogue takes stands before the product, and so is there when it runs.
+        let weights = (-(log - self.scores(&q, &k, mask.as_ref(), first, (t, s)))).exp();
+        let value = wants(2).then(|| product(&weights.swap_last(), &g));
+        if !wants(0) && !wants(1) && !wants(3) {
+            return [None, None, value, None];
+        }
+        let rest = &g_log - (&g * &o).reduce_axes(Kind::Sum, 1 << (n - 1)).reshape_to(g_log.shape());
+        let slopes = weights * (rest + product(&g, &v.swap_last()));
+        let query = wants(0).then(|| product(&slopes, &k) * self.scale);
+        let key = wants(1).then(|| product(&slopes.swap_last(), &q) * self.scale);
+        [query, key, value, wants(3).then_some(slopes)]
+    }
+
+    /// The gradients towards the operands that are wanted. What a block of rows gives is added, in one tensor, to what those before
+    /// it gave, so that each is done with its scores before the next begins.
     fn pull(&self, wanted: &[bool], srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Vec<Option<Tensor>> {
         let n = out.ndim();
-        let (t, e) = (out.shape()[n - 2], out.shape()[n - 1] - 1);
-        let (s, size) = (srcs[1].shape()[n - 2], shape::size(&out.shape()[..n - 2]));
+        let (t, s, lead) = (out.shape()[n - 2], srcs[1].shape()[n - 2], &out.shape()[..n - 2]);
+        let size = shape::size(lead);
         if t == 0 || s == 0 || size == 0 {
             return srcs.iter().zip(wanted).map(|(x, &wanted)| wanted.then(|| x.zeros_like())).collect();
         }
-        let rows = (BLOCK / size.saturating_mul(s).max(1)).clamp(1, t);
-        let mut parts: [Vec<Tensor>; 2] = [Vec::new(), Vec::new()];
-        let mut totals: [Option<Tensor>; 2] = [None, None];
-        for first in (0..t).step_by(rows) {
-            let rows = rows.min(t - first);
-            let columns = seen(self.causal, first + rows - 1, t, s);
-            let block = |x: &Tensor| x.narrow(n - 2, first, rows);
-            let keys = |x: &Tensor| x.narrow(n - 2, 0, columns);
-            let (q, o, g) = (block(&srcs[0]), block(out), block(g));
-            let (k, v) = (keys(&srcs[1]), keys(&srcs[2]));
-            let mask = srcs.get(3).map(|mask| block(mask).narrow(n - 1, 0, columns));
-            let (o, log) = (o.narrow(n - 1, 0, e), o.narrow(n - 1, e, 1));
-            let (g, g_log) = (g.narrow(n - 1, 0, e), g.narrow(n - 1, e, 1));
-            let weights = (self.scores(&q, &k, mask.as_ref(), first, (t, s)) - log).exp();
-            // What is there for some keys, among zeros for all.
-            let spread = |x: Tensor, axis: usize| {
-                let mut to = Shape::from(x.shape());
-                to[axis] = s;
-                let strides = shape::contiguous(&to);
-                if columns == s { x } else { Place::one(&x, Map { offset: 0, strides }, &to) }
-            };
-            let add = |total: &mut Option<Tensor>, x: Tensor| {
-                *total = Some(match total.take() {
-                    None => x,
-                    Some(sum) => sum + x,
-                });
-            };
-            if wanted[2] {
-                add(&mut totals[1], spread(product(&weights.swap_last(), &g), n - 2));
-            }
-            if !wanted[0] && !wanted[1] && !wanted.get(3).is_some_and(|&w| w) {
-                continue;
-            }
-            // Made before the product, whose epilogue takes it.
-            let rest = &g_log - (&g * &o).reduce_axes(Kind::Sum, 1 << (n - 1)).reshape_to(g_log.shape());
-            let slopes = weights * (rest + product(&g, &v.swap_last()));
-            if wanted[0] {
-                parts[0].push(product(&slopes, &k) * self.scale);
-            }
-            if wanted[1] {
-                add(&mut totals[0], spread(product(&slopes.swap_last(), &q) * self.scale, n - 2));
-            }
-            if wanted.get(3).is_some_and(|&w| w) {
-                parts[1].push(spread(slopes, n - 1));
-            }
+        let rows = (BLOCK / size.saturating_mul(s)).clamp(1, t);
+        if rows == t {
+            return self.block(wanted, srcs, out, g, 0, t).into_iter().take(srcs.len()).collect();
         }
-        let joined = |parts: &Vec<Tensor>| match &parts[..] {
-            [] => None,
-            [only] => Some(only.clone()),
-            several => Some(concatenate(several, -2).expect("blocks of one tensor")),
+        let mut length = 0;
+        let places: [usize; 3] = std::array::from_fn(|i| {
+            length += if wanted[i] { srcs[i].size() / size } else { 0 };
+            length
+        });
+        let flat: Shape = lead.iter().copied().chain([length]).collect();
+        let (mut total, mut masks): (Option<Tensor>, Vec<Tensor>) = (None, Vec::new());
+        for first in (0..t).step_by(rows) {
+            let [query, key, value, mask] = self.block(wanted, srcs, out, g, first, rows.min(t - first));
+            let (mut maps, mut parts) = (SmallVec::new(), Srcs::new());
+            for (i, part) in [query, key, value].into_iter().enumerate() {
+                let Some(part) = part.filter(|part| part.size() > 0) else { continue };
+                let width = part.shape()[n - 1];
+                let mut strides = shape::contiguous(&flat);
+                strides.pop();
+                strides.extend([width as i64, 1]);
+                let begin = places[i] - srcs[i].size() / size + if i == 0 { first * width } else { 0 };
+                maps.push(Map { offset: begin as i64, strides });
+                parts.push(part);
+            }
+            if !parts.is_empty() {
+                let op = Op::Place(Box::new(Place { maps, fill: Some(0i64.into()) }));
+                let laid = Tensor::within(op, parts, flat.clone(), out.dtype());
+                total = Some(match total {
+                    None => laid,
+                    Some(sum) => sum + laid,
+                });
+            }
+            masks.extend(mask.map(|mask| {
+                let mut to = Shape::from(mask.shape());
+                to[n - 1] = s;
+                let strides = shape::contiguous(&to);
+                if mask.shape()[n - 1] == s { mask } else { Place::one(&mask, Map { offset: 0, strides }, &to) }
+            }));
+        }
+        let part = |i: usize| {
+            let length = srcs[i].size() / size;
+            let of = |total: &Tensor| total.narrow(n - 2, places[i] - length, length).reshape_to(srcs[i].shape());
+            wanted[i].then(|| total.as_ref().map_or_else(|| srcs[i].zeros_like(), of))
         };
-        let [key, value] = totals;
-        let all = [joined(&parts[0]), key, value, joined(&parts[1])];
-        all.into_iter().take(srcs.len()).collect()
+        let mask = (!masks.is_empty()).then(|| concatenate(&masks, -2).expect("blocks of one tensor"));
+        [part(0), part(1), part(2), mask].into_iter().take(srcs.len()).collect()
     }
 }
 
