@@ -3,6 +3,7 @@
 //! Nodes are taken in topological order. A node joins the latest group that its operands allow: a group it reads from
 //! only at the index it writes, or a later one over the same space. So every group depends on earlier groups alone.
 
+use super::store::needed;
 use super::{Edge, Pending};
 use crate::error::Result;
 use crate::ops::{Half, Op};
@@ -93,9 +94,11 @@ pub(crate) fn assign(pending: &Pending) -> Result<Groups> {
     let n = pending.locals.len();
     let last = last_nodes(pending);
     let mut a = Assigner { pending, stages: [vec![], vec![], vec![]], of: vec![None; n], latest: FxHashMap::default() };
+    let needed = needed(pending);
     for (i, last) in last.into_iter().enumerate() {
         go_on(i)?;
-        if pending.is_compute(i) && (pending.requested[i].is_some() || pending.as_number(i).is_none()) {
+        // What no result is made of is not computed: it would be written out in full, however long.
+        if needed[i] && pending.is_compute(i) && (pending.requested[i].is_some() || pending.as_number(i).is_none()) {
             a.place(i, if last { Stage::Last } else { Stage::Then });
         }
     }

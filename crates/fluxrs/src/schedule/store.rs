@@ -51,7 +51,7 @@ pub(crate) fn decide(pending: &Pending, groups: &Groups) -> Result<Vec<bool>> {
 }
 
 /// True for the nodes that a result is made of. A gradient that is written out needs not all that it was made of.
-fn needed(pending: &Pending) -> Vec<bool> {
+pub(super) fn needed(pending: &Pending) -> Vec<bool> {
     let mut needed: Vec<bool> = pending.requested.iter().map(Option::is_some).collect();
     for i in (0..needed.len()).rev() {
         if needed[i] {
