@@ -39,7 +39,6 @@ use crate::device::Device;
 use crate::dtype::{DType, Number};
 use crate::graph::{Piece, Tensor};
 use crate::hash::Hasher;
-use smallvec::SmallVec;
 use std::any::Any;
 use std::sync::Arc;
 
@@ -81,7 +80,7 @@ pub enum Op {
     /// One result of the scan `srcs[0]`. The other srcs are results of it that its gradient needs.
     Part(u32),
     /// The gradients by some parts of a scan, by their numbers; behind them the parts that its gradient needs. Never computed.
-    Parts(SmallVec<[u32; 4]>),
+    Parts(Box<[u32]>),
 }
 
 /// A gradient that is not written out in other ops.

@@ -149,7 +149,7 @@ pub(crate) fn kept(node: &Tensor) -> Result<Vec<Tensor>> {
 /// The gradient of a part towards its scan.
 pub(super) fn towards(k: u32, i: usize, srcs: &[Tensor], g: &Tensor) -> Option<Tensor> {
     let parts = std::iter::once(g).chain(&srcs[1..]).cloned().collect();
-    (i == 0).then(|| Tensor::within(Op::Parts(smallvec::smallvec![k]), parts, Shape::new(), DType::F32))
+    (i == 0).then(|| Tensor::within(Op::Parts(Box::new([k])), parts, Shape::new(), DType::F32))
 }
 
 /// The gradients by parts of a scan, and the parts that were kept.
@@ -172,8 +172,8 @@ pub(super) fn sum(x: &Tensor, y: &Tensor) -> Tensor {
     if kept.is_empty() {
         kept = also;
     }
-    let (numbers, gs): (SmallVec<[u32; 4]>, Vec<Tensor>) = all.into_iter().unzip();
-    Tensor::within(Op::Parts(numbers), gs.into_iter().chain(kept).collect(), Shape::new(), DType::F32)
+    let (numbers, gs): (Vec<u32>, Vec<Tensor>) = all.into_iter().unzip();
+    Tensor::within(Op::Parts(numbers.into()), gs.into_iter().chain(kept).collect(), Shape::new(), DType::F32)
 }
 
 /// The pieces that a scan is made of.
