@@ -17,14 +17,6 @@ from fluxrs import ADAM, Chain, Dense, back, mse, params, relu, train
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends itself a signal")
 
 
-@pytest.fixture(autouse=True)
-def signals_heard():
-    """A process started in the background ignores SIGINT, and its children with it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def interrupt_after(seconds):
     timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
