@@ -188,22 +188,29 @@ unsafe fn columns<S: Simd, const R: usize, const N: usize, const UNIT: bool>(
         let x = task.x.offset(i as isize * task.x_stride);
         let mut acc = [[S::zero(); N]; R];
         let mut p = 0;
-        while p + S::LANES <= task.k {
-            if p > 0 && p.is_multiple_of(PIECE) && stopped(task.stop) {
+        let whole = task.k / S::LANES * S::LANES;
+        loop {
+            let end = whole.min(p + PIECE);
+            while p < end {
+                let mut rows = [S::zero(); R];
+                for r in 0..R {
+                    rows[r] = S::load(x.offset(p as isize + r as isize * task.x_stride));
+                }
+                for n in 0..N {
+                    let from = matrix.offset(p as isize * along + n as isize * across);
+                    let v = if UNIT { S::load(from) } else { gather::<S>(from, along, S::LANES) };
+                    for r in 0..R {
+                        acc[r][n] = S::multiply_add(rows[r], v, acc[r][n]);
+                    }
+                }
+                p += S::LANES;
+            }
+            if p == whole {
+                break;
+            }
+            if stopped(task.stop) {
                 return N;
             }
-            let mut rows = [S::zero(); R];
-            for r in 0..R {
-                rows[r] = S::load(x.offset(p as isize + r as isize * task.x_stride));
-            }
-            for n in 0..N {
-                let from = matrix.offset(p as isize * along + n as isize * across);
-                let v = if UNIT { S::load(from) } else { gather::<S>(from, along, S::LANES) };
-                for r in 0..R {
-                    acc[r][n] = S::multiply_add(rows[r], v, acc[r][n]);
-                }
-            }
-            p += S::LANES;
         }
         if p < task.k {
             let mask = S::mask(task.k - p);
