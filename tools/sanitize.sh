@@ -48,6 +48,8 @@ sanitizer() {
     run cargo build --locked --release $3 --target "$target" -p fluxrs-python --no-default-features
     rm -rf "$dir/python" && cp -r python "$dir/python" && rm -f "$dir"/python/fluxrs/_core.*
     cp "$dir/$target/release/lib_core.so" "$dir/python/fluxrs/_core.abi3.so" || return
+    # Exceptions of other modules' C++ need its library before the sanitizer asks for it.
+    library="$library:$(gcc -print-file-name=libstdc++.so.6)"
     # Python and NumPy free nothing at the end, and a child that is forked has no leaks of its own.
     # shellcheck disable=SC2086
     run setarch -R env LD_PRELOAD="$library" PYTHONMALLOC=malloc PYTHONPATH="$dir/python" RAYON_NUM_THREADS=4 \
