@@ -103,7 +103,7 @@ def torch_nets(compiled: bool) -> dict[str, Callable[[], Run]]:
     return {case.__name__: case for case in cases}
 
 
-def jax_nets() -> dict[str, Callable[[], Run]]:
+def jax_nets(stepped: Callable[..., Run]) -> dict[str, Callable[[], Run]]:
     import jax
     import jax.numpy as jnp
     from jax import lax
@@ -144,8 +144,7 @@ def jax_nets() -> dict[str, Callable[[], Run]]:
 
         return jax.tree.map(moved, ps, m, v), (m, v)
 
-    def stepped(ps, x: np.ndarray, y: np.ndarray, loss: Callable, rule: Callable) -> Run:
-        ps, x, y = jax.tree.map(jnp.asarray, (ps, x, y))
+    def trained(ps, x: np.ndarray, y: np.ndarray, loss: Callable, rule: Callable) -> Run:
         zeros = () if rule is sgd else tuple(jax.tree.map(jnp.zeros_like, ps) for _ in range(2))
 
         def step(state, x, y):
@@ -153,16 +152,7 @@ def jax_nets() -> dict[str, Callable[[], Run]]:
             ps, moments = rule(t + 1, ps, moments, jax.grad(loss)(ps, x, y))
             return t + 1, ps, moments
 
-        fast = jax.jit(step, donate_argnums=0)
-        state = (jnp.float32(0), ps, zeros)
-
-        def run(n: int) -> None:
-            nonlocal state
-            for _ in range(n):
-                state = fast(state, x, y)
-            jax.block_until_ready(state)
-
-        return run
+        return stepped(step, (np.float32(0), ps, zeros), x, y)
 
     def lenet() -> Run:
         ps = [filters(1, 6, 5), filters(6, 16, 5), dense(400, 120), dense(120, 84), dense(84, 10)]
@@ -173,7 +163,7 @@ def jax_nets() -> dict[str, Callable[[], Run]]:
             x = jax.nn.relu(affine(ps[3], jax.nn.relu(affine(ps[2], x))))
             return cross_entropy(affine(ps[4], x), y)
 
-        return stepped(ps, *nets.images(64, 1, 28), loss, adam)
+        return trained(ps, *nets.images(64, 1, 28), loss, adam)
 
     def resnet() -> Run:
         def layer(i: int, o: int) -> dict:
@@ -193,7 +183,7 @@ def jax_nets() -> dict[str, Callable[[], Run]]:
             return cross_entropy(affine(ps[5], x.mean((2, 3))), y)
 
         ps = [layer(3, 64), *(layer(64, 64) for _ in range(4)), dense(64, 10)]
-        return stepped(ps, *nets.images(32, 3, 32), loss, sgd)
+        return trained(ps, *nets.images(32, 3, 32), loss, sgd)
 
     def lstm() -> Run:
         ps = {"x": dense(96, 512), "h": weights((128, 512), 128), "y": dense(128, 96)}
@@ -211,7 +201,7 @@ def jax_nets() -> dict[str, Callable[[], Run]]:
             return cross_entropy(affine(ps["y"], hs).reshape(-1, 96), y)
 
         x, y = nets.sequence()
-        return stepped(ps, x, y.ravel(), loss, adam)
+        return trained(ps, x, y.ravel(), loss, adam)
 
     def transformer() -> Run:
         def scale() -> dict:
@@ -232,11 +222,11 @@ def jax_nets() -> dict[str, Callable[[], Run]]:
 
         ps = {"qkv": dense(256, 768), "out": dense(256, 256), "n1": scale(), "n2": scale()}
         ps |= {"up": dense(256, 1024), "down": dense(1024, 256)}
-        return stepped(ps, *nets.tokens(), loss, adam)
+        return trained(ps, *nets.tokens(), loss, adam)
 
     def embedding() -> Run:
         i, y = nets.words()
-        return stepped(
+        return trained(
             weights((100_000, 128), 1), i, y, lambda w, i, y: jnp.mean((w[i] - y) ** 2), adam
         )
 

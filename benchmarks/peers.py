@@ -206,7 +206,7 @@ def jax_jit() -> dict[str, Callable[[], Run]]:
 
         return run
 
-    return {"page": page, "sgd": sgd, "adam64": adam64, "adds": adds, **jax_nets()}
+    return {"page": page, "sgd": sgd, "adam64": adam64, "adds": adds, **jax_nets(stepped)}
 
 
 LIBRARIES = {"torch": torch_eager, "torch.compile": torch_compile, "jax.jit": jax_jit}

@@ -324,10 +324,10 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         };
         out.code.push(Micro { action, dst, src, arity: inst.src.len(), rank: inst.rank, size });
     }
-    let along_rows = |l: &LoadStep| l.how == Walk::Strided && l.map.strides.last() == Some(&1);
     if body.mode == Mode::Map {
         out.block = map_block(&out);
     }
+    let along_rows = |l: &LoadStep| l.how == Walk::Strided && l.map.strides.last() == Some(&1);
     out.row = body.dims.last().copied().filter(|&n| n >= LONG_ROW && out.loads.iter().any(along_rows));
     for (step, store) in out.stores.iter_mut().zip(&body.stores) {
         step.from = place[store.reg as usize];

@@ -3,8 +3,9 @@
 use super::common::{by, now, values};
 use super::{floats, param, slope};
 use fluxrs::evaluate::Handle;
-use fluxrs::leaf;
+use fluxrs::leaf::{self, Leaf};
 use fluxrs::{Elementwise, Error, Tensor};
+use std::sync::Arc;
 
 #[test]
 fn another_threads_results_outlive_an_update() {
@@ -35,16 +36,19 @@ fn another_thread_commits_what_waits_and_its_owner_hears_of_failure() {
     leaf::flush().unwrap();
 }
 
+/// 2,000 steps, each of which adds one.
+fn learn(w: &Arc<Leaf>) {
+    for _ in 0..2000 {
+        leaf::update(w, &Tensor::full(&[64], 1.0, fluxrs::DType::F32).unwrap()).unwrap();
+        leaf::flush().unwrap();
+    }
+}
+
 #[test]
 fn threads_that_read_while_another_learns() {
     let w = param(&[0.0; 64], &[64]);
     std::thread::scope(|s| {
-        let learner = s.spawn(|| {
-            for _ in 0..2000 {
-                leaf::update(&w, &Tensor::full(&[64], 1.0, fluxrs::DType::F32).unwrap()).unwrap();
-                leaf::flush().unwrap();
-            }
-        });
+        let learner = s.spawn(|| learn(&w));
         while !learner.is_finished() {
             let seen = values(w.held().unwrap().tensor());
             assert!(seen.iter().all(|&x| x == seen[0]), "half a step was seen");
@@ -57,12 +61,7 @@ fn threads_that_read_while_another_learns() {
 fn results_made_while_another_thread_learns_outlive_its_steps() {
     let w = param(&[0.0; 64], &[64]);
     std::thread::scope(|s| {
-        let learner = s.spawn(|| {
-            for _ in 0..2000 {
-                leaf::update(&w, &Tensor::full(&[64], 1.0, fluxrs::DType::F32).unwrap()).unwrap();
-                leaf::flush().unwrap();
-            }
-        });
+        let learner = s.spawn(|| learn(&w));
         while !learner.is_finished() {
             let now = w.held().unwrap();
             let twice = Handle::new(now.tensor() * 2.0);
