@@ -28,8 +28,8 @@ help: ## list these targets
 
 build: $(BUILT) ## build the library in release and install it, editable, in .venv
 
-demo: $(BUILT) ## train on handwritten digits; saves a model and a picture
-	$(BIN)/python examples/digits.py
+demo: $(BUILT) ## train a convolutional net on handwritten digits; saves it and a picture
+	$(BIN)/python examples/convnet.py
 
 test: test-rust test-python ## run every test: Rust, Python, the documentation's examples
 	@$(BIN)/python tools/gpu_note.py
