@@ -42,9 +42,9 @@ THREADS = dict.fromkeys(
 class Worker:
     """A library's process for one case; `missing` says why it has none."""
 
-    def __init__(self, library: str, case: str) -> None:
+    def __init__(self, library: str, case: str, script: str = "worker.py") -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("worker.py")), library, case],
+            [sys.executable, str(Path(__file__).with_name(script)), library, case],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -62,11 +62,12 @@ class Worker:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def turn(self) -> None:
+    def turn(self, word: str = "go") -> float:
         assert self.process.stdin is not None
-        self.process.stdin.write("go\n")
+        self.process.stdin.write(f"{word}\n")
         self.process.stdin.flush()
         self.times.append(float(self.line()))
+        return self.times[-1]
 
     def stop(self) -> None:
         assert self.process.stdin is not None
@@ -106,13 +107,18 @@ def report(case: str, times: dict[str, float]) -> None:
         print(f"  {ratio:.2f} of {fastest}; bound {bound}: {verdict}")
 
 
+def pin() -> None:
+    """Two cores, for all that this process starts."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--rounds", type=int, default=15)
     chosen = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+    pin()
     print("µs a step, median; then fluxrs' time over the library's")
     for case in chosen.cases or CASES:
         if case not in CASES:

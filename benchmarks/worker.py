@@ -38,7 +38,7 @@ def timed(run: Callable[[int], None], n: int) -> float:
     return time.perf_counter() - begun
 
 
-def steps(run: Callable[[int], None], unit: int) -> int:
+def steps(run: Callable[[int], None], unit: int = 1) -> int:
     """The number of steps, a multiple of `unit`, that last about one round."""
     for _ in range(2):  # what compiles, compiles
         run(unit)
