@@ -158,7 +158,9 @@ def serve(library: str, group: str) -> None:
         print(timed(run, n) / n, flush=True)
 
 
-def prepared(lib: SimpleNamespace, f: Callable, arrays: tuple[np.ndarray, ...]) -> Callable[[int], None]:
+def prepared(
+    lib: SimpleNamespace, f: Callable, arrays: tuple[np.ndarray, ...]
+) -> Callable[[int], None]:
     fast, given = lib.jit(f), [lib.tensor(a) for a in arrays]
 
     def run(n: int) -> None:

@@ -1,6 +1,6 @@
 //! Running sums and products along an axis, and the recurrence that the gradient of a running product is made of.
 
-use super::poll::rows;
+use super::poll::{Poll, rows};
 use super::shader::{Pass, Shader, Spec, template};
 use super::structured::{offset, offsets, room};
 use super::{Op, Operand, OperandMut, Structured};
@@ -60,6 +60,13 @@ impl Cumulative {
         let out = out.as_mut_slice::<T>();
         let n = shape[self.axis];
         let inner = shape::size(&shape[self.axis + 1..]);
+        if inner == 1 {
+            return match self.kind {
+                Kind::Sum => self.lines(srcs, out, poll, |last: T, x, _| last.add(x)),
+                Kind::Prod => self.lines(srcs, out, poll, |last: T, x, _| last.mul(x)),
+                Kind::Recurrence => self.lines(srcs, out, poll, |last: T, x, b| x.mul(last).add(b)),
+            };
+        }
         let (x, b) = (Rows::of(srcs[0], self.axis)?, Rows::of(srcs[srcs.len() - 1], self.axis)?);
         let line = |k: usize, y: &mut [T]| {
             let (mut x_room, mut b_room) = (x.room()?, b.room()?);
@@ -100,6 +107,57 @@ impl Cumulative {
     }
 }
 
+/// Lines that one thread goes along side by side: each step waits for the one before it, but not for another line's.
+const LINES: usize = 4;
+
+impl Cumulative {
+    /// The last axis, whose elements stand in lines.
+    fn lines<T: Num + Element>(
+        self,
+        srcs: &[Operand<'_>],
+        out: &mut [T],
+        poll: Poll<'_>,
+        step: impl Fn(T, T, T) -> T + Sync,
+    ) -> Result<()> {
+        let (x, b) = (srcs[0], srcs[srcs.len() - 1]);
+        let n = x.shape[self.axis];
+        let along = |of: &Operand<'_>, k: usize| offset(k, &of.shape[..self.axis], &of.strides[..self.axis]);
+        let strides = (x.strides[self.axis] as isize, b.strides[self.axis] as isize);
+        let some = |first: usize, y: &mut [T], together: usize| {
+            let mut starts = [(0, 0); LINES];
+            let mut last = [T::of(0.0); LINES];
+            starts[..together].iter_mut().zip(first..).for_each(|(start, k)| *start = (along(&x, k), along(&b, k)));
+            poll.pieces(n * together, together, |piece| {
+                for at in piece.start / together..piece.end / together {
+                    let place = if self.reverse { n - 1 - at } else { at };
+                    for (k, (start, last)) in starts.iter().zip(&mut last).enumerate().take(together) {
+                        // SAFETY: the line's number and the place in it are within the operands' shape.
+                        let (x, b) = unsafe {
+                            let place = place as isize;
+                            (x.get::<T>(start.0 + place * strides.0), b.get::<T>(start.1 + place * strides.1))
+                        };
+                        *last = if at == 0 { b } else { step(*last, x, b) };
+                        y[k * n + place] = *last;
+                    }
+                }
+                Ok(())
+            })
+        };
+        let task = |first: usize, lines: &mut [T]| {
+            let together = |k: usize, y: &mut [T]| match y.len() / n {
+                LINES => some(first + k * LINES, y, LINES),
+                fewer => (0..fewer).zip(y.chunks_exact_mut(n)).try_for_each(|(j, y)| some(first + k * LINES + j, y, 1)),
+            };
+            lines.chunks_mut(LINES * n).enumerate().try_for_each(|(k, y)| together(k, y))
+        };
+        if out.len() < PARALLEL {
+            return task(0, out);
+        }
+        let share = (PARALLEL / n).max(1).next_multiple_of(LINES);
+        pool::each_chunk(out, share * n, |t, lines| task(t * share, lines))
+    }
+}
+
 /// An operand as rows: for each index of the axes before one and each index along it, the elements of the axes behind it.
 struct Rows<'a> {
     of: Operand<'a>,
@@ -126,8 +184,7 @@ impl<'a> Rows<'a> {
         // SAFETY: the indices are within the operand's shape.
         unsafe {
             if self.places.is_empty() {
-                let first = self.of.ptr.cast::<T>().offset(start + columns.start as isize);
-                return std::slice::from_raw_parts(first, columns.len());
+                return self.of.run(start + columns.start as isize, columns.len());
             }
             room.clear();
             room.extend(self.places[columns].iter().map(|place| self.of.get::<T>(start + place)));
@@ -135,9 +192,6 @@ impl<'a> Rows<'a> {
         room
     }
 }
-
-// SAFETY: an operand is memory that nothing writes while the kernel runs.
-unsafe impl Sync for Rows<'_> {}
 
 impl Structured for Cumulative {
     fn name(&self) -> &'static str {

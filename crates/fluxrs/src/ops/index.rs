@@ -1,6 +1,6 @@
 //! Rows by number: gather and its adjoint, scatter-add.
 
-use super::poll::{heard, rows};
+use super::poll::{PIECE, heard, rows};
 use super::rules::choose;
 use super::shader::{Binding, Pass, Shader, Spec, template};
 use super::structured::room;
@@ -13,6 +13,7 @@ use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::graph::Tensor;
 use crate::hash::Hasher;
+use crate::pool;
 use crate::shape::{self, Shape, show};
 use crate::with_element;
 use smallvec::{SmallVec, smallvec};
@@ -36,6 +37,10 @@ pub(super) struct Indexed {
     axes: SmallVec<[(usize, usize); 2]>,
     pub call_site: CallSite,
 }
+
+/// The piece of a result that is made of columns far apart in one go.
+const ROWS: usize = 512;
+const COLUMNS: usize = 16;
 
 /// Indices that are wrong in one of several axes stand for themselves beyond −2⁶² + axis · 2⁴⁸.
 const WRONG: i64 = -(1 << 62);
@@ -124,22 +129,30 @@ impl Structured for Gather {
                 // Of rows without elements, too, there are only so many.
                 return poll.pieces(shape::size(index.shape), 1, |mut piece| piece.try_for_each(|i| row(i).map(drop)));
             }
-            poll.pieces(out.len(), width, |piece| {
-                for (i, columns) in rows(piece, width) {
-                    let to = &mut out[i * width + columns.start..i * width + columns.end];
-                    // SAFETY: `row` gives one within the shape of x.
-                    unsafe {
-                        let start = row(i)? as isize * x.strides[0] as isize;
-                        if straight {
-                            let first = x.ptr.cast::<T>().offset(start + columns.start as isize);
-                            to.copy_from_slice(std::slice::from_raw_parts(first, columns.len()));
-                        } else {
-                            to.iter_mut().zip(&places[columns]).for_each(|(to, place)| *to = x.get(start + place));
-                        }
+            if straight {
+                return poll.fill(out, 1, |start, mut part| {
+                    for (i, columns) in rows(start..start + part.len(), width) {
+                        let to = part.split_off_mut(..columns.len()).expect("rows cover the part");
+                        let start = row(i)? as isize * x.strides[0] as isize + columns.start as isize;
+                        // SAFETY: `row` gives one within the shape of x, whose rows are contiguous.
+                        to.copy_from_slice(unsafe { x.run(start, columns.len()) });
+                    }
+                    Ok(())
+                });
+            }
+            // Columns of x lie far apart: each is read for many rows while it is in cache.
+            let tall = |t: usize, part: &mut [T]| {
+                for (k, places) in places.chunks(COLUMNS).enumerate() {
+                    poll.before(part.len() / width * COLUMNS)?;
+                    for (i, to) in part.chunks_exact_mut(width).enumerate() {
+                        let start = row(t * ROWS + i)? as isize * x.strides[0] as isize;
+                        // SAFETY: `row` and the places are within the shape of x.
+                        to[k * COLUMNS..].iter_mut().zip(places).for_each(|(to, place)| *to = unsafe { x.get(start + place) });
                     }
                 }
                 Ok(())
-            })
+            };
+            pool::each_chunk(out, ROWS * width, tall)
         }
         with_element!(out.dtype, T => gather::<T>(&self.of, srcs[0], srcs[1], out))
     }
@@ -174,19 +187,30 @@ impl Structured for ScatterAdd {
 
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
         fn scatter<T: Element + AddAssign>(op: &ScatterAdd, x: &[T], index: &[i64], mut out: OperandMut<'_>) -> Result<()> {
-            let poll = out.poll;
-            let out = out.as_mut_slice::<T>();
-            poll.clear(out)?;
-            let width = x.len() / index.len().max(1);
-            poll.pieces(x.len(), width, |piece| {
-                for (row, columns) in rows(piece, width) {
-                    let to = op.of.row("scatter_add", index[row], op.rows)? * width;
-                    let (from, to) = (row * width + columns.start, to + columns.start);
-                    let from = &x[from..from + columns.len()];
-                    out[to..to + columns.len()].iter_mut().zip(from).for_each(|(o, &f)| *o += f);
-                }
-                Ok(())
-            })
+            let (poll, width) = (out.poll, x.len() / index.len().max(1));
+            // The rows of `part`, from number `first` on: the sums are in the order of the indices, whoever makes them.
+            let sums = |first: usize, part: &mut [T]| {
+                poll.clear(part)?;
+                let many = part.len() / width.max(1);
+                poll.pieces(x.len(), width, |piece| {
+                    for (row, columns) in rows(piece, width) {
+                        let Some(to) = op.of.row("scatter_add", index[row], op.rows)?.checked_sub(first).filter(|&to| to < many)
+                        else {
+                            continue;
+                        };
+                        let (from, to) = (row * width + columns.start, to * width + columns.start);
+                        let from = &x[from..from + columns.len()];
+                        part[to..to + columns.len()].iter_mut().zip(from).for_each(|(o, &f)| *o += f);
+                    }
+                    Ok(())
+                })
+            };
+            // Each thread goes through all indices for its share of the rows, which pays where rows are long.
+            let share = if width < 16 { op.rows } else { op.rows.div_ceil(pool::threads()) };
+            if x.len() < PIECE || share == 0 {
+                return sums(0, out.as_mut_slice());
+            }
+            pool::each_chunk(out.as_mut_slice(), (share * width).max(1), |t, part| sums(t * share, part))
         }
         let (x, index) = (srcs[0], srcs[1].as_slice());
         match out.dtype {

@@ -139,9 +139,6 @@ impl<T: Element + PartialOrd> Ordered for T {}
 #[derive(Clone, Copy)]
 struct Planes<'a>(Operand<'a>);
 
-// SAFETY: an operand is memory that nothing writes while the kernel runs.
-unsafe impl Sync for Planes<'_> {}
-
 impl Planes<'_> {
     fn step(self) -> isize {
         self.0.strides[self.0.strides.len() - 1] as isize

@@ -19,6 +19,9 @@ pub struct Operand<'a> {
     pub dtype: DType,
 }
 
+// SAFETY: the plan binds an operand to memory that nothing writes while the kernel runs.
+unsafe impl Sync for Operand<'_> {}
+
 /// The contiguous result of a kernel, uninitialised.
 pub struct OperandMut<'a> {
     pub ptr: *mut u8,
@@ -69,6 +72,16 @@ impl<'a> Operand<'a> {
         debug_assert_eq!(self.dtype, T::DTYPE);
         // SAFETY: the caller's promise, and the plan binds each operand to initialised memory for the whole call.
         unsafe { *self.ptr.cast::<T>().offset(at) }
+    }
+
+    /// As many elements, one after the other, from an offset on.
+    ///
+    /// # Safety
+    /// They are elements of the operand, and lie so.
+    pub unsafe fn run<T: crate::dtype::Element>(&self, at: isize, n: usize) -> &'a [T] {
+        debug_assert_eq!(self.dtype, T::DTYPE);
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts(self.ptr.cast::<T>().offset(at), n) }
     }
 
     pub fn as_slice<T: crate::dtype::Element>(&self) -> &'a [T] {
