@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fluxrs._core import has_gpu
 from test_datasets import BYTES, FLOWERS, SENTENCES, WORDS, idx, row, write
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -72,14 +73,16 @@ def small_files(folder):
         folder,
         **{"cmudict__cmudict-0.7b": WORDS, "cmudict__cmudict-0.7b.phones": b"AA\tvowel\nB\tstop\n"},
     )
-    write(folder, **{"cmudict__cmudict-0.7b.symbols": b"AA\nAA0\nAA1\nAA2\nB\n"})
+    write(folder, **{"cmudict__cmudict-0.7b.symbols": b"AA\nAA0\nAA1\nAA2\nB\nHH\nAH0\nL\nOW1\nR\nD\n"})
     write(folder, **{"sentiment__train.txt": SENTENCES.encode()})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[p.stem for p in PAGES])
 def test_page(page, tmp_path, monkeypatch):
+    if page.stem == "gpu" and not has_gpu():
+        pytest.skip("no GPU")
     monkeypatch.chdir(tmp_path)
-    if page.stem == "data":
+    if page.stem in ("data", "model-zoo"):
         small_files(tmp_path)
         monkeypatch.setenv("FLUXRS_DATA", str(tmp_path))
     names = {"__name__": page.stem}
