@@ -73,7 +73,10 @@ def small_files(folder):
         folder,
         **{"cmudict__cmudict-0.7b": WORDS, "cmudict__cmudict-0.7b.phones": b"AA\tvowel\nB\tstop\n"},
     )
-    write(folder, **{"cmudict__cmudict-0.7b.symbols": b"AA\nAA0\nAA1\nAA2\nB\nHH\nAH0\nL\nOW1\nR\nD\n"})
+    write(
+        folder,
+        **{"cmudict__cmudict-0.7b.symbols": b"AA\nAA0\nAA1\nAA2\nB\nHH\nAH0\nL\nOW1\nR\nD\n"},
+    )
     write(folder, **{"sentiment__train.txt": SENTENCES.encode()})
 
 
