@@ -61,6 +61,73 @@ def test_a_net_of_every_layer_trains_as_on_the_cpu(rule):
         np.testing.assert_allclose(got, want, rtol=2e-3, atol=2e-3)
 
 
+# Three patterns of 8 × 8 in noise, for nets that take them as images, as sequences of rows and as sets of them.
+PATTERN = RNG.integers(0, 3, 48)
+IMAGES = (RNG.normal(size=(3, 1, 8, 8))[PATTERN] + RNG.normal(size=(48, 1, 8, 8))).astype("float32")
+
+
+def convolutional():
+    return Chain(
+        fluxrs.Conv((3, 3), (1, 8), pad=1),
+        BatchNorm(8),
+        fluxrs.PReLU(8),
+        fluxrs.MaxPool(2),
+        fluxrs.SkipConnection(fluxrs.DepthwiseConv((3, 3), 8, fluxrs.gelu, pad=1), fluxrs.add),
+        fluxrs.GroupNorm(8, 2),
+        fluxrs.ConvTranspose((2, 2), (8, 8), stride=2),
+        fluxrs.InstanceNorm(8, fluxrs.relu),
+        fluxrs.MeanPool((3, 3), pad=1, stride=2),
+        lambda x: fluxrs.upsample(x, 2, mode="bilinear"),
+        fluxrs.AdaptiveMeanPool((3, 3)),
+        fluxrs.flatten,
+        fluxrs.Maxout(lambda: Dense(72, 3), 2),
+    )
+
+
+def recurrent():
+    return Chain(
+        lambda x: x[:, 0].transpose(1, 0, 2),
+        fluxrs.Bidirectional(fluxrs.LSTM(8, 8), fluxrs.GRU(8, 8)),
+        fluxrs.RNN(16, 8),
+        lambda y: y[-1],
+        Dense(8, 3),
+    )
+
+
+def attentive():
+    heads = fluxrs.MultiHeadAttention(16, 4)
+    gate = fluxrs.Parallel(fluxrs.multiply, Dense(16, 16, fluxrs.tanh), Dense(16, 16, fluxrs.σ))
+    return Chain(
+        lambda x: x[:, 0],
+        fluxrs.Parallel(
+            fluxrs.add, Dense(8, 16), Chain(lambda _: [*range(8)], fluxrs.Embedding(8, 16))
+        ),
+        fluxrs.SkipConnection(Chain(LayerNorm(16), heads), fluxrs.add),
+        fluxrs.MultiHeadAttention(16, 2, causal=True),
+        gate,
+        lambda y: y.mean(axis=1),
+        Dense(16, 3),
+    )
+
+
+@pytest.mark.parametrize("make", [convolutional, recurrent, attentive])
+def test_nets_of_images_and_sequences_learn_what_they_learn_on_the_cpu(make):
+    losses, shares = [], []
+    for move in (cpu, gpu):
+        fluxrs.seed(0)
+        m, x = move((make(), fluxrs.tensor(IMAGES)))
+        opt = fluxrs.ADAM(params(m), 0.01)
+        curve = []
+        for _ in range(25):
+            fluxrs.reset(m)
+            curve.append(step(m, opt, x, PATTERN))
+        losses.append([float(l) for l in curve])
+        fluxrs.reset(fluxrs.testmode(m))
+        shares.append(fluxrs.accuracy(m(x), PATTERN))
+    np.testing.assert_allclose(*losses, rtol=1e-2, atol=1e-3)
+    assert shares[0] == shares[1] > 0.9
+
+
 @pytest.mark.parametrize("rule", [fluxrs.ADAM, fluxrs.SGD, fluxrs.NADAM])
 def test_a_bad_loss_seen_late_leaves_nothing_behind(rule):
     m, x, y = gpu((net(), X, Y))
