@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 import fluxrs
+import our_loops
 import our_nets
 from fluxrs import ADAM, SGD, Chain, Dense, Params, evaluate, gradient, mse, param, params, update
 
@@ -81,5 +82,6 @@ LIBRARIES = {
         "adam64": lambda: digits(64, lambda ps: ADAM(ps, 0.001)),
         "adds": adds,
         **our_nets.CASES,
+        **our_loops.CASES,
     }
 }

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from peer_loops import jax_loops, torch_loops
 from peer_nets import jax_nets, torch_nets
 
 Run = Callable[[int], None]
@@ -82,6 +83,7 @@ def torch_eager() -> dict[str, Callable[[], Run]]:
         "adam64": lambda: digits(64, lambda ps: torch.optim.Adam(ps, 0.001)),
         "adds": adds,
         **torch_nets(compiled=False),
+        **torch_loops(compiled=False),
     }
 
 
@@ -137,7 +139,8 @@ def torch_compile() -> dict[str, Callable[[], Run]]:
         state = [ws, zeros, [z.clone() for z in zeros], torch.zeros(())]
         return stepped(step, state, torch.from_numpy(x), torch.from_numpy(y))
 
-    return {"page": page, "sgd": sgd, "adam64": adam64, **torch_nets(compiled=True)}
+    steps = {"page": page, "sgd": sgd, "adam64": adam64}
+    return {**steps, **torch_nets(compiled=True), **torch_loops(compiled=True)}
 
 
 def adam(ws, ms, vs, t, ds, sqrt):
@@ -206,7 +209,21 @@ def jax_jit() -> dict[str, Callable[[], Run]]:
 
         return run
 
-    return {"page": page, "sgd": sgd, "adam64": adam64, "adds": adds, **jax_nets(stepped)}
+    def trained(ps, x, y, loss: Callable) -> Run:
+        """Steps of ADAM."""
+
+        def step(state, x, y):
+            ps, ms, vs, t = state
+            leaves, form = jax.tree.flatten(ps)
+            ds = jax.tree.leaves(jax.grad(loss)(ps, x, y))
+            ws, ms, vs, t = adam(leaves, ms, vs, t, ds, jnp.sqrt)
+            return [jax.tree.unflatten(form, ws), ms, vs, t]
+
+        zeros = [np.zeros_like(w) for w in jax.tree.leaves(ps)]
+        return stepped(step, [ps, zeros, [z.copy() for z in zeros], np.float32(0)], x, y)
+
+    steps = {"page": page, "sgd": sgd, "adam64": adam64, "adds": adds}
+    return {**steps, **jax_nets(stepped), **jax_loops(trained)}
 
 
 LIBRARIES = {"torch": torch_eager, "torch.compile": torch_compile, "jax.jit": jax_jit}

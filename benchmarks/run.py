@@ -31,6 +31,13 @@ CASES = {
     "lstm": ("LSTM(96, 128), 50 steps, batch 32, Dense at each step, ADAM", 0.6, None),
     "transformer": ("a pre-norm block: 16 × 128 tokens, 256 wide, 4 heads, ADAM", 0.9, None),
     "embedding": ("Embedding(100,000, 128), 2,048 tokens, ADAM", 0.8, None),
+    "mlp256": ("784-1024-1024-10, relu, cross-entropy: 256 samples, ADAM", 0.85, None),
+    "adam25m": ("ADAM alone, 20 tensors of 1.25 million", 0.9, None),
+    "chain4m": ("value and gradient of a mean of tanh, σ and exp, 4 million", 0.6, None),
+    "hvp": ("u_xx + u_yy of a net, 4,096 points, and the gradient of its square", 0.7, None),
+    "unrolled": ("LSTM 96 → 128 as a loop in Python: 50 steps, batch 32, ADAM", 1.2, None),
+    "softmax_rows": ("cross-entropy of 4096 × 1000 and its gradient", 0.6, None),
+    "norm_rows": ("layer norm of 4096 × 768 and its gradients", 0.6, None),
     "adds": ("c = a + b of ten tracked numbers, kept, a thousand at a time", 0.25, "torch"),
 }
 
