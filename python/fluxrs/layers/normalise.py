@@ -205,8 +205,9 @@ class BatchNorm:
             raise DimensionMismatch(f"{self!r} takes {n} channels on axis 1, got shape {t.shape}")
         shape = (n, *[1] * (t.ndim - 2))
         μ, var = self._statistics(t) if mode(self.active) else (data(self.μ), data(self.var))
-        y = (t - μ.reshape(shape)) / sqrt(var.reshape(shape) + self.ϵ)
-        out: Tensor = self.σ(self.γ.reshape(shape) * y + self.β.reshape(shape))
+        # One factor a channel: its gradient and that of the shift are all that is summed over the batch.
+        scale = self.γ / sqrt(var + self.ϵ)
+        out: Tensor = self.σ((t - μ.reshape(shape)) * scale.reshape(shape) + self.β.reshape(shape))
         return out
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -256,7 +257,7 @@ class _Grouped:
         grouped = t.reshape(t.shape[0], self.groups, prod(t.shape[1:]) // self.groups)
         d = grouped - mean(grouped, axis=-1, keepdims=True)
         var = mean(d**2, axis=-1, keepdims=True)
-        y = (d / sqrt(var + self.ϵ)).reshape(t.shape)
+        y = (d * (1 / sqrt(var + self.ϵ))).reshape(t.shape)
         shape = (n, *[1] * (t.ndim - 2))
         out: Tensor = self.σ(self.γ.reshape(shape) * y + self.β.reshape(shape))
         return out

@@ -186,7 +186,7 @@ def normalise(x: ArrayLike, *, ϵ: float = 1e-8) -> Tensor:
     x_ = tensor_of(x)
     d = x_ - mean(x_, axis=-1, keepdims=True)
     σ2 = _core.sum(d**2, axis=-1, keepdims=True) / max(x_.shape[-1] - 1, 1)
-    return d / sqrt(σ2 + ϵ)
+    return d * (1 / sqrt(σ2 + ϵ))  # one division a row
 
 
 def _ylog(y: Tensor, x: Tensor) -> Tensor:

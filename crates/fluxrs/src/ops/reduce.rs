@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::graph::Tensor;
 use crate::shape::{self, Shape, show};
 use smallvec::smallvec;
+use std::ops::RangeInclusive;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -115,11 +116,27 @@ fn product_gradient(x: &Tensor, axes: u64, g: &Tensor) -> Tensor {
     down.reshape_to(moved.shape()).permute(&inverse)
 }
 
+/// Rows that are summed with what makes them before they are added up, and the size from which on a further kernel is worth it: so a
+/// loss needs no pass of its own over what it is the sum of.
+const ROW: RangeInclusive<usize> = 64..=8192;
+const LARGE: usize = 1 << 15;
+
 impl Tensor {
+    /// True for the sum of all of a large tensor with rows. The order of a sum is that of its nodes, so the shape alone decides.
+    fn sums_by_rows(&self, axes: u64) -> bool {
+        let shape = self.shape();
+        let all = axes.count_ones() as usize == shape.len();
+        all && shape.len() > 1 && ROW.contains(&shape[shape.len() - 1]) && self.size() >= LARGE
+    }
+
     /// Reduces over a mask of axes, without them in the result.
     pub(crate) fn reduce_axes(&self, kind: Kind, axes: u64) -> Tensor {
         if axes == 0 {
             return self.clone();
+        }
+        if kind == Kind::Sum && self.sums_by_rows(axes) {
+            let rows = self.reduce_axes(kind, 1 << (self.ndim() - 1));
+            return rows.reduce_axes(kind, axes >> 1);
         }
         let shape: Shape = (0..self.ndim()).filter(|a| axes >> a & 1 == 0).map(|a| self.shape()[a]).collect();
         let op = Op::Reduce(Reduce { kind, axes });

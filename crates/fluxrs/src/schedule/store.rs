@@ -11,8 +11,10 @@ use crate::work;
 
 /// Instructions that are cheaper to run again than to store and load.
 const RECOMPUTE: usize = 16;
-/// Values that an expression computed again may load.
+/// Values that an expression computed again may load: those of a size near its own.
 const RECOMPUTE_LOADS: usize = 3;
+/// A value with fewer elements than this share of the space is in cache.
+const SMALL_SHARE: usize = 64;
 /// Instructions that may run again for every element that a broadcast makes of one.
 const RECOMPUTE_BROADCAST: usize = 2;
 
@@ -99,7 +101,8 @@ fn cost(pending: &Pending, stored: &[bool], i: usize, map: &Map, space: &[usize]
         return Some((0, 0));
     }
     if !pending.is_compute(i) || stored[i] || !pending.is_elementwise(i) {
-        return Some((0, 1));
+        let in_cache = pending.size(i).saturating_mul(SMALL_SHARE) <= crate::shape::size(space);
+        return Some(if in_cache { (1, 0) } else { (0, 1) });
     }
     if depth == 0 {
         return None;
