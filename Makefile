@@ -77,6 +77,9 @@ bench: $(TOOLS) ## speed beside PyTorch and JAX, in an environment of its own (s
 	.venv-bench/bin/python -m pip install -q --force-reinstall --no-deps .venv-bench/wheel/*.whl
 	cargo build --locked --release -q -p fluxrs --example page_step
 	.venv-bench/bin/python benchmarks/run.py
+	.venv-bench/bin/python benchmarks/arrays.py
+	.venv-bench/bin/python benchmarks/start.py
+	.venv-bench/bin/python benchmarks/growth.py target/growth.png
 	.venv-bench/bin/python benchmarks/split.py target/release/examples/page_step
 
 sanitize: $(TOOLS) ## Miri, address and thread sanitizers, where the toolchain has them

@@ -64,8 +64,8 @@ def torch_loops(compiled: bool) -> dict[str, Callable[[], Run]]:
     def chain4m() -> Run:
         x = tensor(loops.line()).requires_grad_()
         chain = lambda: (
-            (torch.tanh(1.3 * x + 0.2) * torch.sigmoid(x) + 0.7 * torch.exp(-(x**2))).mean()
-        )
+            torch.tanh(1.3 * x + 0.2) * torch.sigmoid(x) + 0.7 * torch.exp(-(x**2))
+        ).mean()
         return slopes(chain, [x])
 
     def hvp() -> Run:
@@ -119,7 +119,9 @@ def jax_loops(trained: Callable[..., Run]) -> dict[str, Callable[[], Run]]:
     rng = np.random.default_rng(1)
 
     def dense(i: int, o: int) -> tuple[np.ndarray, np.ndarray]:
-        return (rng.standard_normal((i, o)) / np.sqrt(i)).astype(np.float32), np.zeros(o, np.float32)
+        return (rng.standard_normal((i, o)) / np.sqrt(i)).astype(np.float32), np.zeros(
+            o, np.float32
+        )
 
     def net(ps, x, σ):
         for w, b in ps[:-1]:

@@ -11,7 +11,7 @@ import sys
 import venv
 from pathlib import Path
 
-PACKAGES = ["numpy", "tqdm", "torch", "jax[cpu]"]
+PACKAGES = ["numpy", "tqdm", "matplotlib", "torch", "jax[cpu]"]
 
 
 def main(folder: str) -> None:
