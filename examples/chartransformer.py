@@ -1,6 +1,6 @@
 """A small causal transformer reads the prose of this repository, character by character, and writes some.
 
-python examples/chartransformer.py [--gpu] [--steps 1500] [--seeds 0 1 2] [--out build]
+python examples/chartransformer.py [--gpu] [--steps 1000] [--seeds 0 1 2] [--out build]
 
 The text and its last tenth, for tests, are those of charlstm.py. Two pre-norm blocks see the 64 characters before each
 one; in the test every character has at least half of them. For every seed a character of the unseen text costs less than
@@ -33,6 +33,7 @@ from fluxrs import (
     back,
     clipnorm,
     cosine,
+    cpu,
     gelu,
     gpu,
     logitcrossentropy,
@@ -129,7 +130,7 @@ def main(argv: list[str] | None = None) -> list[tuple[float, float]]:
     """Train, write, draw; of each seed the bits for a character, and the share of readable words."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--gpu", action="store_true", help="train on the GPU")
-    options.add_argument("--steps", type=int, default=1500)
+    options.add_argument("--steps", type=int, default=1000)
     options.add_argument(
         "--characters", type=int, default=10**9, help="how much of the text is read"
     )
@@ -144,7 +145,7 @@ def main(argv: list[str] | None = None) -> list[tuple[float, float]]:
     for seed in given.seeds:
         to = gpu if given.gpu else lambda x: x
         m, curves[seed] = fit(codes, unseen, len(alphabet), seed, given.steps, to)
-        sample = write(m, alphabet, 1500, 0.6, seed)
+        sample = write(cpu(m), alphabet, 1500, 0.6, seed)
         figures.append((curves[seed][-1], readable(sample, text)))
         bits_, share = figures[-1]
         print(f"seed {seed}: {bits_:.2f} bits, {share:.0%} of the words: {sample[:300]}")

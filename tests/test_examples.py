@@ -4,8 +4,10 @@ import importlib
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fluxrs._core import has_gpu
 from test_docs import small_files
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -84,6 +86,31 @@ def test_a_short_run(name, tmp_path, capsys):
 def test_transformer_block():
     (share,) = load("transformer_block").main(["--steps", "300", "--seeds", "0"])
     assert share >= 0.99
+
+
+# Runs that are short enough for a software GPU too.
+ON_BOTH = {
+    "digits": ["--epochs", "2"],
+    "convnet": ["--epochs", "1"],
+    "transformer_block": ["--steps", "60"],
+    "chartransformer": ["--steps", "10", "--characters", "5000"],
+}
+
+
+@pytest.mark.skipif(not has_gpu(), reason="no GPU")
+@pytest.mark.parametrize("name", ON_BOTH)
+def test_the_gpu_reaches_the_figure_of_the_cpu(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    figures = [
+        load(name).main([*ON_BOTH[name], "--seeds", "0", *where]) for where in ([], ["--gpu"])
+    ]
+    np.testing.assert_allclose(*figures, atol=0.02)
+
+
+def test_every_example_with_a_gpu_is_tested_there():
+    assert {p.stem for p in EXAMPLES.glob("*.py") if '"--gpu"' in p.read_text("utf-8")} == {
+        *ON_BOTH
+    }
 
 
 def test_every_example_is_tested():
