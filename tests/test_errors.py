@@ -91,6 +91,20 @@ def write():
 
 
 ROWS = {
+    # What one types who comes from elsewhere.
+    "one sample as the data": (lambda: train(lambda x, y: m(x), x, SGD([W])), TypeError, r"loss takes \(x, y\), .* 1 part: Tensor of shape \(3,\); .*\[\(x, y\)\]"),
+    "a model as the loss": (lambda: train(m, [(x, x)], SGD([W])), TypeError, "2 parts: Tensor of shape"),
+    "an error of the loss": (lambda: train(lambda x: None + x, [(x,)], SGD([W])), TypeError, "unsupported operand"),
+    "an activation by its name": (lambda: Dense(3, 2, "relu"), TypeError, "'relu'.*it is a function, as in σ=relu"),
+    "a cell's activation by its name": (lambda: fluxrs.RNN(3, 2, "relu"), TypeError, "RNNCell: the activation"),
+    "layers in a recurrent layer": (lambda: fluxrs.LSTM(3, 2, num_layers=2), TypeError, "LSTM has no keyword 'num_layers'; it has init"),
+    "padding": (lambda: fluxrs.MaxPool(2, padding=1), TypeError, "MaxPool has no keyword 'padding'; did you mean pad"),
+    "channels first": (lambda: fluxrs.Conv(1, 16, 3), TypeError, r"as in Conv\(\(3, 3\), \(1, 16\)\)"),
+    "the number of classes": (lambda: fluxrs.onehotbatch([0, 1], 2), TypeError, r"range\(2\)"),
+    "nothing to save": (lambda: fluxrs.save("nothing"), TypeError, "by name"),
+    "targets of another number": (lambda: fluxrs.accuracy(rand(3, 4), [0, 1]), ValueError, r"\(3,\) or \(3, 4\)"),
+    "a dtype as a name": (lambda: fluxrs.float32, AttributeError, 'dtype="float32"'),
+    "a model's reset": (lambda: fluxrs.GRU(3, 2).reset(), AttributeError, r"here it is reset\(m\)"),
     "add shapes": (lambda: x + rand(4), DimensionMismatch, r"add.*\(2, 3\).*\(4,?\)"),
     "where shapes": (lambda: fluxrs.where(x > 0, x, rand(4)), DimensionMismatch, "where"),
     "matmul shapes": (lambda: x @ rand(2, 3), DimensionMismatch, r"matmul.*\(2, 3\)"),

@@ -214,7 +214,6 @@ from .layers.recurrent import GRU as GRU
 from .layers.recurrent import GRUCell as GRUCell
 from .layers.recurrent import LSTM as LSTM
 from .layers.recurrent import LSTMCell as LSTMCell
-from .layers.recurrent import RNN as RNN
 from .layers.recurrent import Recur as Recur
 from .layers.recurrent import flip as flip
 from .layers.recurrent import over as over
@@ -693,6 +692,7 @@ class RMSProp(_optimisers.RMSProp):
     rho: float
     eps: float
     def __init__(self, params: Iterable[Tensor], η: float=0.001, *, ρ: float=0.9, ϵ: float=1e-08, decay: float=0, eta: float=..., rho: float=..., eps: float=...) -> None: ...
+def RNN(n_in: int, n_out: int, /, σ: Layer=tanh, *, init: Init=glorot_uniform, activation: Layer=...) -> Recur: ...
 class RNNCell(_recurrent.RNNCell):
     activation: Layer
     def __init__(self, n_in: int, n_out: int, /, σ: Layer=tanh, *, init: Init=glorot_uniform, activation: Layer=...) -> None: ...

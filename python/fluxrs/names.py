@@ -44,6 +44,8 @@ ELSEWHERE = {
     "alpha": ("ρ",),
     "epsilon": ("ε",),
     "weight_decay": ("decay",),
+    "padding": ("pad",),
+    "kernel_size": ("k",),
 }
 
 
@@ -76,7 +78,8 @@ def keywords(f: F) -> F:
     def call(*args: Any, **given: Any) -> Any:
         if not given:
             return f(*args)
-        return f(*args, **_canonical(f, names, given))
+        title = type(args[0]).__name__ if f.__name__ == "__init__" and args else _title(f)
+        return f(*args, **_canonical(title, names, given))
 
     if "ε" in names:
         signature = inspect.signature(f)
@@ -111,19 +114,18 @@ def _keyword_names(f: Any) -> tuple[str, ...]:
     )
 
 
-def _canonical(f: Any, names: Iterable[str], given: dict[str, Any]) -> dict[str, Any]:
+def _canonical(title: str, names: Iterable[str], given: dict[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for spelled, value in given.items():
         name = normalize("NFKC", spelled)
         if name not in names:
             name = greek(name, names)
         if name not in names:
-            title = _title(f)
             hint = nearest(title, spelled, [n for n in names if n != "self"])
             raise TypeError(f"{title} has no keyword {spelled!r}; {hint}")
         if name in out:
             raise TypeError(
-                f"{_title(f)}: {written(name)} and {TWINS[name]} are one keyword; give one of them"
+                f"{title}: {written(name)} and {TWINS[name]} are one keyword; give one of them"
             )
         out[name] = value
     return out

@@ -262,6 +262,8 @@ def _lookup(i: Any, labels: Sequence[Any]) -> Any:
 
 
 def _items(xs: Any) -> list[Any]:
+    if isinstance(xs, (int, np.integer)):
+        raise TypeError(f"one-hot: wanted is a list of all labels, such as range({xs}), got {xs}")
     return xs.tolist() if isinstance(xs, (np.ndarray, Tensor)) else list(xs)
 
 

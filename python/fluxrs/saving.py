@@ -33,7 +33,7 @@ def save(path: PathLike, /, *unnamed: NoReturn, **things: Any) -> None:
     >>> fluxrs.load(file)
     {'model': Chain(Dense(3, 2, relu), softmax), 'epoch': 7}
     """
-    if unnamed:
+    if unnamed or not things:
         raise TypeError("save takes things by name after the path, as in save(path, model=m)")
     writer = Writer()
     try:

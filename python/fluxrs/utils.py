@@ -132,7 +132,10 @@ def accuracy(ŷ: Any, y: Any) -> float:
             "with p and y of one shape"
         )
     elif y.shape not in (ŷ.shape, ŷ.shape[:-1]):
-        raise ValueError(f"accuracy: predictions of shape {ŷ.shape} and targets of shape {y.shape}")
+        raise ValueError(
+            f"accuracy: predictions of shape {ŷ.shape} want a target for each row, {ŷ.shape[:-1]} or "
+            f"{ŷ.shape}, got targets of shape {y.shape}"
+        )
     else:
         right = ŷ.argmax(-1) == (y.argmax(-1) if y.ndim == ŷ.ndim else y)
     return float(right.mean())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, cast, overload
 
 import numpy as np
 
@@ -104,6 +104,15 @@ def check_layer(container: str, i: int, layer: Any) -> None:
         raise TypeError(f"{container}: layer {i} is {layer!r}, which cannot be called{hint}")
 
 
+def activation(layer: str, σ: Any) -> Layer:
+    """An activation, checked."""
+    if not callable(σ):
+        raise TypeError(
+            f"{layer}: the activation σ is {σ!r}, which cannot be called; it is a function, as in σ=relu"
+        )
+    return cast(Layer, σ)
+
+
 def locate(error: Exception, place: str, layer: Layer) -> None:
     """Put the layer's place in its container in front of the error's message."""
     if not error.args or not isinstance(error.args[0], str):
@@ -186,9 +195,7 @@ class Dense:
         else:
             self.W, self.b = kept(in_or_W), kept(out_or_b)
             self._check()
-        if not callable(σ):
-            raise TypeError(f"Dense: the activation σ is {σ!r}, which cannot be called")
-        self.σ = σ
+        self.σ = activation("Dense", σ)
 
     def _check(self) -> None:
         if self.W.ndim != 2 or self.b.shape not in ((), self.W.shape[:1]):

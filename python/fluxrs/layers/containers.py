@@ -117,6 +117,10 @@ class Maxout:
             raise TypeError(
                 f"Maxout: f makes a layer, as in Maxout(lambda: Dense(5, 7), 4), got {f!r}"
             )
+        if hasattr(type(f), "__treelike__"):
+            raise TypeError(
+                f"Maxout: f makes a layer, and {f!r} is one: Maxout(lambda: {f!r}, {n!r})"
+            )
         self.layers = [f() for _ in range(whole("Maxout", n))]
         self._check()
 

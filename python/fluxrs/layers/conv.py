@@ -15,7 +15,7 @@ from ..onehot import tensor_of
 from ..treelike import treelike
 from ..typing import ArrayLike, SupportsArray
 from ..utils import glorot_uniform
-from .basic import Init, Layer, kept, like, made, whole
+from .basic import Init, Layer, activation, kept, like, made, whole
 from .windows import Pad, lengths, margins
 
 Lengths = int | Sequence[int]
@@ -194,9 +194,7 @@ class Conv:
             self.b = made(name, "initb", initb, n_out) if bias else none
         else:
             self.W, self.b = kept(size_or_W), kept(channels_or_b)
-        if not callable(σ):
-            raise TypeError(f"{name}: the activation σ is {σ!r}, which cannot be called")
-        self.σ = σ
+        self.σ = activation(name, σ)
         self._check()
 
     def _check(self) -> None:
@@ -319,5 +317,7 @@ class ConvTranspose(Conv):
 
 def _pair(name: str, channels: Any) -> tuple[int, int]:
     if not isinstance(channels, (list, tuple)) or len(channels) != 2:
-        raise TypeError(f"{name}: channels are a pair (in, out), got {channels!r}")
+        raise TypeError(
+            f"{name}: channels are a pair (in, out), got {channels!r}; as in {name}((3, 3), (1, 16))"
+        )
     return whole(name, channels[0]), whole(name, channels[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from .._core import (
     DimensionMismatch,
@@ -28,6 +28,7 @@ from .basic import (
     Diagonal,
     Init,
     Layer,
+    activation,
     check_vectors,
     like,
     made,
@@ -225,13 +226,6 @@ class BatchNorm:
     def __repr__(self) -> str:
         σ = "" if self.σ is identity else f", λ = {name_of(self.σ)}"
         return f"BatchNorm({len(self.β)}{σ})"
-
-
-def activation(layer: str, σ: Any) -> Layer:
-    """An activation, checked."""
-    if not callable(σ):
-        raise TypeError(f"{layer}: the activation σ is {σ!r}, which cannot be called")
-    return cast(Layer, σ)
 
 
 class _Grouped:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _core
 from .._core import DimensionMismatch, Tensor, matmul, mean, moveaxis, repeat, take
+from ..names import keywords
 from ..onehot import tensor_of
 from ..treelike import treelike
 from ..typing import ArrayLike
@@ -59,6 +60,7 @@ def _pooled(name: str, op: Callable[..., Tensor], x: Any, k: Any, pad: Any, stri
     return op(t, kernel, steps, margins(f"{name}: pad", pad, kernel))
 
 
+@keywords
 class _Pool:
     """The window of a pooling layer."""
 

@@ -16,7 +16,7 @@ from ..scanning import leaves, mapped, scan, strong, traced_state
 from ..treelike import treelike, walk
 from ..typing import ArrayLike
 from ..utils import glorot_uniform, initn
-from .basic import Init, Layer, like, made, whole, wrong_input
+from .basic import Init, Layer, activation, like, made, whole, wrong_input
 
 
 @treelike
@@ -42,10 +42,8 @@ class RNNCell:
     def __init__(
         self, n_in: int, n_out: int, /, σ: Layer = tanh, *, init: Init = glorot_uniform
     ) -> None:
-        if not callable(σ):
-            raise TypeError(f"RNNCell: the activation σ is {σ!r}, which cannot be called")
+        self.σ = activation("RNNCell", σ)
         self.Wi, self.Wh, self.b, self.h = _parameters("RNNCell", n_in, n_out, 1, init)
-        self.σ = σ
 
     def _check(self) -> None:
         _check_parameters(self, 1)
@@ -292,6 +290,7 @@ def _along(recurs: Sequence[Recur], f: Callable[[Any], Any], xs: Any) -> Any:
     return ys
 
 
+@keywords
 def RNN(n_in: int, n_out: int, /, σ: Layer = tanh, *, init: Init = glorot_uniform) -> Recur:
     """`RNN(in, out, σ=tanh)`: a recurrent layer of `RNNCell`s. See `Recur` for what it takes.
 
@@ -302,6 +301,7 @@ def RNN(n_in: int, n_out: int, /, σ: Layer = tanh, *, init: Init = glorot_unifo
     return Recur(RNNCell(n_in, n_out, σ, init=init))
 
 
+@keywords
 def LSTM(n_in: int, n_out: int, /, *, init: Init = glorot_uniform) -> Recur:
     """`LSTM(in, out)`: a recurrent layer of `LSTMCell`s. See `Recur` for what it takes.
 
@@ -312,6 +312,7 @@ def LSTM(n_in: int, n_out: int, /, *, init: Init = glorot_uniform) -> Recur:
     return Recur(LSTMCell(n_in, n_out, init=init))
 
 
+@keywords
 def GRU(n_in: int, n_out: int, /, *, init: Init = glorot_uniform) -> Recur:
     """`GRU(in, out)`: a recurrent layer of `GRUCell`s. See `Recur` for what it takes.
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+import numpy as np
 
 from .. import _core
 from .._core import Grads, Params, Tensor, back, clip, grad, minimum, sqrt, tensor
@@ -75,7 +78,14 @@ def train(
 
 
 def _step(loss: Callable[..., Any], item: Any, opts: list[Callback]) -> None:
-    l = loss(*item) if isinstance(item, (tuple, list)) else loss(item)
+    args = item if isinstance(item, (tuple, list)) else (item,)
+    try:
+        l = loss(*args)
+    except TypeError:
+        misfit = _misfit(loss, args)
+        if misfit is None:
+            raise
+        raise misfit from None
     before = _core.queue_position()
     try:
         back(l)
@@ -86,6 +96,28 @@ def _step(loss: Callable[..., Any], item: Any, opts: list[Callback]) -> None:
         _core.discard(before)
         _core.drop_gradients(l)
         raise
+
+
+def _misfit(loss: Callable[..., Any], args: Sequence[Any]) -> TypeError | None:
+    """The error for an item that has another number of parts than the loss has arguments."""
+    try:
+        signature = inspect.signature(loss)
+    except ValueError:
+        return None
+    try:
+        signature.bind(*args)
+    except TypeError:
+        parts = ", ".join(
+            f"{type(a).__name__} of shape {np.shape(a)}"
+            if hasattr(a, "shape")
+            else type(a).__name__
+            for a in args
+        )
+        return TypeError(
+            f"train: the loss takes {signature}, and an item of the data has {len(args)} "
+            f"part{'' if len(args) == 1 else 's'}: {parts}; each item is a step, as in [(x, y)] or batches(x, y, 32)"
+        )
+    return None
 
 
 def _check(given: tuple[Any, ...], cb: Any) -> tuple[list[Callback], list[Callback]]:
