@@ -1,5 +1,6 @@
 """Models that keep tensors whose history refers back to them are freed by the garbage collector."""
 
+import copy
 import functools
 import gc
 import threading
@@ -19,6 +20,9 @@ class Model:
 
     def block(self, x):
         return fluxrs.tanh(x @ self.W)
+
+    def twice(self, x):
+        return 2 * x
 
 
 def keeps_checkpoint(m):
@@ -237,9 +241,17 @@ def keeps_a_definition(m):
     m.f, m.y = f, fluxrs.track(f, m.W)
 
 
+def keeps_a_definition_of_its_method(m):
+    @grad(m.twice)
+    def _(x):
+        return 2 * data(x), lambda Δ: (Δ * len(vars(m)),)
+
+    m.y = fluxrs.track(m.twice, m.W)
+
+
 SHARED = [
     keeps_an_untracked_value, keeps_what_follows_an_untracked_value, has_a_gradient, has_a_gradient_of_several,
-    has_a_gradient_that_was_read, keeps_a_definition,
+    has_a_gradient_that_was_read, keeps_a_definition, keeps_a_definition_of_its_method,
     in_a_chain_of_checkpoints, keeps_all_of_a_chain, keeps_a_result_and_its_loss, keeps_two_losses_of_two_hooks,
     keeps_gradients, keeps_grads, keeps_nested_gradients, keeps_params_that_hold_it, keeps_hooks_within_checkpoints,
 ]  # fmt: skip
@@ -281,6 +293,20 @@ def test_a_definition_is_of_its_function_alone():
     assert gradient(lambda x: fluxrs.track(f, x), 1.0)[0] == 5
     with pytest.raises(TypeError, match="no gradient"):
         fluxrs.track(g, 1.0)
+
+
+def test_a_definition_of_a_method_is_of_its_object_alone():
+    m = fluxrs.treelike(type("Twice", (Model,), {}))(lambda m: None)
+
+    @grad(m.twice)
+    def _(x):
+        return 2 * data(x), lambda Δ: (5 * Δ,)
+
+    assert gradient(lambda x: fluxrs.track(m.twice, x), 1.0)[0] == 5
+    for other in (copy.copy(m), copy.deepcopy(m), fluxrs.mapleaves(lambda x: x, m)):
+        assert len(fluxrs.params(other)) == len(fluxrs.params(m))
+        with pytest.raises(TypeError, match="no gradient"):
+            fluxrs.track(other.twice, 1.0)
 
 
 def test_each_of_several_owners_keeps_what_they_share():

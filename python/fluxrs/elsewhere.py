@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 _GRADIENT = "param(x) makes a parameter, data(x) is the value of one, untracked; an optimiser steps those it is given"
@@ -10,8 +11,7 @@ _STATE = (
     "save_weights(path, m) and load_weights(path, m); save(path, m=m, opt=opt) for a checkpoint"
 )
 
-HERE = {
-    # tensors
+TENSORS = {
     "backward": "back(loss)",
     "requires_grad": _GRADIENT,
     "requires_grad_": _GRADIENT,
@@ -57,7 +57,11 @@ HERE = {
     "uniform_": _WRITE,
     "fill": "np.array(x) is an array to write",
     "topk": "x.argsort()[..., -k:] for the places, x.sort()[..., -k:] for the values",
-    # models
+}
+
+# As attributes of classes they must not have the names of types, which annotations there would then mean.
+MODELS_AND_OPTIMISERS = {
+    **{name: TENSORS[name] for name in ("requires_grad_", "double", "half", "backward")},
     "parameters": "params(m)",
     "named_parameters": "params(m)",
     "modules": "children(m)",
@@ -77,13 +81,14 @@ HERE = {
     "forward": "m(x)",
     "weight": "m.W",
     "bias": "m.b",
-    # optimisers
     "step": "opt(), or sch() for the callback that anneal makes",
     "zero_grad": "nothing: opt() zeroes the gradients",
     "param_groups": "opt.η, or opt.eta; a group is an optimiser of its own",
     "add_param_group": "an optimiser of its own",
     "lr": "opt.η, or opt.eta",
-    # the module
+}
+
+MODULE = {
     "random": "rand, randn, permutation and seed in fluxrs itself",
     "linalg": "inv, solve, norm and others in fluxrs itself",
     "functional": "relu, softmax, mse and others in fluxrs itself",
@@ -187,6 +192,8 @@ HERE = {
     "empty": "zeros(shape)",
 }
 
+HERE = {**TENSORS, **MODELS_AND_OPTIMISERS, **MODULE}
+
 
 def missing(name: str, of: str, obj: Any) -> AttributeError:
     """The error for an attribute that `obj` has not, with the name it has here."""
@@ -197,5 +204,45 @@ def missing(name: str, of: str, obj: Any) -> AttributeError:
 
 
 def instead(self: Any, name: str) -> Any:
-    """`__getattr__` of tensors, models and optimisers."""
+    """`__getattr__` of tensors."""
     raise missing(name, f"{type(self).__name__!r} object", self)
+
+
+class Elsewhere:
+    """An attribute of a class that only other libraries have: reading it raises the error that says what to write.
+
+    Whatever else has the name goes before it. A `__getattr__` would do the same, and would make every other attribute slow.
+    """
+
+    def __init__(self, owner: type, name: str) -> None:
+        self.owner = owner
+        self.name = name
+
+    def __get__(self, obj: Any, cls: type) -> Any:
+        for base in cls.__mro__[cls.__mro__.index(self.owner) + 1 :]:
+            found = vars(base).get(self.name, self)
+            if not isinstance(found, Elsewhere):
+                return found.__get__(obj, cls) if hasattr(found, "__get__") else found
+        of = f"type object {cls.__name__!r}" if obj is None else f"{cls.__name__!r} object"
+        raise missing(self.name, of, cls if obj is None else obj)
+
+    def __repr__(self) -> str:
+        return HERE[self.name]
+
+
+def _listed(self: Any) -> Iterable[str]:
+    """`__dir__` of models and optimisers."""
+    own = getattr(self, "__dict__", {})
+    hidden = {n for c in type(self).__mro__ for n, x in vars(c).items() if isinstance(x, Elsewhere)}
+    return [n for n in object.__dir__(self) if n not in hidden or n in own]
+
+
+def teach(cls: type) -> None:
+    """Let a class of models or optimisers say what other libraries' names are here."""
+    known = {name for base in cls.__mro__ for name in vars(base)}
+    if "__getattr__" in known:
+        return
+    for name in MODELS_AND_OPTIMISERS.keys() - known:
+        setattr(cls, name, Elsewhere(cls, name))
+    if getattr(cls, "__dir__", None) is object.__dir__:
+        setattr(cls, "__dir__", _listed)  # noqa: B010

@@ -17,7 +17,7 @@ import numpy as np
 from . import safetensors
 from ._core import DimensionMismatch, Params, Tensor, isleaf, istracked
 from .loading import DEPTH, VERSION, check, check_whole, known
-from .treelike import fields, loadparams, named_params
+from .treelike import fields, loadparams, named_params, state
 from .typing import PathLike
 
 
@@ -122,15 +122,15 @@ class Writer:
             return {"function": name(x, path)}
         if not plain(type(x)) or (not hasattr(x, "__dict__") and fields(x) is None):
             raise TypeError(f"save: {path} is a {type(x).__name__}, which a file cannot hold")
-        state = vars(x) if hasattr(x, "__dict__") else fields(x) or {}
+        own = state(x) if hasattr(x, "__dict__") else fields(x) or {}
         try:
-            check(type(x), state)
+            check(type(x), own)
             check_whole(x)
         except (TypeError, ValueError) as error:
             raise type(error)(f"save: {path} could not be loaded: {error}") from error
         return {
             "object": name(type(x), path),
-            "fields": {n: self.encode(v, f"{path}.{n}") for n, v in state.items()},
+            "fields": {n: self.encode(v, f"{path}.{n}") for n, v in own.items()},
         }
 
     def array(self, x: Any, path: str) -> str:

@@ -5,10 +5,11 @@ The tape itself is native; here are custom gradients and what is built from `gra
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import weakref
 from collections.abc import Callable, Sequence
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
@@ -32,7 +33,7 @@ from ._core import (
     zeros,
 )
 from .checkpointing import checkpoint
-from .treelike import params
+from .treelike import GRADIENTS, params
 from .typing import ArrayLike
 
 __all__ = [
@@ -73,18 +74,42 @@ T = TypeVar("T")
 Definition = Callable[..., tuple[Any, Callable[[Tensor], Any]]]
 
 _GRADIENT = "__fluxrs_gradient__"
-# Of what is no function. A function has its own, and takes it along when it goes.
+# Of what is neither a function nor an object's method: those have their own, and take them along when they go.
 _definitions: dict[Any, Definition] = {}
+
+
+class _Methods(dict[Any, Definition]):
+    """The gradients of an object's methods, by their functions. A copy of the object has none."""
+
+    def __init__(self, of: Any = None) -> None:
+        super().__init__()
+        self.of = None if of is None else weakref.ref(of)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Methods, ()
+
+    @staticmethod
+    def of_object(x: Any) -> _Methods | None:
+        own = getattr(x, "__dict__", {}).get(GRADIENTS)
+        return own if isinstance(own, _Methods) and own.of is not None and own.of() is x else None
 
 
 def _define(f: Any, definition: Definition) -> None:
     if isinstance(f, FunctionType):
         setattr(f, _GRADIENT, (weakref.ref(f), definition))
-    else:
-        _definitions[f] = definition
+        return
+    if isinstance(f, MethodType) and type(getattr(f.__self__, "__dict__", None)) is dict:
+        with contextlib.suppress(TypeError):  # an object without weak references
+            own = _Methods.of_object(f.__self__) or _Methods(f.__self__)
+            vars(f.__self__)[GRADIENTS] = own
+            own[f.__func__] = definition
+            return
+    _definitions[f] = definition
 
 
 def _definition(f: Any) -> Definition | None:
+    if isinstance(f, MethodType) and (own := _Methods.of_object(f.__self__)) is not None:
+        return own.get(f.__func__) or _definitions.get(f)
     if not isinstance(f, FunctionType):
         return _definitions.get(f)
     of, definition = getattr(f, _GRADIENT, (None, None))

@@ -10,9 +10,12 @@ from typing import Any, TypeVar, overload
 import numpy as np
 
 from ._core import DimensionMismatch, Params, Tensor, commit, isleaf, istracked, tensor
-from .elsewhere import instead
+from .elsewhere import teach
 
 C = TypeVar("C", bound=type)
+
+# Where `grad` keeps the gradients of an object's methods.
+GRADIENTS = "__fluxrs_gradients__"
 
 # Models have fewer levels; without a bound the paths of a hostile one would fill the memory.
 DEEPEST = 1000
@@ -52,8 +55,7 @@ def _register(cls: Any, fields: tuple[str, ...] | None) -> Any:
 
         fields = tuple(f.name for f in declared(cls))
     cls.__treelike__ = fields
-    if not hasattr(cls, "__getattr__"):
-        cls.__getattr__ = instead
+    teach(cls)
     return cls
 
 
@@ -62,7 +64,12 @@ def fields(x: Any) -> dict[str, Any] | None:
     if isinstance(x, type) or not hasattr(type(x), "__treelike__"):
         return None
     names = type(x).__treelike__
-    return dict(vars(x)) if names is None else {n: getattr(x, n) for n in names}
+    return state(x) if names is None else {n: getattr(x, n) for n in names}
+
+
+def state(x: Any) -> dict[str, Any]:
+    """What was set on an object, without the gradients of its methods."""
+    return {n: c for n, c in vars(x).items() if n != GRADIENTS}
 
 
 def named_children(x: Any, path: str = "") -> Iterator[tuple[str, Any]]:
