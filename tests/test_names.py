@@ -121,6 +121,87 @@ def test_names_of_other_libraries_say_what_to_write(call, message):
         call()
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: x.sum(dim=0), "sum has no keyword 'dim'; did you mean axis?"),
+        (lambda x: fluxrs.sum(x, dims=0), "sum has no keyword 'dims'; did you mean axis?"),
+        (lambda x: x.mean(axis=0, keepdim=True), "mean has no keyword 'keepdim'; did you mean keepdims?"),
+        (lambda x: x.softmax(axsi=0), "softmax has no keyword 'axsi'; did you mean axis?"),
+        (lambda x: x.std(unbiased=False), "std has no keyword 'unbiased'; did you mean ddof?"),
+        (lambda x: x.transpose(dims=(0, 1)), "transpose has no keyword 'dims'; "),
+        (lambda x: x.clip(min=0), "clip has no keyword 'min'; did you mean low?"),
+        (lambda x: fluxrs.stack([x, x], dim=1), "stack has no keyword 'dim'; did you mean axis?"),
+        (lambda x: fluxrs.exp(input=x), "exp has no keyword 'input'; "),
+        (lambda x: fluxrs.full(size=(2, 2), value=1), "full has no keyword 'size'; did you mean shape?"),
+        (lambda x: fluxrs.Tensor([1], kind="x"), "Tensor has no keyword 'kind'; it has x, dtype"),
+        (lambda x: fluxrs.gradient(abs, x, nested=True), "gradient has no keyword 'nested'; did you mean nest?"),
+        (lambda x: fluxrs.rand(2, typ=3), "rand has no keyword 'typ'; did you mean dtype?"),
+    ],
+)  # fmt: skip
+def test_a_keyword_that_there_is_not_is_answered_with_the_one_that_was_meant(call, message):
+    with pytest.raises(TypeError) as error:
+        call(fluxrs.ones(2, 2))
+    assert str(error.value).startswith(message)
+
+
+def test_other_errors_of_arguments_are_as_they_were():
+    x = fluxrs.ones(2, 2)
+    for call in (lambda: x.sum(0, False, 1), lambda: x.sum(0, axis=0), fluxrs.sum):
+        with pytest.raises(TypeError, match="argument"):
+            call()
+
+
+@treelike
+class Fitted:
+    """With a name of its own that other libraries have, too."""
+
+    def __init__(self):
+        self.weight = param(1)
+
+    def fit(self):
+        return "fitted"
+
+
+class Mixin:
+    def predict(self):
+        return "predicted"
+
+    train = 3
+
+
+def test_names_of_other_libraries_give_way_to_ones_own():
+    class Both(Fitted, Mixin):
+        bias = None
+
+        def eval(self):
+            return super().eval()
+
+    m = Both()
+    assert (m.fit(), m.predict(), m.train, m.bias, m.weight.item()) == (
+        "fitted",
+        "predicted",
+        3,
+        None,
+        1,
+    )
+    m.half = 1
+    assert m.half == 1
+    with pytest.raises(AttributeError, match="'Both' object .* testmode"):
+        m.eval()
+    with pytest.raises(AttributeError, match="type object 'Both' .* params"):
+        Both.parameters  # noqa: B018
+    assert not hasattr(m, "state_dict")
+    assert "half" in dir(m)
+    assert "weight" in dir(m)
+    assert {"state_dict", "parameters"}.isdisjoint(dir(m))
+
+
+def test_every_name_that_is_listed_is_there():
+    for x in (fluxrs.Diagonal(2), fluxrs.BatchNorm(2), Dense(2, 1), ADAM([param(1)]), Mine()):
+        assert [n for n in dir(x) if not hasattr(x, n)] == []
+
+
 def test_no_name_that_we_have_is_called_another():
     from fluxrs.elsewhere import HERE
 

@@ -46,6 +46,22 @@ ELSEWHERE = {
     "weight_decay": ("decay",),
     "padding": ("pad",),
     "kernel_size": ("k",),
+    "dim": ("axis", "axes"),
+    "dims": ("axis", "axes"),
+    "dim0": ("axis1",),
+    "dim1": ("axis2",),
+    "keepdim": ("keepdims",),
+    "unbiased": ("ddof",),
+    "correction": ("ddof",),
+    "min": ("low",),
+    "max": ("high",),
+    "a_min": ("low",),
+    "a_max": ("high",),
+    "size": ("shape",),
+    "input": ("x",),
+    "a": ("x",),
+    "other": ("y",),
+    "shift": ("shifts",),
 }
 
 
@@ -92,7 +108,7 @@ def keywords(f: F) -> F:
 def _decorate_class(cls: type) -> None:
     init = vars(cls)["__init__"]
     type.__setattr__(cls, "__init__", keywords(init))
-    for greek in {*_keyword_names(init), *cls.__dict__.get("__annotations__", ())}:
+    for greek in {n for c in cls.__mro__ for n in c.__dict__.get("__annotations__", ())}:
         if greek in TWINS:
             setattr(cls, TWINS[greek], _alias(greek))
 
@@ -121,14 +137,18 @@ def _canonical(title: str, names: Iterable[str], given: dict[str, Any]) -> dict[
         if name not in names:
             name = greek(name, names)
         if name not in names:
-            hint = nearest(title, spelled, [n for n in names if n != "self"])
-            raise TypeError(f"{title} has no keyword {spelled!r}; {hint}")
+            raise TypeError(unknown(title, spelled, [n for n in names if n != "self"]))
         if name in out:
             raise TypeError(
                 f"{title}: {written(name)} and {TWINS[name]} are one keyword; give one of them"
             )
         out[name] = value
     return out
+
+
+def unknown(title: str, spelled: str, known: Iterable[str]) -> str:
+    """The message for a keyword that a function does not have."""
+    return f"{title} has no keyword {spelled!r}; {nearest(title, spelled, known)}"
 
 
 def nearest(title: str, spelled: str, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ fn steps(stride: &[usize], pad: &[(i64, i64)], dilation: &[usize]) -> Vec<Step> 
     axes.map(|((&stride, &pad), &dilation)| Step { stride, dilation, pad }).collect()
 }
 
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn convolve(
     x: &Bound<'_, PyAny>,
     w: &Bound<'_, PyAny>,
@@ -23,7 +23,7 @@ fn convolve(
     made(|| conv(&x, &w, &steps(&stride, &pad, &dilation), groups))
 }
 
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn deconvolve(
     x: &Bound<'_, PyAny>,
     w: &Bound<'_, PyAny>,

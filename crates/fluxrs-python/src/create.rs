@@ -15,7 +15,7 @@ use pyo3::types::PyTuple;
 /// An untracked tensor with its own copy of `x`; lists of numbers become float32.
 ///
 /// >>> tensor([[1, 2], [3, 4]], dtype="int64")
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (x, dtype=None))]
 pub fn tensor(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     if let Some(Dt(dtype)) = dtype {
@@ -36,7 +36,7 @@ pub fn tensor(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
 ///
 /// Takes NumPy arrays, and anything with `__dlpack__` or `__array__`. Otherwise as `tensor`.
 /// >>> asarray(np.ones(2))
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (x, dtype=None))]
 fn asarray(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<Py<PyTensor>> {
     if let Ok(t) = x.cast::<PyTensor>()
@@ -69,7 +69,7 @@ fn filled(args: &Bound<'_, PyTuple>, dtype: Option<Dt>, op: &str, value: Number)
 /// Zeros of a shape, given as `(2, 3)` or `2, 3`; float32 unless a dtype is given.
 ///
 /// >>> zeros(2, 3)
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (*shape, dtype=None))]
 fn zeros(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     filled(shape, dtype, "zeros", Number::Int(0))
@@ -78,7 +78,7 @@ fn zeros(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
 /// Ones of a shape, given as `(2, 3)` or `2, 3`; float32 unless a dtype is given.
 ///
 /// >>> ones((2, 3))
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (*shape, dtype=None))]
 fn ones(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     filled(shape, dtype, "ones", Number::Int(1))
@@ -87,7 +87,7 @@ fn ones(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
 /// A number in every element of a shape; float32 (bool for True and False) unless a dtype is given.
 ///
 /// >>> full((2, 2), 7)
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (shape, value, dtype=None))]
 fn full(shape: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     let args = PyTuple::new(shape.py(), [shape])?;
@@ -110,7 +110,7 @@ fn like(x: &Bound<'_, PyAny>, dtype: Option<Dt>, value: f64) -> PyResult<PyTenso
 /// Zeros of the shape and type of `x`.
 ///
 /// >>> zeros_like([1, 2])
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (x, dtype=None))]
 fn zeros_like(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     like(x, dtype, 0.0)
@@ -119,7 +119,7 @@ fn zeros_like(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
 /// Ones of the shape and type of `x`.
 ///
 /// >>> ones_like([1, 2], dtype="bool")
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (x, dtype=None))]
 fn ones_like(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     like(x, dtype, 1.0)
@@ -128,7 +128,7 @@ fn ones_like(x: &Bound<'_, PyAny>, dtype: Option<Dt>) -> PyResult<PyTensor> {
 /// start + i · step for i = 0, 1, …, before `stop`; `arange(stop)` begins at 0. float32 unless a dtype is given.
 ///
 /// >>> arange(1, 2, 0.25)
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (start, stop=None, step=None, *, dtype=None))]
 fn arange(
     #[pyo3(from_py_with = of::<names::arange, Number>)] start: Number,
@@ -148,7 +148,7 @@ fn arange(
 /// `num` numbers at equal distances, both ends among them; float32 unless a dtype is given.
 ///
 /// >>> linspace(0, 1, 5)
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (start, stop, num=50, *, dtype=None))]
 fn linspace(
     #[pyo3(from_py_with = of::<names::linspace, f64>)] start: f64,
@@ -164,7 +164,7 @@ fn linspace(
 /// Ones on the k-th diagonal of n × m zeros; m is n unless given.
 ///
 /// >>> eye(2, 3, 1)
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (n, m=None, k=0, *, dtype=None))]
 fn eye(
     #[pyo3(from_py_with = of::<names::eye, isize>)] n: isize,

@@ -99,7 +99,7 @@ fn inputs(xs: &Bound<'_, PyAny>) -> PyResult<Values> {
 }
 
 /// `custom(value, inputs, pullback)`: `value` as a function of `inputs`; `pullback(Δ)` gives a gradient for each of them.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn custom(py: Python<'_>, value: &Bound<'_, PyAny>, inputs: &Bound<'_, PyAny>, pullback: Py<PyAny>) -> PyResult<PyTensor> {
     let value = strong(value)?.detached();
     let srcs = self::inputs(inputs)?;
@@ -108,7 +108,7 @@ fn custom(py: Python<'_>, value: &Bound<'_, PyAny>, inputs: &Bound<'_, PyAny>, p
 }
 
 /// A value that was made in `passing()`, which gave `since`, and that `again()` makes once more: nothing of its graph is kept.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn checkpointed(py: Python<'_>, value: &Bound<'_, PyAny>, since: u64, again: Py<PyAny>) -> PyResult<PyTensor> {
     let value = strong(value)?;
     let srcs = tape::inputs(&value, since);
@@ -127,7 +127,7 @@ pub fn replaying() -> bool {
 }
 
 /// Where the random stream is.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn random_state() -> (u64, u64) {
     let s = ops::random::state();
     (s.seed, s.counter)
@@ -140,6 +140,7 @@ struct PyReplay {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyReplay {
     #[new]
     fn new(state: (u64, u64)) -> PyReplay {
@@ -163,6 +164,7 @@ impl PyReplay {
 struct PyPassing;
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyPassing {
     #[new]
     fn new() -> PyPassing {

@@ -7,7 +7,7 @@ use fluxrs::{Result, Tensor};
 use pyo3::prelude::*;
 
 /// Sets the mode; returns what it was.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn _debug(eager: bool, nan: bool) -> (bool, bool) {
     watch::set_mode(eager, nan)
 }

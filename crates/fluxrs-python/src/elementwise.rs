@@ -47,6 +47,7 @@ macro_rules! entry {
     };
     (@slope $doc:literal $name:ident $x:ident $y:ident $default:literal) => {
         #[pymethods]
+        #[pyo3(crate = "crate::keywords")]
         impl PyTensor {
             #[doc = $doc]
             #[pyo3(signature = ($y=None))]
@@ -56,7 +57,7 @@ macro_rules! entry {
         }
 
         #[doc = $doc]
-        #[pyfunction]
+        #[pyfunction(crate = "crate::keywords")]
         #[pyo3(signature = ($x, $y=None))]
         fn $name($x: &Bound<'_, PyAny>, $y: Option<&Bound<'_, PyAny>>) -> PyResult<PyTensor> {
             sloped(Elementwise::$name, $x, $y, $default)
@@ -64,6 +65,7 @@ macro_rules! entry {
     };
     ($doc:literal $name:ident($x:ident)) => {
         #[pymethods]
+        #[pyo3(crate = "crate::keywords")]
         impl PyTensor {
             #[doc = $doc]
             fn $name(&self, py: Python<'_>) -> PyResult<PyTensor> {
@@ -72,7 +74,7 @@ macro_rules! entry {
         }
 
         #[doc = $doc]
-        #[pyfunction]
+        #[pyfunction(crate = "crate::keywords")]
         fn $name($x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
             let [x] = arguments([$x])?;
             made(|| Elementwise::$name.apply(&[&x]))
@@ -80,6 +82,7 @@ macro_rules! entry {
     };
     ($doc:literal $name:ident($x:ident $(, $rest:ident)*)) => {
         #[pymethods]
+        #[pyo3(crate = "crate::keywords")]
         impl PyTensor {
             #[doc = $doc]
             fn $name(slf: &Bound<'_, Self> $(, $rest: &Bound<'_, PyAny>)*) -> PyResult<PyTensor> {
@@ -89,7 +92,7 @@ macro_rules! entry {
         }
 
         #[doc = $doc]
-        #[pyfunction]
+        #[pyfunction(crate = "crate::keywords")]
         fn $name($x: &Bound<'_, PyAny> $(, $rest: &Bound<'_, PyAny>)*) -> PyResult<PyTensor> {
             let [$x $(, $rest)*] = arguments([$x $(, $rest)*])?;
             made(|| Elementwise::$name.apply(&[&$x $(, &$rest)*]))

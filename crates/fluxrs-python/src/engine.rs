@@ -59,7 +59,7 @@ fn each_tensor(x: &Bound<'_, PyAny>, f: &mut dyn FnMut(&Bound<'_, PyTensor>) -> 
 }
 
 /// Counts since the process began: of evaluation, and of objects made and work done on the GPU.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn counters<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
     out.set_item("runs", COUNTERS.runs.load(Ordering::Relaxed))?;
@@ -76,7 +76,7 @@ fn counters<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
 /// `explain(*xs)`: the plan that evaluating these tensors would run, a line a kernel: its form, the ops it fuses, the bytes it moves;
 /// and whether it is replayed or must be compiled, and why. Nothing is computed. With a parameter whose update waits, it is the plan
 /// of all waiting updates. Without arguments it is the plan that ran last, as the step of an optimiser.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (*xs))]
 fn explain(py: Python<'_>, xs: &Bound<'_, PyTuple>) -> PyResult<String> {
     if xs.is_empty() {
@@ -96,7 +96,7 @@ fn explain(py: Python<'_>, xs: &Bound<'_, PyTuple>) -> PyResult<String> {
 }
 
 /// The entries of the op table.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn op_table<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
     let entry = |e: &Elementwise| {
         let r = e.record();
@@ -116,7 +116,7 @@ fn op_table<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
 }
 
 /// The optimisers' rules in the core: the names of their state, by the rule's name.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn rules<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
     for r in RULES {
@@ -128,7 +128,7 @@ fn rules<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
 type Numbers = (f64, f64, f64, f64, f64, f64, bool, f64);
 
 /// Queues one step of a rule: `hyper` is (η, ρ, β1, β2, ϵ, decay, couple, t), and each parameter has its δ (or None) and its state.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn step(
     py: Python<'_>,
     rule: &str,
@@ -173,19 +173,19 @@ fn step(
 }
 
 /// The n-th allocation from now on this thread fails; 0 switches that off.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn _set_fault(n: u64) {
     buffer::faults::fail_after(n);
 }
 
 /// Records what the engine does until `_profile_stop`.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn _profile_start() {
     profile::start();
 }
 
 /// The recorded spans: (name, category, start, length) in nanoseconds.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn _profile_stop() -> Vec<(String, String, u64, u64)> {
     profile::stop().into_iter().map(|e| (e.name.into_owned(), e.category.to_string(), e.start, e.length)).collect()
 }

@@ -147,18 +147,18 @@ pub fn install() {
 #[cfg(unix)]
 pub fn prepare_for_forks(py: Python<'_>) -> PyResult<()> {
     /// The evaluation under way may want the GIL before it ends.
-    #[pyfunction]
+    #[pyfunction(crate = "crate::keywords")]
     fn before(py: Python<'_>) {
         without_gil(py, fluxrs::evaluate::before_fork);
     }
 
-    #[pyfunction]
+    #[pyfunction(crate = "crate::keywords")]
     fn in_parent() {
         fluxrs::evaluate::after_fork();
     }
 
     /// Whichever thread forked is the main one here.
-    #[pyfunction]
+    #[pyfunction(crate = "crate::keywords")]
     fn in_child() {
         fluxrs::evaluate::after_fork();
         IS_MAIN.set(None);

@@ -115,6 +115,7 @@ impl PyTensor {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyTensor {
     /// A read-only NumPy array of the value, without a copy; `np.array(t)` copies.
     pub fn numpy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -228,7 +229,7 @@ impl PyTensor {
 }
 
 /// The constructor for unpickling and copying.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn _rebuild<'py>(py: Python<'py>, kind: &str, array: &Bound<'py, PyAny>) -> PyResult<Py<PyTensor>> {
     match kind {
         "param" => crate::leaf::param(py, array),

@@ -39,7 +39,7 @@ mod found {
 }
 
 /// The devices that tensors can live on, each with its name; after them adapters that are not used, with the reason.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn devices(py: Python<'_>) -> Vec<String> {
     let mut all = vec!["cpu".to_string()];
     #[cfg(feature = "gpu")]
@@ -55,7 +55,7 @@ fn devices(py: Python<'_>) -> Vec<String> {
 }
 
 /// True if a GPU can be used.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn has_gpu(py: Python<'_>) -> bool {
     #[cfg(feature = "gpu")]
     return py.detach(|| found::adapters().iter().any(|adapter| adapter.refused.is_none()));
@@ -88,18 +88,19 @@ fn moved(x: &Bound<'_, PyTensor>, device: Device) -> PyResult<Py<PyTensor>> {
 }
 
 /// `gpu(x)`: the tensor on the GPU; float64 becomes float32.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn gpu(x: &Bound<'_, PyTensor>) -> PyResult<Py<PyTensor>> {
     moved(x, detached(x.py(), gpu_device)?)
 }
 
 /// `cpu(x)`: the tensor on the CPU.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn cpu(x: &Bound<'_, PyTensor>) -> PyResult<Py<PyTensor>> {
     moved(x, Device::CPU)
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyTensor {
     /// `x.to(device)`: the value on `'cpu'` or `'gpu'`, without history; a parameter gives a parameter.
     #[pyo3(signature = (device, /))]

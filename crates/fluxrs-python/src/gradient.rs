@@ -175,7 +175,7 @@ fn in_python<'py>(
 ///
 /// `gradient(f, ps)` with `ps` a Params: the gradients of `f()` by each parameter, as a Grads. The results can
 /// be differentiated again inside another gradient, or with `nest=True`.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (f, *args, nest=false))]
 fn gradient<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bool) -> PyResult<Bound<'py, PyAny>> {
     let py = f.py();
@@ -186,7 +186,7 @@ fn gradient<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bool) 
 }
 
 /// `withgradient(f, *args)`: the value and what `gradient` gives.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (f, *args, nest=false))]
 fn withgradient<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bool) -> PyResult<(PyTensor, Bound<'py, PyAny>)> {
     let py = f.py();
@@ -221,6 +221,7 @@ struct Pullback {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl Pullback {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         if let Subject::Params(params, _) = &self.subject {
@@ -243,7 +244,7 @@ impl Pullback {
 }
 
 /// `forward(f, *args)` or `forward(f, ps)`: the value, and a pullback that takes a sensitivity of its shape.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (f, *args, nest=false))]
 fn forward<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bool) -> PyResult<(PyTensor, Py<PyAny>)> {
     let py = f.py();
@@ -261,7 +262,7 @@ fn forward<'py>(f: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, nest: bool) -
 /// `back(x, Δ=None)`: add the gradient of `x`, a number, to the `.grad` of every parameter it depends on.
 ///
 /// Of a tensor: the gradient of Σ Δ·x, with Δ of its shape, or a number.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (x, Δ=None, **twin))]
 #[allow(non_snake_case)]
 fn back<'py>(x: &Bound<'py, PyAny>, Δ: Option<Bound<'py, PyAny>>, twin: Option<&Bound<'py, PyDict>>) -> PyResult<()> {
@@ -289,7 +290,7 @@ fn back<'py>(x: &Bound<'py, PyAny>, Δ: Option<Bound<'py, PyAny>>, twin: Option<
 }
 
 /// Takes back what `back` of this loss added.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn drop_gradients(x: &Bound<'_, PyAny>) -> PyResult<()> {
     let Ok(t) = x.cast::<PyTensor>() else { return Ok(()) };
     let y = t.get().like();
@@ -308,6 +309,7 @@ thread_local! {
 struct PyNoGrad;
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyNoGrad {
     #[new]
     fn new() -> PyNoGrad {
@@ -334,7 +336,7 @@ impl PyNoGrad {
 }
 
 /// `evaluate(*xs)`: compute what is pending in any nest of lists, tuples and dicts; on a GPU, wait for it.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (*xs))]
 fn evaluate(py: Python<'_>, xs: &Bound<'_, PyTuple>) -> PyResult<()> {
     let roots = crate::engine::tensors_in(xs.as_any())?;

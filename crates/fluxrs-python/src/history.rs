@@ -35,6 +35,7 @@ impl Function {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl Function {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.0.try_lock().map_or(Ok(()), |f| visit.call(&*f))
@@ -55,6 +56,7 @@ pub struct History {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl History {
     /// There is nothing to clear: what refers back was changed after the history was made, and is cleared itself.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

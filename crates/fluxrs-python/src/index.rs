@@ -100,6 +100,7 @@ struct Rows {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl Rows {
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf
@@ -112,6 +113,7 @@ impl Rows {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyTensor {
     fn __getitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
         let x = self.value(key.py())?;

@@ -65,7 +65,7 @@ fn several(op: &str, items: &[Bound<'_, PyAny>]) -> PyResult<Values> {
 }
 
 /// x @ W.T + b for tensors of one type that fit; None if something is to be converted, or to be said.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[allow(non_snake_case)]
 fn affine(py: Python<'_>, x: &Bound<'_, PyAny>, W: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<Option<PyTensor>> {
     let (Ok(x), Ok(w), Ok(b)) = (x.cast::<PyTensor>(), W.cast::<PyTensor>(), b.cast::<PyTensor>()) else { return Ok(None) };
@@ -74,7 +74,7 @@ fn affine(py: Python<'_>, x: &Bound<'_, PyAny>, W: &Bound<'_, PyAny>, b: &Bound<
 }
 
 /// Σ (x − y)² / n for two results of ops that fit; None if something is to be converted, or to be said.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn squared_error(x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> PyResult<Option<PyTensor>> {
     let (Some(x), Some(y)) = (result(x), result(y)) else { return Ok(None) };
     made_or_none(|| compose::squared_error(x, y))
@@ -84,7 +84,7 @@ fn squared_error(x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> PyResult<Option<
 ///
 /// Raises DimensionMismatch if they are not.
 /// >>> concatenate([[1, 2], [3]])
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (tensors, axis=0))]
 fn concatenate(tensors: &Bound<'_, PyAny>, axis: isize) -> PyResult<PyTensor> {
     let xs = self::tensors(tensors, "concatenate")?;
@@ -94,7 +94,7 @@ fn concatenate(tensors: &Bound<'_, PyAny>, axis: isize) -> PyResult<PyTensor> {
 /// Tensors of one shape along a new axis.
 ///
 /// >>> stack([[1, 2], [3, 4]], axis=1)
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (tensors, axis=0))]
 fn stack(tensors: &Bound<'_, PyAny>, axis: isize) -> PyResult<PyTensor> {
     let xs = self::tensors(tensors, "stack")?;
@@ -104,7 +104,7 @@ fn stack(tensors: &Bound<'_, PyAny>, axis: isize) -> PyResult<PyTensor> {
 /// Tensors below each other: along the first axis, vectors as rows.
 ///
 /// >>> vstack([[1, 2], [3, 4]])
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn vstack(tensors: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     let xs = self::tensors(tensors, "vstack")?;
     made(|| place::vstack(&xs))
@@ -113,7 +113,7 @@ fn vstack(tensors: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 /// Tensors beside each other: along the second axis, vectors one after the other.
 ///
 /// >>> hstack([[1, 2], [3, 4]])
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn hstack(tensors: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     let xs = self::tensors(tensors, "hstack")?;
     made(|| place::hstack(&xs))
@@ -123,7 +123,7 @@ fn hstack(tensors: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 ///
 /// Raises ValueError if the axis has no so many equal parts.
 /// >>> split([1, 2, 3, 4], 2)
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (x, parts, axis=0))]
 fn split(x: &Bound<'_, PyAny>, parts: &Bound<'_, PyAny>, axis: isize) -> PyResult<Vec<PyTensor>> {
     let x = argument(x)?;
@@ -144,7 +144,7 @@ fn split(x: &Bound<'_, PyAny>, parts: &Bound<'_, PyAny>, axis: isize) -> PyResul
 /// A border of `value` (0) around the tensor: one width, one pair (before, after), or a pair for every axis.
 ///
 /// >>> pad([1, 2], (1, 2))
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (x, width, value=None))]
 fn pad(x: &Bound<'_, PyAny>, width: &Bound<'_, PyAny>, value: Option<&Bound<'_, PyAny>>) -> PyResult<PyTensor> {
     let x = argument(x)?;
@@ -181,13 +181,15 @@ macro_rules! pairs {
             use super::*;
 
             $($($(#[doc = $doc])*
-            #[pyfunction]
+            #[pyfunction(crate = "crate::keywords")]
             pub fn $name(x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
                 pair(x, y, $f)
             })*)*
         }
 
         #[pymethods]
+
+        #[pyo3(crate = "crate::keywords")]
         impl PyTensor {
             $($($(#[doc = $doc])*
             fn $name(slf: &Bound<'_, Self>, y: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
@@ -250,7 +252,7 @@ pairs! {
 /// Sums of products by Einstein's convention: each letter is an axis, and those that the result does not name are summed over.
 ///
 /// >>> einsum("ij,j->i", [[1, 2], [3, 4]], [1, 1])
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (spec, *xs))]
 fn einsum(spec: &str, xs: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
     let xs = several("einsum", &xs.iter().collect::<Vec<_>>())?;
@@ -260,7 +262,7 @@ fn einsum(spec: &str, xs: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
 /// Products of tensors summed over `axes`: a number of axes (2), last of `x` and first of `y`, or a pair of lists of axes.
 ///
 /// >>> tensordot(ones(2, 3, 4), ones(4, 3), axes=([1, 2], [1, 0]))
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (x, y, axes=None))]
 fn tensordot(x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>, axes: Option<&Bound<'_, PyAny>>) -> PyResult<PyTensor> {
     let (a, b) = match axes.map(|a| a.extract::<(Axes, Axes)>()) {
@@ -286,7 +288,7 @@ fn tensordot(x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>, axes: Option<&Bound<'_,
 ///
 /// Raises DimensionMismatch if the shapes do not fit.
 /// >>> attention([[0, 0]], [[1, 2], [3, 4]], [[1, 1], [3, 5]])
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (q, k, v, mask=None, causal=false, *, scale=None))]
 fn attention(
     q: &Bound<'_, PyAny>,
@@ -302,6 +304,7 @@ fn attention(
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyTensor {
     /// Parts along an axis: `parts` equal ones, or those between the positions in a list.
     #[pyo3(name = "split", signature = (parts, axis=0))]

@@ -11,6 +11,8 @@ use fluxrs::transfer::to_device;
 use fluxrs::{Tensor, no_grad};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// `param(x)`: a parameter, with its own copy of `x`; what `gradient` and `back` differentiate by.
 ///
 /// Numbers, lists and integers become float32. Of a tracked tensor it is a tracked identity.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 pub fn param(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
     let value = strong(x)?;
     if value.is_tracked() {
@@ -31,7 +33,7 @@ pub fn param(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
 }
 
 /// `state(x)`: an untracked leaf for an optimiser's state: zeros like a parameter, or a copy of an array.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 pub fn state(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
     let parameter = x.cast::<PyTensor>().is_ok_and(|t| t.get().leaf().is_some_and(|l| l.is_tracked()));
     let value = strong(x)?;
@@ -43,7 +45,7 @@ pub fn state(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
 /// `update(p, Δ)`: p += Δ, and p's gradient is zeroed; returns `p`.
 ///
 /// `Δ` has the shape of `p`, or is a number. A NumPy array `p` is changed in place.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (p, Δ=None, **twin))]
 #[allow(non_snake_case)]
 pub fn update<'py>(
@@ -80,7 +82,7 @@ pub fn update<'py>(
 }
 
 /// Queues p += Δ for each parameter and a value for each piece of state, together: a step happens as a whole or not at all.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (params, deltas, state, values))]
 pub fn change(
     py: Python<'_>,
@@ -137,7 +139,7 @@ fn update_array(p: &Bound<'_, PyAny>, delta: &Bound<'_, PyAny>) -> PyResult<()> 
 }
 
 /// Commits all updates that wait on this thread; then counts the step in `opt.t`, before a signal can come between.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (opt=None))]
 pub fn commit(py: Python<'_>, opt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     if let Some(opt) = opt {
@@ -162,12 +164,17 @@ pub fn commit(py: Python<'_>, opt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
 }
 
 fn count(opt: &Bound<'_, PyAny>) -> PyResult<u64> {
-    opt.getattr("t")?.extract()
+    opt.getattr(intern!(opt.py(), "t"))?.extract()
 }
 
 /// Past `__setattr__`, which is Python, and checks what users set.
 fn set_count(opt: &Bound<'_, PyAny>, t: u64) -> PyResult<()> {
-    opt.getattr("__dict__")?.set_item("t", t)
+    let (name, t) = (intern!(opt.py(), "t"), t.into_pyobject(opt.py())?);
+    // SAFETY: three objects that are held here. `__dict__` would do, but make every later look at an attribute slower.
+    match unsafe { ffi::PyObject_GenericSetAttr(opt.as_ptr(), name.as_ptr(), t.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(PyErr::fetch(opt.py())),
+    }
 }
 
 /// A step that an optimiser has counted and a device may still take back.
@@ -199,37 +206,37 @@ pub fn uncount(py: Python<'_>) -> PyResult<()> {
 }
 
 /// The number of updates that wait on this thread.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 pub fn queued() -> usize {
     leaf::queued()
 }
 
 /// The number of updates this thread has ever queued: the place of the next one.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 pub fn queue_position() -> usize {
     leaf::position()
 }
 
 /// Forgets the updates that wait on this thread from `position` on.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 pub fn discard(py: Python<'_>, position: usize) {
     crate::call_site::without_gil(py, || leaf::discard(position));
 }
 
 /// True if `x` is a parameter or state, rather than the result of an op.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 pub fn isleaf(x: &Bound<'_, PyAny>) -> bool {
     x.cast::<PyTensor>().is_ok_and(|t| t.get().leaf().is_some())
 }
 
 /// True if `x` is a tensor that can be differentiated by, or depends on one.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 pub fn istracked(x: &Bound<'_, PyAny>) -> bool {
     x.cast::<PyTensor>().is_ok_and(|t| t.get().is_tracked())
 }
 
 /// `data(x)`: the value of a tracked tensor, untracked; of anything else `x` itself.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 pub fn data(x: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
     match x.cast::<PyTensor>() {
         Ok(t) if t.get().is_tracked() || t.get().leaf().is_some() => t.getattr("data"),
@@ -238,7 +245,7 @@ pub fn data(x: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
 }
 
 /// `grad(x)`: the gradient that `back` has accumulated in `x`; None if `x` is no parameter.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 pub fn grad(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyTensor>>> {
     match x.cast::<PyTensor>().ok().and_then(|t| t.get().leaf()) {
         Some(leaf) if leaf.is_tracked() => grad_object(py, leaf).map(Some),
@@ -247,7 +254,7 @@ pub fn grad(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyTensor
 }
 
 /// Gives parameters gradients made of all those they have, such as clipped ones: a bad loss still takes both back.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 pub fn replace_gradients(params: Vec<Bound<'_, PyTensor>>, gradients: Vec<Bound<'_, PyTensor>>) -> PyResult<()> {
     let mut leaves = Vec::with_capacity(params.len());
     let mut new = Vec::with_capacity(params.len());
@@ -317,6 +324,7 @@ fn fit(py: Python<'_>, now: &Tensor, value: &Tensor, what: &str) -> PyResult<Ten
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyTensor {
     /// The value without its history. A parameter's storage can be written through it: `p.data = v`, `p.data += v`.
     #[getter]

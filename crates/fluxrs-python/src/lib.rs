@@ -21,6 +21,7 @@ mod gradient;
 mod history;
 mod index;
 mod joins;
+mod keywords;
 mod leaf;
 mod lists;
 mod methods;

@@ -22,6 +22,8 @@ macro_rules! ops {
         names! { $($($name)*)* }
 
         #[pymethods]
+
+        #[pyo3(crate = "crate::keywords")]
         impl PyTensor {
             $($($(#[doc = $doc])*
             #[pyo3(signature = ($($arg $(= $($default)+)?),*))]
@@ -35,7 +37,7 @@ macro_rules! ops {
             use super::*;
 
             $($($(#[doc = $doc])*
-            #[pyfunction]
+            #[pyfunction(crate = "crate::keywords")]
             #[pyo3(signature = ($x $(, $arg $(= $($default)+)?)*))]
             pub fn $name(
                 $x: &Bound<'_, PyAny>
@@ -60,7 +62,7 @@ fn list(axis: &Option<Axes>) -> Option<&[isize]> {
 /// A bare number as a 0-d tensor.
 pub fn plain(x: &Tensor) -> std::borrow::Cow<'_, Tensor> {
     match x.is_number() {
-        true => std::borrow::Cow::Owned(x.cast(fluxrs::ops::elementwise::common_dtype(&[x]))),
+        true => std::borrow::Cow::Owned(x.cast(fluxrs::ops::apply::common_dtype(&[x]))),
         false => std::borrow::Cow::Borrowed(x),
     }
 }
@@ -312,6 +314,7 @@ fn broadcasted(x: &Tensor, shape: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
 macro_rules! shaped {
     ($($(#[doc = $doc:literal])* $name:ident = $f:ident($rest:ident);)*) => {
         #[pymethods]
+        #[pyo3(crate = "crate::keywords")]
         impl PyTensor {
             $($(#[doc = $doc])*
             #[pyo3(signature = (*$rest))]
@@ -324,7 +327,7 @@ macro_rules! shaped {
             use super::*;
 
             $($(#[doc = $doc])*
-            #[pyfunction]
+            #[pyfunction(crate = "crate::keywords")]
             #[pyo3(signature = (x, *$rest))]
             pub fn $name(x: &Bound<'_, PyAny>, $rest: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
                 $f(&*argument(x)?, $rest)
@@ -356,6 +359,7 @@ shaped! {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyTensor {
     /// All elements along one axis.
     fn flatten(&self, py: Python<'_>) -> PyResult<PyTensor> {

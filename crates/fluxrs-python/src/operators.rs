@@ -68,6 +68,7 @@ fn truth(op: Elementwise, sign: &str, x: &Tensor, y: &Tensor) -> fluxrs::Result<
 macro_rules! operators {
     ($($method:ident $reflected:ident $apply:expr;)*) => {
         #[pymethods]
+        #[pyo3(crate = "crate::keywords")]
         impl PyTensor {
             $(fn $method<'py>(slf: &Bound<'py, Self>, other: &Bound<'py, PyAny>) -> Object<'py> {
                 let f = $apply;
@@ -149,6 +150,7 @@ operators! {
 macro_rules! in_place {
     ($($method:ident $sign:literal $apply:expr;)*) => {
         #[pymethods]
+        #[pyo3(crate = "crate::keywords")]
         impl PyLeaf {
             $(fn $method(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<()> {
                 let target = slf.as_super();
@@ -178,6 +180,7 @@ in_place! {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyLeaf {
     fn __ipow__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>, _modulo: &Bound<'_, PyAny>) -> PyResult<()> {
         let target = slf.as_super();

@@ -59,6 +59,7 @@ impl PyParams {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyParams {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.members.iter().try_for_each(|x| visit.call(x))
@@ -229,6 +230,7 @@ impl PyDeltas {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyDeltas {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.1.iter().try_for_each(|h| visit.call(h))
@@ -245,7 +247,7 @@ impl PyDeltas {
 }
 
 /// The δ of each parameter for an optimiser's step, or None if no gradient has reached any of them since the last one.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn take_gradients(py: Python<'_>, params: &Bound<'_, PyAny>) -> PyResult<Option<PyDeltas>> {
     let params = match params.cast::<PyParams>() {
         Ok(p) => p.clone(),
@@ -305,6 +307,7 @@ impl PyGrads {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyGrads {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.params)?;

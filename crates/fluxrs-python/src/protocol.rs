@@ -153,6 +153,7 @@ fn universal<'py>(name: &str, what: &str, inputs: &Bound<'py, PyTuple>) -> Objec
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyTensor {
     /// In an operation with an array the tensor's own operators win.
     #[classattr]
@@ -314,7 +315,7 @@ fn pad<'py>(args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> Object<'
 }
 
 /// `from_dlpack(x)`: the memory of another library's array as a tensor, without a copy where it is aligned; it may not be written afterwards.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn from_dlpack(x: &Bound<'_, PyAny>) -> PyResult<Py<PyTensor>> {
     if let Ok(t) = x.cast::<PyTensor>() {
         return Ok(t.clone().unbind());

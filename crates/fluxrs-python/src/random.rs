@@ -12,7 +12,7 @@ use pyo3::types::PyTuple;
 /// Starts the random stream anew: the same numbers come after the same seed, on every device (normals to some ulp).
 ///
 /// >>> seed(1)
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn seed(n: i64) {
     random::seed(n as u64);
 }
@@ -20,7 +20,7 @@ fn seed(n: i64) {
 /// Uniform over [0, 1), of a shape given as `(2, 3)` or `2, 3`; float32 or float64.
 ///
 /// >>> rand(2)
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (*shape, dtype=None))]
 fn rand(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     let shape = owned_shape(shape, "rand")?;
@@ -30,7 +30,7 @@ fn rand(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
 /// Uniform over [0, 1), of the shape and on the device of `x`, in its float type.
 ///
 /// >>> rand_like([1, 2])
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn rand_like(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     let x = argument(x)?;
     made(|| random::rand_like(&x))
@@ -39,7 +39,7 @@ fn rand_like(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 /// Normal with mean 0 and standard deviation 1, of a shape given as `(2, 3)` or `2, 3`; float32 or float64.
 ///
 /// >>> randn(2, dtype="float64")
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (*shape, dtype=None))]
 fn randn(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     let shape = owned_shape(shape, "randn")?;
@@ -49,7 +49,7 @@ fn randn(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
 /// Integers from `low` on, below `high`, of a shape given as `(2, 3)` or `2, 3`; int64 unless a dtype is given.
 ///
 /// >>> randint(0, 10, 5)
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (low, high, *shape, dtype=None))]
 fn randint(low: i64, high: i64, shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     let shape = owned_shape(shape, "randint")?;
@@ -59,7 +59,7 @@ fn randint(low: i64, high: i64, shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -
 /// True with probability `p`, which broadcasts to the shape; without a shape, that of `p`.
 ///
 /// >>> bernoulli(0.5, 4)
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (p, *shape))]
 fn bernoulli(p: &Bound<'_, PyAny>, shape: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
     if let Some(n) = number(p)?.map(|n| n.as_f64()).filter(|n| !(0.0..=1.0).contains(n)) {
@@ -73,7 +73,7 @@ fn bernoulli(p: &Bound<'_, PyAny>, shape: &Bound<'_, PyTuple>) -> PyResult<PyTen
 /// The numbers from 0 to n − 1 in random order, as int64.
 ///
 /// >>> permutation(5)
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn permutation(n: isize) -> PyResult<PyTensor> {
     let n = count("permutation: n", n)?;
     made(|| random::permutation(n))

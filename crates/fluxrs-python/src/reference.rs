@@ -21,7 +21,7 @@ pub fn section(name: &str) -> Option<&'static str> {
 }
 
 /// The functions of the reference page: each name with its section.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn reference() -> Vec<(String, &'static str)> {
     FUNCTIONS.read().unwrap_or_else(|e| e.into_inner()).clone()
 }

@@ -31,6 +31,7 @@ struct PyTracing {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyTracing {
     #[new]
     fn new(passing: bool) -> PyTracing {
@@ -50,7 +51,7 @@ impl PyTracing {
 }
 
 /// An argument for a value like `x`, or for a row of it.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn argument(x: &Bound<'_, PyTensor>, row: bool) -> PyResult<PyTensor> {
     let x = x.get().value(x.py())?;
     let shape = &x.shape()[row as usize..];
@@ -60,7 +61,7 @@ fn argument(x: &Bound<'_, PyTensor>, row: bool) -> PyResult<PyTensor> {
 
 /// The last states and what each step gives, of the function traced in `tracing`: `states` and `rows` are its arguments and what they
 /// stand for, `results` the new states and what a step gives.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn scan_over(
     states: (Vec<Bound<'_, PyAny>>, Vec<Bound<'_, PyAny>>),
     rows: (Vec<Bound<'_, PyAny>>, Vec<Bound<'_, PyAny>>),

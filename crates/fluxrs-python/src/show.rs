@@ -50,6 +50,7 @@ fn text(py: Python<'_>, x: &Tensor, tracked: bool) -> PyResult<String> {
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyTensor {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         text(py, &*self.value(py)?, self.is_tracked())

@@ -108,7 +108,7 @@ impl<'a> FromIterator<Value<'a>> for Values {
 impl PyTensor {
     pub fn new(tensor: Tensor) -> PyTensor {
         // A bare number has no place among tensors: its weak type would spread.
-        let tensor = if tensor.is_number() { tensor.cast(fluxrs::ops::elementwise::common_dtype(&[&tensor])) } else { tensor };
+        let tensor = if tensor.is_number() { tensor.cast(fluxrs::ops::apply::common_dtype(&[&tensor])) } else { tensor };
         let history = history::of(&tensor);
         PyTensor { inner: Inner::Node(Handle::new(tensor)), history }
     }
@@ -280,6 +280,7 @@ pub fn numpy_dtype<'py>(py: Python<'py>, dtype: DType) -> PyResult<Bound<'py, Py
 }
 
 #[pymethods]
+#[pyo3(crate = "crate::keywords")]
 impl PyTensor {
     #[new]
     #[pyo3(signature = (x, dtype=None))]

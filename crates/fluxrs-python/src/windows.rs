@@ -6,14 +6,14 @@ use fluxrs::ops::pool::{self, Window};
 use pyo3::prelude::*;
 
 /// The largest element of each window.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn maxpool(x: &Bound<'_, PyAny>, kernel: Vec<usize>, stride: Vec<usize>, margins: Vec<(usize, usize)>) -> PyResult<PyTensor> {
     let x = argument(x)?;
     made(|| pool::maxpool(&x, Window { kernel: &kernel, stride: &stride, margins: &margins }))
 }
 
 /// The mean of each window.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn meanpool(x: &Bound<'_, PyAny>, kernel: Vec<usize>, stride: Vec<usize>, margins: Vec<(usize, usize)>) -> PyResult<PyTensor> {
     let x = argument(x)?;
     made(|| pool::meanpool(&x, Window { kernel: &kernel, stride: &stride, margins: &margins }))

@@ -37,7 +37,7 @@ fn keep(kept: Option<HashMap<usize, Py<History>>>) {
 }
 
 /// Called by the collector as it begins and ends.
-#[pyfunction]
+#[pyfunction(crate = "crate::keywords")]
 fn at_collection(py: Python<'_>, phase: &str, info: &Bound<'_, PyDict>) -> PyResult<()> {
     let whole = info.get_item("generation")?.is_some_and(|g| g.extract::<usize>().is_ok_and(|g| g >= WHOLE));
     if !whole || !has_gil() {
