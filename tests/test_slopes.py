@@ -183,3 +183,25 @@ def test_second_derivatives_of_tails(name):
     f = getattr(fluxrs, name)
     slope = lambda x: gradient(lambda x: f(x).sum(), x)[0].sum()
     np.testing.assert_allclose(gradient(slope, np.array(x))[0], bend(np.array(x)), rtol=1e-13)
+
+
+INF = math.inf
+# The second derivative where the first is infinite.
+POLES = {
+    "sqrt": ([0.0], [-INF]),
+    "cbrt": ([-0.0, 0.0], [INF, -INF]),
+    "arcsin": ([-1.0, 1.0], [-INF, INF]),
+    "arccos": ([-1.0, 1.0], [INF, -INF]),
+    "arccosh": ([1.0], [-INF]),
+    "arctanh": ([-1.0, 1.0], [-INF, INF]),
+    "log": ([0.0], [-INF]),
+    "reciprocal": ([-0.0, 0.0], [-INF, INF]),
+}
+
+
+@pytest.mark.parametrize("name", POLES)
+def test_second_derivatives_at_poles(name):
+    x, bend = POLES[name]
+    f = getattr(fluxrs, name)
+    slope = lambda x: gradient(lambda x: f(x).sum(), x)[0].sum()
+    np.testing.assert_array_equal(gradient(slope, np.array(x))[0], bend)

@@ -68,6 +68,12 @@ pub(crate) fn apart_from_zero(x: &Tensor, value: f64, f: impl Fn(&Tensor) -> Ten
     choose(&zero, value, f(&choose(&zero, 1.0, x)))
 }
 
+/// 1 − x² to the last digit. At ±1, where its factors' slopes would be 0 · ∞, it is differentiated as the square that it is.
+pub(crate) fn beside_one(x: &Tensor) -> Tensor {
+    let edge = x.abs().equal(&Tensor::number(1.0));
+    choose(&edge, 1.0 - x.square(), (1.0 - x) * (x + 1.0))
+}
+
 /// y·x^(y−1), and 0 where y is 0, whatever x is; its slope by y is right there too.
 pub(crate) fn power_slope(x: &Tensor, y: &Tensor) -> Tensor {
     let flat = y.equal(&Tensor::number(0.0)).logical_and(&x.reciprocal().isinf());

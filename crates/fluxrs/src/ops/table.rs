@@ -47,7 +47,7 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     /// √x.
     sqrt(x): real { cpu: x.sqrt::<I>(), wgsl: "sqrt(x)", grad(g, out): [g * 0.5 / out], ulp: 1, domain: [(0.1, 10.0)] }
     /// The cube root, also of negative numbers.
-    cbrt(x): real { cpu: x.cbrt::<I>(), wgsl: "fx_cbrt(x)", grad(g, out): [g / (out * out * 3.0)], ulp: 4, domain: [(0.1, 10.0)] }
+    cbrt(x): real { cpu: x.cbrt::<I>(), wgsl: "fx_cbrt(x)", grad(g, out): [g / out / (out * 3.0)], ulp: 4, domain: [(0.1, 10.0)] }
     /// eˣ.
     exp(x): real { cpu: x.exp::<I>(), wgsl: "fx_exp(x)", grad(g, out): [g * out], ulp: 4, domain: [(-5.0, 5.0)] }
     /// 2ˣ.
@@ -69,9 +69,9 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     /// The tangent of an angle in radians.
     tan(x): real { cpu: x.tan::<I>(), wgsl: "fx_tan(x)", grad(g, out): [g * (out * out + 1.0)], ulp: 4, domain: [(-1.2, 1.2)] }
     /// The inverse sine, in radians.
-    arcsin(x): real { cpu: x.asin::<I>(), wgsl: "fx_asin(x)", grad(g, out): [g / ((1.0 - x) * (x + 1.0)).sqrt()], ulp: 4, domain: [(-0.9, 0.9)] }
+    arcsin(x): real { cpu: x.asin::<I>(), wgsl: "fx_asin(x)", grad(g, out): [g / $crate::ops::rules::beside_one(x).sqrt()], ulp: 4, domain: [(-0.9, 0.9)] }
     /// The inverse cosine, in radians.
-    arccos(x): real { cpu: x.acos::<I>(), wgsl: "fx_acos(x)", grad(g, out): [-(g / ((1.0 - x) * (x + 1.0)).sqrt())], ulp: 4, domain: [(-0.9, 0.9)] }
+    arccos(x): real { cpu: x.acos::<I>(), wgsl: "fx_acos(x)", grad(g, out): [-(g / $crate::ops::rules::beside_one(x).sqrt())], ulp: 4, domain: [(-0.9, 0.9)] }
     /// The inverse tangent, in radians.
     arctan(x): real { cpu: x.atan::<I>(), wgsl: "fx_atan(x)", grad(g, out): [g / (x * x + 1.0)], ulp: 4, domain: [(-5.0, 5.0)] }
     /// The hyperbolic sine.
@@ -83,9 +83,9 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     /// The inverse hyperbolic sine.
     arcsinh(x): real { cpu: x.asinh::<I>(), wgsl: "fx_asinh(x)", grad(g, out): [g / x.hypot(&Tensor::number(1.0))], ulp: 4, domain: [(-5.0, 5.0)] }
     /// The inverse hyperbolic cosine.
-    arccosh(x): real { cpu: x.acosh::<I>(), wgsl: "fx_acosh(x)", grad(g, out): [g / ((x - 1.0).sqrt() * (x + 1.0).sqrt())], ulp: 4, domain: [(1.2, 10.0)] }
+    arccosh(x): real { cpu: x.acosh::<I>(), wgsl: "fx_acosh(x)", grad(g, out): [g / (x - 1.0).sqrt() / (x + 1.0).sqrt()], ulp: 4, domain: [(1.2, 10.0)] }
     /// The inverse hyperbolic tangent.
-    arctanh(x): real { cpu: x.atanh::<I>(), wgsl: "fx_atanh(x)", grad(g, out): [g / ((1.0 - x) * (x + 1.0))], ulp: 4, domain: [(-0.9, 0.9)] }
+    arctanh(x): real { cpu: x.atanh::<I>(), wgsl: "fx_atanh(x)", grad(g, out): [g / $crate::ops::rules::beside_one(x)], ulp: 4, domain: [(-0.9, 0.9)] }
     /// The error function, 2/√π ∫₀ˣ e^(−t²) dt.
     erf(x): real { cpu: x.erf::<I>(), wgsl: "fx_erf(x)", grad(g, out): [g * (-(x * x)).exp() * std::f64::consts::FRAC_2_SQRT_PI], ulp: 4, domain: [(-2.0, 2.0)] }
     /// The complement of the error function, 1 − erf x, accurate where that is small.
