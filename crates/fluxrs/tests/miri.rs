@@ -59,7 +59,7 @@ fn check(tensors: Vec<Result<Tensor>>) {
 #[test]
 fn loops_in_every_mode() {
     const TYPES: [DType; 5] = [DType::F32, DType::F64, DType::I32, DType::I64, DType::Bool];
-    for (i, shape) in [&[][..], &[0], &[70], &[2, 0, 3], &[3, 5], &[2, 70], &[70, 2], &[2, 150]].into_iter().enumerate() {
+    for (i, shape) in [&[][..], &[70], &[2, 0, 3], &[3, 5], &[2, 70]].into_iter().enumerate() {
         for dtype in some(i, TYPES) {
             let x = data(shape, dtype);
             let all = |x: &Tensor| x.sum(None, false);
@@ -79,7 +79,7 @@ fn loops_in_every_mode() {
 #[test]
 fn products_of_every_way() {
     // A few rows, a few columns, blocks with ragged edges, a batch, nothing to add up; with an epilogue and a fold behind it.
-    let sizes = [(1, 9, 1), (1, 40, 3), (5, 40, 2), (7, 5, 9), (13, 9, 17), (2, 0, 3), (0, 2, 3)];
+    let sizes = [(1, 40, 3), (5, 9, 2), (13, 4, 17), (2, 0, 3)];
     for (i, (m, k, n)) in sizes.into_iter().enumerate() {
         for dtype in some(i, [DType::F32, DType::F64, DType::I32, DType::I64]) {
             let (a, b) = (data(&[m, k], dtype), data(&[k, n], dtype));
