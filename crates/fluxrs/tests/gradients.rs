@@ -7,7 +7,7 @@ mod check;
 use check::{check_gradients, close, exp, first_order, float64, int64, numbers, second_order, square, values};
 use fluxrs::dtype::Number;
 use fluxrs::ops::Class;
-use fluxrs::ops::elementwise::select;
+use fluxrs::ops::apply::select;
 use fluxrs::ops::index::{take, take_at};
 use fluxrs::ops::matmul::matmul;
 use fluxrs::ops::place::{concatenate, stack};

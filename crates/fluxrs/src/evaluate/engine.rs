@@ -1,6 +1,7 @@
 //! The evaluation that the graph, its tape and its leaves call.
 
-use super::run::{bystander, run, wait};
+use super::run::run;
+use super::turn::{bystander, wait};
 use super::{evaluate_pending, read};
 use crate::buffer::{Buffer, HostBuffer};
 use crate::debug::watch;

@@ -3,7 +3,8 @@
 //! Threads of the parent are not in the child: a lock that another one holds at the fork would stay locked there, and what it was
 //! evaluating half done. So the thread that forks waits for the evaluation under way and has all locks while it forks.
 
-use super::run::{self, EVALUATING, Runner};
+use super::run::Runner;
+use super::turn::{self, EVALUATING};
 use crate::graph::{self, Graph};
 use crate::{debug, leaf, ops, pool};
 use std::cell::RefCell;
@@ -26,7 +27,7 @@ static HALF_DONE: AtomicBool = AtomicBool::new(false);
 /// called shortly before a fork, without locks that an evaluation may wait for.
 pub fn before_fork() {
     if !EVALUATING.get() && EVALUATION.with_borrow(Option::is_none) {
-        EVALUATION.set(Some(run::lock_runner()));
+        EVALUATION.set(Some(turn::lock_runner()));
     }
 }
 
@@ -52,7 +53,7 @@ pub(super) fn keep_turn(turn: Option<MutexGuard<'static, Runner>>) {
 extern "C" fn prepare() {
     if !EVALUATING.get() && EVALUATION.with_borrow(Option::is_none) {
         // Not waited for: who evaluates may wait for something that this thread has.
-        EVALUATION.set(match run::try_runner() {
+        EVALUATION.set(match turn::try_runner() {
             Ok(guard) => Some(guard),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,

@@ -13,6 +13,7 @@ mod publish;
 pub mod rollback;
 mod run;
 mod seen;
+mod turn;
 
 use crate::buffer::Buffer;
 use crate::error::Result;
@@ -26,7 +27,8 @@ pub(crate) use engine::Evaluator;
 #[cfg(unix)]
 pub use fork::{after_fork, before_fork};
 use run::run;
-pub use run::{Bystander, cached_bytes, explain, explain_last, prepare, set_bystander};
+pub use run::{cached_bytes, explain, explain_last};
+pub use turn::{Bystander, prepare, set_bystander};
 
 /// Bytes of the plans kept for graphs that come again.
 const MAX_PLANNED_BYTES: usize = 256 << 20;

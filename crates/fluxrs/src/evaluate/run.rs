@@ -5,6 +5,7 @@ use super::deferred::{gather_instead, plan_beside};
 use super::gather::{Gathered, Wanted, Writing};
 use super::rollback::Commit;
 use super::seen::Seen;
+use super::turn::{Evaluating, runner};
 use super::{COUNTERS, MAX_PLANNED_BYTES};
 use crate::backend::{Executable, backend};
 use crate::bail;
@@ -21,12 +22,8 @@ use crate::ops::Op;
 use crate::plan::{Bindings, Plan, Rollback};
 use crate::stop::watch;
 use crate::tape::deferred::{Written, write_out};
-use std::cell::Cell;
-use std::ops::{Deref, DerefMut};
-#[cfg(unix)]
-use std::sync::TryLockResult;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, MutexGuard};
 
 /// A plan and its form for the device.
 struct Prepared {
@@ -67,126 +64,19 @@ pub(super) struct Runner {
     pub dropped: Vec<Srcs>,
 }
 
-/// One evaluation at a time.
-static RUNNER: LazyLock<Mutex<Runner>> = LazyLock::new(|| {
-    #[cfg(unix)]
-    super::fork::register();
-    Mutex::new(Runner {
-        plans: Cache::new(MAX_PLANNED_BYTES),
-        seen: Seen::default(),
-        last: None,
-        gathered: Gathered::default(),
-        long: Gathered::default(),
-        written: Written::default(),
-        outputs: Vec::new(),
-        dropped: Vec::new(),
-    })
-});
-
-/// A thread's turn to evaluate. A thread that is about to fork keeps it from before until it has forked, and evaluates within it.
-pub(super) struct Turn {
-    runner: Option<MutexGuard<'static, Runner>>,
-    is_kept: bool,
-}
-
-pub(super) fn runner() -> Turn {
-    #[cfg(unix)]
-    if let Some(kept) = super::fork::kept_turn() {
-        return Turn { runner: Some(kept), is_kept: true };
-    }
-    Turn { runner: Some(lock_runner()), is_kept: false }
-}
-
-pub(super) fn lock_runner() -> MutexGuard<'static, Runner> {
-    RUNNER.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        #[cfg(unix)]
-        if self.is_kept {
-            super::fork::keep_turn(self.runner.take());
+impl Default for Runner {
+    fn default() -> Self {
+        Runner {
+            plans: Cache::new(MAX_PLANNED_BYTES),
+            seen: Seen::default(),
+            last: None,
+            gathered: Gathered::default(),
+            long: Gathered::default(),
+            written: Written::default(),
+            outputs: Vec::new(),
+            dropped: Vec::new(),
         }
     }
-}
-
-impl Deref for Turn {
-    type Target = Runner;
-    fn deref(&self) -> &Runner {
-        self.runner.as_ref().expect("there until it is dropped")
-    }
-}
-
-impl DerefMut for Turn {
-    fn deref_mut(&mut self) -> &mut Runner {
-        self.runner.as_mut().expect("there until it is dropped")
-    }
-}
-
-#[cfg(unix)]
-pub(super) fn try_runner() -> TryLockResult<MutexGuard<'static, Runner>> {
-    RUNNER.try_lock()
-}
-
-/// Makes ready, once and by one thread, what a forked child could find half made.
-pub fn prepare() {
-    LazyLock::force(&RUNNER);
-    crate::pool::threads();
-    crate::simd::isa::level();
-    backend(Device::CPU);
-}
-
-/// Stands between the caller and an evaluation that was not asked for; releases for its time what others may wait for.
-pub type Bystander = fn(&mut (dyn FnMut() + Send));
-static BYSTANDER: OnceLock<Bystander> = OnceLock::new();
-
-pub fn set_bystander(bystander: Bystander) {
-    let _ = BYSTANDER.set(bystander);
-}
-
-pub(super) fn bystander() -> Option<Bystander> {
-    BYSTANDER.get().copied()
-}
-
-thread_local! {
-    /// True while this thread is evaluating.
-    pub(super) static EVALUATING: Cell<bool> = const { Cell::new(false) };
-}
-
-struct Evaluating;
-
-impl Evaluating {
-    /// A signal handler that runs within an evaluation may ask for a value in turn: it would wait for itself.
-    fn enter() -> Result<Evaluating> {
-        if EVALUATING.replace(true) {
-            bail!(
-                Value,
-                "a value is asked for while this thread computes another, as in a signal handler: ask when that is done"
-            );
-        }
-        let evaluating = Evaluating;
-        #[cfg(unix)]
-        if super::fork::is_half_done() {
-            bail!(
-                Value,
-                "the process was forked by native code while another thread computed a value: what that had begun is not here; fork with os.fork, or evaluate before"
-            );
-        }
-        Ok(evaluating)
-    }
-}
-
-impl Drop for Evaluating {
-    fn drop(&mut self) {
-        EVALUATING.set(false);
-    }
-}
-
-/// Waits for the evaluation under way.
-pub(super) fn wait() -> Result<()> {
-    let _evaluating = Evaluating::enter()?;
-    drop(runner());
-    Ok(())
 }
 
 /// Bytes of all that is kept for graphs that come again.
@@ -340,7 +230,9 @@ impl Runner {
     /// The plan for what was gathered, made now.
     fn prepare(&mut self, g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<Arc<Prepared>> {
         let _span = span("plan", || "compile".into());
-        self.seen.remember(&g, &self.gathered, &self.written);
+        if self.gathered.locals.len() <= MAX_SHOWN {
+            self.seen.remember(&g, &self.gathered, &self.written);
+        }
         let (plan, constants) = match self.schedule(g, wanted)? {
             Scheduled::Known(known) => return Ok(known),
             Scheduled::New(plan, constants) => (Arc::new(plan), constants),

@@ -7,7 +7,7 @@ use super::reduce::Kind;
 use super::rules::choose;
 use super::shader::{Binding, Pass, Shader, Spec, template};
 use super::structured::{offset, room};
-use super::{Op, Operand, OperandMut, Structured, create, elementwise};
+use super::{Op, Operand, OperandMut, Structured, apply, create};
 use crate::bail;
 use crate::cpu::gemm::{self, Product, Tile};
 use crate::dtype::{DType, Element};
@@ -349,7 +349,7 @@ impl Structured for Attention {
 /// are added. With `causal` the last query sees every key, the one before it one less, and so on. What sees nothing gives zeros.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>, causal: bool, scale: Option<f64>) -> Result<Tensor> {
     const OP: &str = "attention";
-    elementwise::check_devices(OP, &[q, k, v])?;
+    apply::check_devices(OP, &[q, k, v])?;
     let (&[ref q_lead @ .., t, d], &[ref k_lead @ .., s, dk], &[ref v_lead @ .., sv, e]) = (q.shape(), k.shape(), v.shape())
     else {
         let shapes = [q, k, v].map(|x| show(x.shape())).join(", ");
@@ -361,7 +361,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>, caus
     }
     let mut lead = shape::broadcast(OP, &shape::broadcast(OP, q_lead, k_lead)?, v_lead)?;
     if let Some(mask) = mask {
-        elementwise::check_devices(OP, &[q, mask])?;
+        apply::check_devices(OP, &[q, mask])?;
         let whole: Shape = lead.iter().copied().chain([t, s]).collect();
         let all = shape::broadcast(OP, mask.shape(), &whole)?;
         if all[all.len() - 2..] != [t, s] {

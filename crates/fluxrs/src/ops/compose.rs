@@ -1,6 +1,6 @@
 //! Small ops made of others: clip, roll, shapes by other names, and what layers and losses call most.
 
-use super::elementwise::select;
+use super::apply::select;
 use super::matmul::matmul;
 use super::place::concatenate;
 use super::{Elementwise, Op};

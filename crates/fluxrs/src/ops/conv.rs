@@ -231,7 +231,7 @@ fn operands(op: &str, x: &Tensor, w: &Tensor, steps: &[Step]) -> Result<(Tensor,
             show(x.shape())
         );
     }
-    super::elementwise::check_devices(op, &[x, w])?;
+    super::apply::check_devices(op, &[x, w])?;
     let dtype = x.dtype().promote(w.dtype());
     let dtype = if dtype == DType::Bool { DType::I64 } else { dtype };
     let (x, w) = (x.cast(dtype), w.cast(dtype));

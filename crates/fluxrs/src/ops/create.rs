@@ -181,7 +181,7 @@ fn triangle(op: &str, x: &Tensor, k: isize, below: bool) -> Result<Tensor> {
     let &[.., n, m] = x.shape() else { bail!(Shape, "{op}: a matrix is needed, got shape {}", shape::show(x.shape())) };
     let k = k.clamp(-(n as isize), m as isize);
     let (mask, zero) = (lower(n, m, k), Tensor::number(0i64));
-    if below { super::elementwise::select(&mask, x, &zero) } else { super::elementwise::select(&mask, &zero, x) }
+    if below { super::apply::select(&mask, x, &zero) } else { super::apply::select(&mask, &zero, x) }
 }
 
 impl Tensor {

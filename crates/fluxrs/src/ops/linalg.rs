@@ -1,6 +1,6 @@
 //! Systems of linear equations: solve, inverse and determinant, by elimination with partial pivoting.
 
-use super::elementwise::check_devices;
+use super::apply::check_devices;
 use super::factors::{Factors, each};
 use super::matmul::matmul;
 use super::shader::{Binding, Pass, Shader, Spec, template};

@@ -19,7 +19,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             show(b.shape())
         );
     }
-    super::elementwise::check_devices("matmul", &[a, b])?;
+    super::apply::check_devices("matmul", &[a, b])?;
     let dtype = a.dtype().promote(b.dtype());
     if dtype == DType::Bool {
         // Of truth values, as NumPy's: whether any product is true.

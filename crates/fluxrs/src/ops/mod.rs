@@ -5,6 +5,7 @@ pub mod table;
 
 pub mod activations;
 pub mod along;
+pub mod apply;
 pub mod attention;
 pub mod compose;
 pub mod conv;
@@ -18,6 +19,7 @@ pub mod index;
 mod lift;
 pub mod linalg;
 pub mod matmul;
+mod pieces;
 pub mod place;
 pub mod poll;
 pub mod pool;
@@ -44,6 +46,7 @@ use std::sync::Arc;
 
 pub use conv::Conv;
 pub use elementwise::{Class, Elementwise, Record};
+pub(crate) use pieces::Sum;
 pub use place::Place;
 pub use poll::Poll;
 pub use reduce::Reduce;
@@ -189,15 +192,6 @@ impl Op {
     /// True if the result is dear enough to keep a forward evaluation's value for the backward pass.
     pub(crate) fn is_expensive(&self) -> bool {
         matches!(self, Op::Matmul | Op::Conv(_) | Op::Reduce(_) | Op::Structured(_) | Op::Custom(_) | Op::Part(_))
-    }
-}
-
-/// The sum of two gradients by one node.
-pub(crate) fn sum(x: Tensor, y: Tensor) -> Tensor {
-    match x.op() {
-        Op::Parts(_) => scan::sum(&x, &y),
-        Op::Place(_) => Place::joined(&x, &y).unwrap_or_else(|| x + y),
-        _ => x + y,
     }
 }
 

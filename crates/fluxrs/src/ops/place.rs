@@ -5,7 +5,7 @@ use super::Op;
 use crate::bail;
 use crate::dtype::{DType, Number};
 use crate::error::Result;
-use crate::graph::{Srcs, Tensor, lock};
+use crate::graph::{Srcs, Tensor};
 use crate::hash::Hasher;
 use crate::shape::{self, Map, Shape, show};
 use smallvec::{SmallVec, smallvec};
@@ -43,70 +43,15 @@ impl Place {
         Tensor::within(Op::Place(Box::new(Place { maps, fill })), srcs, shape.into(), dtype)
     }
 
-    /// The sum of two tensors, each laid on a ground of zeros, as one, if the pieces do not overlap.
-    pub(crate) fn joined(x: &Tensor, y: &Tensor) -> Option<Tensor> {
-        let pieces = |t: &Tensor| match t.op() {
-            Op::Place(p) if p.fill == Some(Number::Int(0)) => Some((p.maps.clone(), t.0.srcs.get(&lock()).clone())),
-            _ => None,
-        };
-        let ((mut maps, mut srcs), (more, also)) = (pieces(x)?, pieces(y)?);
-        if srcs.is_empty() || also.is_empty() || maps.len() + more.len() > MOST_JOINED {
-            return None;
-        }
-        let boxes = |maps: &[Map], srcs: &Srcs| -> Option<Vec<Extent>> {
-            maps.iter().zip(srcs).map(|(map, src)| box_of(map, src.shape(), x.shape())).collect()
-        };
-        let (mine, theirs) = (boxes(&maps, &srcs)?, boxes(&more, &also)?);
-        if mine.iter().any(|a| theirs.iter().any(|b| overlap(a, b))) {
-            return None;
-        }
-        maps.extend(more);
-        srcs.extend(also);
-        let covered: usize = srcs.iter().map(Tensor::size).sum();
-        let fill = (covered != x.size()).then_some(Number::Int(0));
-        Some(Tensor::within(Op::Place(Box::new(Place { maps, fill })), srcs, x.shape().into(), x.dtype()))
-    }
-
     pub(crate) fn gradient(&self, i: usize, src: &[usize], g: &Tensor) -> Tensor {
         g.window(src.into(), self.maps[i].clone())
     }
 }
 
-/// Pieces that sums of places are joined from at most.
-const MOST_JOINED: usize = 32;
-
-/// Where a piece begins along each axis, and where it ends.
-type Extent = SmallVec<[(usize, usize); 4]>;
-
-/// The part of an output that a piece covers, if that is a box.
-fn box_of(map: &Map, src: &[usize], out: &[usize]) -> Option<Extent> {
-    let layout = shape::contiguous(out);
-    let mut rest = usize::try_from(map.offset).ok()?;
-    let mut found = Extent::new();
-    for (&n, &step) in out.iter().zip(&layout) {
-        let at = if n > 1 { rest / step as usize } else { 0 };
-        rest -= at * step as usize;
-        found.push((at, at + 1));
-    }
-    for (&n, &stride) in src.iter().zip(&map.strides).filter(|&(&n, _)| n != 1) {
-        let axis = (0..out.len()).find(|&a| out[a] > 1 && layout[a] == stride)?;
-        let (at, end) = &mut found[axis];
-        if *end != *at + 1 || *at + n > out[axis] {
-            return None;
-        }
-        *end = *at + n;
-    }
-    Some(found)
-}
-
-fn overlap(a: &Extent, b: &Extent) -> bool {
-    a.iter().zip(b).all(|(a, b)| a.0 < b.1 && b.0 < a.1)
-}
-
 /// The common dtype of several tensors, which must live on one device.
 pub(crate) fn common_dtype(op: &str, xs: &[Tensor]) -> Result<DType> {
     let Some(first) = xs.first() else { bail!(Value, "{op}: at least one tensor is needed") };
-    super::elementwise::check_devices(op, &xs.iter().collect::<SmallVec<[&Tensor; 4]>>())?;
+    super::apply::check_devices(op, &xs.iter().collect::<SmallVec<[&Tensor; 4]>>())?;
     Ok(xs.iter().fold(first.dtype(), |d, x| d.promote(x.dtype())))
 }
 

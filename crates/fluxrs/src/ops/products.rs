@@ -4,7 +4,7 @@ use super::create::diagonal_matrix;
 use super::matmul::matmul;
 use super::reduce::Kind;
 use super::rules::{apart_from_zero, choose};
-use super::{Elementwise, Op, elementwise, place::common_dtype};
+use super::{Elementwise, Op, apply, place::common_dtype};
 use crate::bail;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -75,7 +75,7 @@ fn tensordot_as(op: &str, a: &Tensor, b: &Tensor, axes_a: &[isize], axes_b: &[is
 
 /// Two operands as arrays: a number has the type that it has beside the other.
 fn arrays(op: &str, a: &Tensor, b: &Tensor) -> Result<[Tensor; 2]> {
-    let common = elementwise::common_dtype(&[a, b]);
+    let common = apply::common_dtype(&[a, b]);
     let array = |x: &Tensor, other: &Tensor| match x.op() {
         Op::Number(n) => n.check(op, common).map(|()| x.fill_on(other.device(), common)),
         _ => Ok(x.clone()),

@@ -69,7 +69,8 @@ pub(super) fn defer(y: &Tensor, seed: Option<&Tensor>, targets: &[Target]) -> Op
     let call = graph::next_id();
     let gradient = |&(leaf, ref hits): &(u64, Srcs)| {
         let value = hits.first()?;
-        let srcs: Srcs = std::iter::once(y).chain(hits).cloned().collect();
+        let mut srcs: Srcs = smallvec![y.clone()];
+        hits.iter().for_each(|hit| srcs.push(hit.clone()));
         let (op, shape) = (Op::Gradient(Deferred { leaf, call }), Shape::from_slice(value.shape()));
         Some(Tensor::guarded(op, srcs, shape, value.dtype(), value.device(), Some(guards.clone())))
     };

@@ -8,12 +8,13 @@ use crate::bail;
 use crate::error::Result;
 use crate::graph::{self, Graph, Tensor, Value, no_grad};
 use crate::guards::Guards;
-use crate::ops::{self, Op};
+use crate::ops::{self, Op, Sum};
 use crate::shape::show;
 use crate::stop;
 use crate::work;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::{SmallVec, smallvec};
+use std::sync::atomic::AtomicBool;
 
 /// The thing that a gradient is taken by: the node itself, or any version of a leaf.
 #[derive(Clone)]
@@ -170,7 +171,7 @@ fn backward(roots: &[Root], targets: &[Target], cut: bool) -> Result<Vec<Option<
         let below = visit.links.iter().any(|&l| l != NONE && needed[l as usize]);
         needed.push(below || hits(visit.node).is_some());
     }
-    let mut grads: Vec<Option<Tensor>> = vec![None; visits.len()];
+    let mut grads: Vec<Option<Sum>> = visits.iter().map(|_| None).collect();
     let mut out: Vec<Option<Tensor>> = vec![None; targets.len()];
     for Root { y, seed } in roots {
         let Some(at) = visits.iter().rposition(|visit| visit.node.ptr_eq(y)) else { continue };
@@ -178,80 +179,88 @@ fn backward(roots: &[Root], targets: &[Target], cut: bool) -> Result<Vec<Option<
             Seed::Guarded(seed) => start(y, seed.as_ref()),
             Seed::Plain(seed) => seed.clone(),
         };
-        grads[at] = Some(match grads[at].take() {
-            None => seed,
-            Some(sum) => sum + seed,
-        });
+        give(&mut grads[at], seed);
     }
     // Gradients in a function that a scan runs have no values, nor have those of several parts together.
     let watched = |g: &Tensor| crate::ENGINE.looks_for_nan() && graph::level() == 0 && !matches!(g.op(), Op::Parts(_));
-    for i in (0..visits.len()).rev() {
-        go_on(i)?;
-        if !needed[i] {
-            continue;
-        }
-        let Some(g) = grads[i].take() else { continue };
-        let visit = &visits[i];
-        if watched(&g) {
-            crate::ENGINE.inspect_gradient(visit.node, &g, false)?;
-        }
-        for &t in hits(visit.node).into_iter().flatten() {
-            out[t] = Some(match out[t].take() {
-                None => g.clone(),
-                Some(sum) => sum + &g,
-            });
-        }
-        let wants = |k: usize| visit.links[k] != NONE && needed[visit.links[k] as usize];
-        let mut give = |k: usize, part: Option<Tensor>| -> Result<()> {
-            let Some(part) = part else { return Ok(()) };
-            if watched(&part) {
-                crate::ENGINE.inspect_gradient(visit.node, &part, true)?;
+    let mut walk = || -> Result<()> {
+        for i in (0..visits.len()).rev() {
+            go_on(i)?;
+            if !needed[i] {
+                continue;
             }
-            // The one place where a broadcast is reversed.
-            let shape = visit.srcs[k].shape();
-            let part = if part.shape() == shape { part } else { part.sum_to(shape) };
-            let slot = &mut grads[visit.links[k] as usize];
-            *slot = Some(match slot.take() {
-                None => part,
-                Some(sum) => ops::sum(sum, part),
-            });
-            Ok(())
-        };
-        if let Op::Scan(_) = visit.node.op() {
-            for (k, part) in scan::pull(visit.node, visit.srcs, &g, wants)?.into_iter().enumerate() {
-                if wants(k) {
-                    give(k, part)?;
+            let Some(g) = grads[i].take().map(Sum::tensor) else { continue };
+            let visit = &visits[i];
+            if watched(&g) {
+                crate::ENGINE.inspect_gradient(visit.node, &g, false)?;
+            }
+            for &t in hits(visit.node).into_iter().flatten() {
+                out[t] = Some(match out[t].take() {
+                    None => g.clone(),
+                    Some(sum) => sum + &g,
+                });
+            }
+            let wants = |k: usize| visit.links[k] != NONE && needed[visit.links[k] as usize];
+            let pass = |k: usize, part: Option<Tensor>| -> Result<()> {
+                let Some(part) = part else { return Ok(()) };
+                if watched(&part) {
+                    crate::ENGINE.inspect_gradient(visit.node, &part, true)?;
                 }
-            }
-            continue;
+                // The one place where a broadcast is reversed.
+                let shape = visit.srcs[k].shape();
+                let part = if part.shape() == shape { part } else { part.sum_to(shape) };
+                give(&mut grads[visit.links[k] as usize], part);
+                Ok(())
+            };
+            towards_operands(visit, &g, wants, pass)?;
         }
-        if let Op::Custom(custom) = visit.node.op() {
-            if (1..visit.srcs.len()).any(wants) {
-                for (k, part) in custom.pull(visit.node, &g)?.into_iter().enumerate() {
-                    if k + 1 < visit.srcs.len() && wants(k + 1) {
-                        give(k + 1, part)?;
-                    }
-                }
-            }
-            continue;
-        }
-        if let Op::Structured(op) = visit.node.op() {
-            let wanted: SmallVec<[bool; 4]> = (0..visit.srcs.len()).map(wants).collect();
-            for (k, part) in op.gradients(&wanted, visit.srcs, visit.node, &g).into_iter().enumerate() {
-                give(k, part)?;
-            }
-            continue;
-        }
-        for k in 0..visit.srcs.len() {
-            if wants(k) {
-                give(k, ops::gradient(k, visit.srcs, visit.node, &g))?;
-            }
-        }
+        Ok(())
+    };
+    // A long walk looks for signals.
+    if visits.len() < stop::NODES {
+        walk()?
+    } else {
+        stop::watch(&AtomicBool::new(false), walk)?
     }
     if stale {
         roots.iter().try_for_each(|root| check_reach(&root.y, &out))?;
     }
     Ok(out)
+}
+
+/// Gives `pass` the gradient towards each operand that is wanted, where there is one.
+fn towards_operands(
+    visit: &Visit<'_>,
+    g: &Tensor,
+    wants: impl Fn(usize) -> bool,
+    mut pass: impl FnMut(usize, Option<Tensor>) -> Result<()>,
+) -> Result<()> {
+    let Visit { node, srcs, .. } = *visit;
+    match node.op() {
+        Op::Scan(_) => {
+            let parts = scan::pull(node, srcs, g, &wants)?.into_iter().enumerate();
+            parts.filter(|&(k, _)| wants(k)).try_for_each(|(k, part)| pass(k, part))
+        }
+        Op::Custom(custom) => {
+            if !(1..srcs.len()).any(&wants) {
+                return Ok(());
+            }
+            let parts = (1..srcs.len()).zip(custom.pull(node, g)?);
+            parts.filter(|&(k, _)| wants(k)).try_for_each(|(k, part)| pass(k, part))
+        }
+        Op::Structured(op) => {
+            let wanted: SmallVec<[bool; 4]> = (0..srcs.len()).map(&wants).collect();
+            op.gradients(&wanted, srcs, node, g).into_iter().enumerate().try_for_each(|(k, part)| pass(k, part))
+        }
+        _ => (0..srcs.len()).filter(|&k| wants(k)).try_for_each(|k| pass(k, ops::gradient(k, srcs, node, g))),
+    }
+}
+
+fn give(slot: &mut Option<Sum>, part: Tensor) {
+    *slot = Some(match slot.take() {
+        None => Sum::Tensor(part),
+        Some(sum) => sum.add(part),
+    });
 }
 
 /// An error if a signal asks this thread to stop; its handler runs outside of the scopes that gradients are made in.
@@ -310,8 +319,11 @@ pub fn inputs(y: &Tensor, since: u64) -> Vec<Tensor> {
             continue;
         }
         // SAFETY: the srcs of a tracked node never change while it lives, and every node here lives as long as `y`.
-        let srcs = unsafe { node.0.srcs.lasting() };
-        stack.extend(srcs.iter().rev().filter(|s| s.is_tracked() && s.0.mark.get(&g).0 != seen.0));
+        for src in unsafe { node.0.srcs.lasting() }.iter().rev() {
+            if src.is_tracked() && src.0.mark.get(&g).0 != seen.0 {
+                stack.push(src);
+            }
+        }
     }
     work::count(looks);
     out
