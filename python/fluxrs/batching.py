@@ -104,6 +104,12 @@ def batches(
         raise TypeError(
             "batches takes arrays and the size of a batch, as in batches(x, y, size=32)"
         )
+    for x in arrays:
+        several = isinstance(x, tuple) and len({np.shape(a) for a in x if hasattr(a, "shape")}) > 1
+        if not hasattr(x, "__len__") or several:
+            raise TypeError(
+                f"batches takes arrays whose rows are the samples, as in batches(x, y, size=32); got a {type(x).__name__}"
+            )
     rows = [len(x) for x in arrays]
     if len(set(rows)) > 1:
         raise ValueError(

@@ -22,7 +22,7 @@ from .._core import (
 )
 from ..activations import logsigmoid
 from ..names import keywords
-from ..onehot import tensor_of
+from ..onehot import OneHot, tensor_of
 from ..typing import ArrayLike
 
 
@@ -220,6 +220,10 @@ def _fitting(loss: str, weight: Any, y: Tensor) -> Any:
 
 def _classes(loss: str, ŷ: Any, y: Any, smoothing: float) -> tuple[Tensor, Tensor]:
     """The prediction, and the target as a distribution over the classes."""
+    if isinstance(ŷ, OneHot):
+        raise TypeError(
+            f"{loss}: the prediction comes first and the target second, got a target first"
+        )
     a = tensor_of(ŷ, y)
     labels = _labels(y)
     if a.ndim and labels is not None and labels.shape == a.shape[:-1]:
@@ -262,8 +266,11 @@ def _pair(loss: str, ŷ: Any, y: Any) -> tuple[Tensor, Tensor]:
     a = tensor_of(ŷ, y)
     b = tensor_of(y, a)
     if a.shape != b.shape:
-        labels = b.shape == a.shape[:-1] and loss in ("crossentropy", "logitcrossentropy")
-        hint = "; labels are integers, or onehotbatch(y, labels)" if labels else ""
+        labels = b.shape in (a.shape[:-1], (*a.shape[:-1], 1)) and loss in (
+            "crossentropy",
+            "logitcrossentropy",
+        )
+        hint = f"; labels are integers, {a.shape[:-1]}, or onehotbatch(y, labels)" if labels else ""
         raise DimensionMismatch(
             f"{loss}: the prediction has shape {a.shape} and the target {b.shape}; they must be equal{hint}"
         )
