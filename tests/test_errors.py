@@ -108,6 +108,8 @@ ROWS = {
     "a pair of arrays as one": (lambda: fluxrs.batches((x, rand(2)), size=1), TypeError, r"batches\(x, y, size=32\); got a tuple"),
     "an iterator of pairs": (lambda: fluxrs.batches(zip(x, x, strict=True), size=1), TypeError, "got a zip"),
     "a power's other name": (lambda: x.pow(2), AttributeError, r"here it is x \*\* n"),
+    "tensors without a list": (lambda: fluxrs.concatenate(x, rand(2)), TypeError, r"one list, as in concatenate\(\[a, b\]\)"),
+    "rounded rows": (lambda: round(x, 2), TypeError, "round: only a tensor of one element"),
     "a dtype as a name": (lambda: fluxrs.float32, AttributeError, 'dtype="float32"'),
     "a model's reset": (lambda: fluxrs.GRU(3, 2).reset(), AttributeError, r"here it is reset\(m\)"),
     "add shapes": (lambda: x + rand(4), DimensionMismatch, r"add.*\(2, 3\).*\(4,?\)"),

@@ -421,5 +421,20 @@ def test_a_generator_is_the_list_of_what_it_yields():
         fluxrs.sum(c for c in "ab")
 
 
+def test_a_range_is_a_list():
+    assert fluxrs.tensor(range(3)).tolist() == [0, 1, 2]
+    assert fluxrs.tensor(range(3)).dtype == "float32"
+    assert fluxrs.tensor([range(2), range(2, 4)]).tolist() == [[0, 1], [2, 3]]
+    assert fluxrs.Embedding(5, 2)(range(1, 5)).shape == (4, 2)
+    with pytest.raises(MemoryError):
+        fluxrs.tensor(range(10**14))
+
+
+def test_a_number_is_rounded_as_python_s():
+    assert round(fluxrs.tensor(2.6)) == 3
+    assert round(fluxrs.tensor(2.125), 2) == 2.12
+    assert round(fluxrs.param([1.26]), 1) == 1.3
+
+
 def test_the_version_is_a_version():
     assert fluxrs.__version__ == "0.1.0" or fluxrs.__version__.count(".") == 2

@@ -116,7 +116,7 @@ def update(p: _P, *, delta: ArrayLike) -> _P: ...
 RESULTS = {
     "queued": "int", "queue_position": "int", "discard": "None", "change": "None",
     "__len__": "int", "__float__": "float", "__int__": "int", "__index__": "int",
-    "__bool__": "bool", "__hash__": "int", "__repr__": "str", "__str__": "str",
+    "__bool__": "bool", "__round__": "Any", "__hash__": "int", "__repr__": "str", "__str__": "str",
     "__format__": "str", "_repr_html_": "str", "__setitem__": "None", "__delitem__": "None",
     "__init__": "None", "__exit__": "Any", "__enter__": "Any", "__complex__": "complex",
     "__contains__": "bool", "__array__": "np.ndarray[Any, Any]", "numpy": "np.ndarray[Any, Any]",

@@ -159,10 +159,19 @@ impl PyTensor {
         py.get_type::<pyo3::types::PyInt>().call1((x,))
     }
 
+    #[pyo3(signature = (digits=None))]
+    fn __round__<'py>(&self, py: Python<'py>, digits: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+        self.number(py, "round")?.object(py)?.call_method1("__round__", (digits,))
+    }
+
     fn __index__(&self, py: Python<'_>) -> PyResult<i64> {
         let x = self.value(py)?;
         if !x.dtype().is_int() || x.ndim() != 0 {
-            let text = format!("only a 0-d integer tensor is an index, this one is {} of shape {}", x.dtype(), show(x.shape()));
+            let text = format!(
+                "only a 0-d integer tensor is an index or an axis, this one is {} of shape {}; several tensors are one list, as in concatenate([a, b])",
+                x.dtype(),
+                show(x.shape())
+            );
             return Err(PyTypeError::new_err(text));
         }
         item(py, &x, "index")?.object(py)?.extract()

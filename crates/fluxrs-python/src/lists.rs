@@ -10,7 +10,7 @@ use fluxrs::{DType, Number, Tensor};
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyIndexError, PyMemoryError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyInt, PyIterator, PyList, PyTuple};
+use pyo3::types::{PyDict, PyFloat, PyInt, PyIterator, PyList, PyRange, PyTuple};
 use std::collections::HashMap;
 
 /// NumPy's arrays have no more axes, so no nest of more levels is one.
@@ -56,9 +56,13 @@ pub fn collected<'py>(op: &str, xs: &Bound<'py, PyIterator>, most: usize) -> PyR
     Ok(items)
 }
 
-/// A generator, or another iterator, is the list of what it yields: `sum(norm(p) for p in ps)`. None for what is no iterator, or has
-/// an array of its own.
+/// A range, a generator or another iterator is the list of what it yields: `sum(norm(p) for p in ps)`. None for what is no iterator,
+/// or has an array of its own.
 pub fn yielded<'py>(x: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if x.is_instance_of::<PyRange>() {
+        // Python's own list raises where a long one has no room.
+        return x.py().get_type::<PyList>().call1((x,)).map(Some);
+    }
     let Ok(items) = x.cast::<PyIterator>() else { return Ok(None) };
     if x.hasattr("__array__")? || x.hasattr("__dlpack__")? {
         return Ok(None);
