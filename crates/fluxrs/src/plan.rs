@@ -8,7 +8,8 @@ use crate::ops::{Elementwise, Structured};
 use crate::shape::{self, Bound, Map, Shape, spilled};
 use crate::work;
 use smallvec::SmallVec;
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
 
 /// An index into [`Plan::buffers`].
 pub type Buf = u32;
@@ -52,6 +53,8 @@ pub struct Plan {
     pub guards: Vec<Buf>,
     /// The plan's cost in nanoseconds of one core, as estimated.
     pub cost: usize,
+    /// Of a scan's step: what the device has made of it, for all plans that run it.
+    pub lowered: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 pub struct Kernel {

@@ -9,21 +9,33 @@ use crate::plan::Mode;
 use crate::shape;
 use std::ops::Range;
 
-/// Elements that a task works on.
-const TASK: usize = 16 * BLOCK;
+/// Elements that a task works on, if a loop is of few instructions.
+pub(super) const TASK: usize = 16 * BLOCK;
 
 pub(super) fn run_loop(l: &Lowered, context: &Context<'_>) -> Result<()> {
     match l.mode {
         Mode::Map => run_map(l, 0, shape::size(&l.dims), context),
-        Mode::Rows if l.spreads || l.cols() <= BLOCK => run_rows(l, context),
+        Mode::Rows if l.spreads || l.cols() <= BLOCK => run_rows(l, 0..l.rows(), context),
         Mode::Rows => run_long_rows(l, context),
         Mode::Columns => run_columns(l, context),
     }
 }
 
+/// The part of a loop over some of the `count` rows that its space consists of, on this thread; see `rows.rs`.
+pub(super) fn run_part(l: &Lowered, rows: &Range<usize>, count: usize, context: &Context<'_>) -> Result<()> {
+    let part = |n: usize| n / count * rows.start..n / count * rows.end;
+    match l.mode {
+        Mode::Map => {
+            run_spans(l, std::iter::once(part(shape::size(&l.dims))), context);
+            Ok(())
+        }
+        _ => run_rows(l, part(l.rows()), context),
+    }
+}
+
 /// Elements `start..end` of a loop without reductions.
 pub(super) fn run_map(l: &Lowered, start: usize, end: usize, context: &Context<'_>) -> Result<()> {
-    let task = if context.parallel { TASK } else { (end - start).max(1) };
+    let task = if context.parallel { l.task } else { (end - start).max(1) };
     let context = *context;
     context.each((end - start).div_ceil(task), |t| {
         let from = start + t * task;
@@ -50,13 +62,13 @@ pub(super) fn run_spans(l: &Lowered, mut spans: impl Iterator<Item = Range<usize
 }
 
 /// Whole rows at a time, several short ones to a block.
-fn run_rows(l: &Lowered, context: &Context<'_>) -> Result<()> {
-    let (rows, cols) = (l.rows(), l.cols());
+fn run_rows(l: &Lowered, range: Range<usize>, context: &Context<'_>) -> Result<()> {
+    let (rows, cols) = (range.len(), l.cols());
     let per_block = (BLOCK / cols.max(1)).clamp(1, BLOCK);
     let per_task = if context.parallel { (TASK / cols.max(1)).max(1).next_multiple_of(per_block) } else { rows.max(1) };
     let context = *context;
     context.each(rows.div_ceil(per_task), |t| {
-        let (from, to) = (t * per_task, ((t + 1) * per_task).min(rows));
+        let (from, to) = (range.start + t * per_task, range.start + ((t + 1) * per_task).min(rows));
         let longest = (per_block.min(to - from) * cols).max(per_block);
         Worker::with(l, context.buffers, context.numbers, longest, |w| {
             for row in (from..to).step_by(per_block) {

@@ -2,6 +2,7 @@
 
 use super::accumulate::{self, ProductLoop};
 use super::fold::{self, Fold};
+use super::loops::TASK;
 use super::pair;
 use crate::cache::bytes_of;
 use crate::dtype::DType;
@@ -94,6 +95,8 @@ pub struct Lowered {
     pub block: usize,
     /// True if a row's reductions are used within the row.
     pub spreads: bool,
+    /// Elements that a task works on, in a loop without reductions.
+    pub task: usize,
     /// The length of the last axis, where blocks of a loop without reductions should end with it.
     pub row: Option<usize>,
 }
@@ -180,6 +183,7 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         registers: 0,
         block,
         spreads,
+        task: task_of(body),
         row: None,
     };
     let count = registers(body);
@@ -333,6 +337,13 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         step.from = place[store.reg as usize];
     }
     out
+}
+
+/// As many elements as keep a thread busy for about as long, whatever is done with each.
+fn task_of(body: &Loop) -> usize {
+    const TURNS: usize = 8;
+    let turns = body.loads.len() + 2 * body.code.len() + body.stores.len();
+    (TASK * TURNS / turns.max(TURNS)).next_multiple_of(BLOCK)
 }
 
 /// Elements of a block of a loop without reductions: as many as keep what is read and written again within a block in the first cache.

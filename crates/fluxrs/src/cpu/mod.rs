@@ -10,6 +10,7 @@ mod memory;
 mod pair;
 mod product;
 mod repeat;
+mod rows;
 mod run;
 mod workspace;
 

@@ -8,6 +8,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::plan::Matmul;
 use crate::shape;
+use std::ops::Range;
 
 /// Multiply-adds of small products that are a task together.
 const ITEMS: usize = 1 << 17;
@@ -50,6 +51,30 @@ impl Form {
             ldc: m.n(),
         })
     }
+}
+
+/// The part of one plain product with its epilogue over some of the `count` rows of a batch, on this thread; see `rows.rs`.
+pub(super) fn run_part(m: &Matmul, epilogue: Option<&Lowered>, rows: &Range<usize>, count: usize, context: &Context<'_>) {
+    match m.dtype {
+        DType::F32 => part::<f32>(m, rows, count, context),
+        DType::F64 => part::<f64>(m, rows, count, context),
+        DType::I32 => part::<i32>(m, rows, count, context),
+        DType::I64 => part::<i64>(m, rows, count, context),
+        DType::Bool => unreachable!("products of bools are made in int64"),
+    }
+    if let Some(l) = epilogue {
+        let row = m.m / count * m.n();
+        run_spans(l, std::iter::once(rows.start * row..rows.end * row), context);
+    }
+}
+
+fn part<T: gemm::Element>(m: &Matmul, rows: &Range<usize>, count: usize, context: &Context<'_>) {
+    let Form::Plain(p) = Form::of(m) else { unreachable!("windows are not computed by rows of a batch") };
+    let tile = Tile { rows: m.m / count * rows.start..m.m / count * rows.end, cols: 0..m.n() };
+    let [a, b, c] = [m.a, m.b, m.c].map(|buffer| context.buffers[buffer as usize].at(0).cast::<T>());
+    let (a, b) = (a.wrapping_offset(m.a_map.offset as isize), b.wrapping_offset(m.b_map.offset as isize));
+    // SAFETY: the rows are this thread's own; operands lie within their buffers.
+    unsafe { gemm::run(&p, a.cast_const(), b.cast_const(), c, &tile, context.stop) }
 }
 
 fn product<T: gemm::Element>(m: &Matmul, epilogue: Option<&Lowered>, context: &Context<'_>) -> Result<()> {

@@ -1,12 +1,14 @@
-//! Runs the plan of a step once for each row. Between two steps nothing but addresses changes.
+//! Runs the plan of a step once for each row of the sequences. Between two steps nothing but addresses changes.
 
 use super::block::Address;
 use super::memory::ALIGN;
+use super::rows::Rows;
 use super::run::{Context, CpuPlan};
 use crate::dtype::Number;
 use crate::error::Result;
 use crate::plan::{Argument, Feed, Repeat, Source, Storage};
 use crate::shape;
+use std::ops::Range;
 
 fn bytes_of(x: &Argument) -> usize {
     shape::size(&x.shape).saturating_mul(x.dtype.bytes())
@@ -16,12 +18,17 @@ fn aligned(bytes: usize) -> usize {
     bytes.max(1).checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX)
 }
 
-/// Bytes that a run takes: the workspace of a step, its partial results, and two places for each state that is not stored.
-pub fn scratch_bytes(r: &Repeat, inner: &CpuPlan) -> usize {
+/// Bytes that a run takes: for each task the workspace of a step, its partial results, and two places for each state that is not stored.
+pub(super) fn scratch_bytes(r: &Repeat, inner: &CpuPlan, rows: Option<Rows>) -> usize {
     let states = r.carries.iter().map(|c| aligned(bytes_of(&c.first)).saturating_mul(2));
-    let all = states.chain([aligned(inner.workspace), aligned(inner.scratch)]);
+    let workspaces = aligned(inner.workspace).saturating_mul(tasks(rows));
+    let all = states.chain([workspaces, aligned(inner.scratch)]);
     // The scratch memory of a plan begins wherever its workspace ends.
     all.fold(ALIGN, usize::saturating_add)
+}
+
+fn tasks(rows: Option<Rows>) -> usize {
+    rows.as_ref().map_or(1, Rows::tasks)
 }
 
 /// Memory that moves from row to row.
@@ -44,7 +51,7 @@ struct State {
     bytes: usize,
 }
 
-pub(super) fn run(r: &Repeat, inner: &CpuPlan, context: &Context<'_>) -> Result<()> {
+pub(super) fn run(r: &Repeat, inner: &CpuPlan, rows: Option<Rows>, context: &Context<'_>) -> Result<()> {
     let plan = &*inner.plan;
     let mut top = context.scratch.0.wrapping_add(context.scratch.0.align_offset(ALIGN));
     let mut take = |bytes: usize| {
@@ -52,8 +59,10 @@ pub(super) fn run(r: &Repeat, inner: &CpuPlan, context: &Context<'_>) -> Result<
         top = top.wrapping_add(aligned(bytes));
         at
     };
-    let (workspace, scratch) = (take(inner.workspace), take(inner.scratch));
-    let mut buffers: Vec<Address> = inner.offsets.iter().map(|&offset| Address(workspace.0.wrapping_add(offset))).collect();
+    let scratch = take(inner.scratch);
+    let workspaces: Vec<Address> = (0..tasks(rows)).map(|_| take(inner.workspace)).collect();
+    // Those of a task that are not in its workspace.
+    let mut fixed: Vec<(usize, Address)> = Vec::new();
     let mut tracks: Vec<Track> = Vec::new();
     let mut before = vec![None; r.carries.len()];
     let mut after = vec![0; r.carries.len()];
@@ -71,7 +80,7 @@ pub(super) fn run(r: &Repeat, inner: &CpuPlan, context: &Context<'_>) -> Result<
         let mut track = |at: (Address, isize)| tracks.push(Track { buffer, row: at.0, stride: at.1 });
         match info.storage {
             Storage::Slot(slot) => match r.feeds[slot as usize] {
-                Feed::Whole(whole) => buffers[buffer] = context.buffers[whole as usize],
+                Feed::Whole(whole) => fixed.push((buffer, context.buffers[whole as usize])),
                 Feed::Row { buffer, offset, stride } => track(row(buffer, offset, stride, size)),
                 Feed::State(state) => before[state] = Some(buffer),
             },
@@ -110,24 +119,35 @@ pub(super) fn run(r: &Repeat, inner: &CpuPlan, context: &Context<'_>) -> Result<
             State { before: before[k], after: after[k], first: Address(first), places, stride, bytes }
         })
         .collect();
-    let mut numbers: Vec<Number> = Vec::with_capacity(r.numbers.len());
-    let mut failed = None;
-    for i in 0..r.length {
-        context.go_on()?;
-        numbers.clear();
-        numbers.extend(r.numbers.iter().map(|&(source, first, step)| number(source, first, step, i, context.numbers)));
-        for t in &tracks {
-            buffers[t.buffer] = Address(t.row.0.wrapping_offset(t.stride * i as isize));
-        }
-        for s in &states {
-            let at = |i: usize| Address(s.places[i & 1].0.wrapping_offset(s.stride * i as isize));
-            if let Some(before) = s.before {
-                buffers[before] = if i == 0 { s.first } else { at(i - 1) };
+    let steps = |workspace: Address, part: Option<(Range<usize>, usize)>| -> Result<()> {
+        let mut buffers: Vec<Address> = inner.offsets.iter().map(|&offset| Address(workspace.0.wrapping_add(offset))).collect();
+        fixed.iter().for_each(|&(buffer, at)| buffers[buffer] = at);
+        let mut numbers: Vec<Number> = Vec::with_capacity(r.numbers.len());
+        for i in 0..r.length {
+            context.go_on()?;
+            numbers.clear();
+            numbers.extend(r.numbers.iter().map(|&(source, first, step)| number(source, first, step, i, context.numbers)));
+            for t in &tracks {
+                buffers[t.buffer] = Address(t.row.0.wrapping_offset(t.stride * i as isize));
             }
-            buffers[s.after] = at(i);
+            for s in &states {
+                let at = |i: usize| Address(s.places[i & 1].0.wrapping_offset(s.stride * i as isize));
+                if let Some(before) = s.before {
+                    buffers[before] = if i == 0 { s.first } else { at(i - 1) };
+                }
+                buffers[s.after] = at(i);
+            }
+            let step = Context { buffers: &buffers, numbers: &numbers, scratch, parallel: false, ..*context };
+            match &part {
+                Some((rows, count)) => inner.part(rows, *count, &step)?,
+                None => inner.kernels(0..plan.kernels.len(), &step, &mut None)?,
+            }
         }
-        let step = Context { buffers: &buffers, numbers: &numbers, scratch, parallel: false, ..*context };
-        inner.kernels(0..plan.kernels.len(), &step, &mut failed)?;
+        Ok(())
+    };
+    match rows {
+        Some(rows) => context.each(rows.tasks(), |t| steps(workspaces[t], Some((rows.range(t), rows.count))))?,
+        None => steps(workspaces[0], None)?,
     }
     for (s, carry) in states.iter().zip(&r.carries) {
         let Some(last) = carry.last else { continue };

@@ -1,11 +1,12 @@
 //! Runs a plan on the CPU: kernel after kernel, each cut into tasks by its shape alone.
 
 use super::block::Address;
-use super::loops::{run_loop, scratch_bytes};
+use super::loops::{run_loop, run_part, scratch_bytes};
 use super::lower::{Lowered, lower};
 use super::memory::lay_out;
-use super::product::run_matmul;
+use super::product::{self, run_matmul};
 use super::repeat;
+use super::rows::Rows;
 use super::workspace;
 use crate::backend::Executable;
 use crate::buffer::faults;
@@ -18,6 +19,7 @@ use crate::plan::{Bindings, Body, Call, Kernel, Plan, Source, Storage};
 use crate::pool;
 use crate::stop::{NEVER, go_on, stopped};
 use smallvec::SmallVec;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -42,7 +44,7 @@ enum LoweredKernel {
     Loop(Lowered),
     Matmul(Option<Lowered>),
     Structured,
-    Repeat(Box<CpuPlan>),
+    Repeat(Arc<CpuPlan>, Option<Rows>),
 }
 
 /// The parts of a run that every task of a kernel needs.
@@ -80,25 +82,54 @@ impl CpuPlan {
                 Body::Loop(l) => LoweredKernel::Loop(lower(l, plan)),
                 Body::Matmul(m) => LoweredKernel::Matmul(m.epilogue.as_ref().map(|l| lower(l, plan))),
                 Body::Structured(_) => LoweredKernel::Structured,
-                Body::Repeat(r) => LoweredKernel::Repeat(Box::new(CpuPlan::new(&r.plan)?)),
+                Body::Repeat(r) => {
+                    let rows = if k.cost > PARALLEL { Rows::of(r) } else { None };
+                    LoweredKernel::Repeat(CpuPlan::of_step(&r.plan)?, rows)
+                }
             })
         };
         let steps = plan.kernels.iter().enumerate().map(lowered).collect::<Result<Vec<LoweredKernel>>>()?;
         let scratch = |(step, kernel): (&LoweredKernel, &Kernel)| match (step, &kernel.body) {
             (LoweredKernel::Loop(l), _) => scratch_bytes(l),
-            (LoweredKernel::Repeat(inner), Body::Repeat(r)) => repeat::scratch_bytes(r, inner),
+            (LoweredKernel::Repeat(inner, rows), Body::Repeat(r)) => repeat::scratch_bytes(r, inner, *rows),
             _ => 0,
         };
         let scratch = steps.iter().zip(&plan.kernels).map(scratch).max().unwrap_or(0);
-        let within = |step: &LoweredKernel| matches!(step, LoweredKernel::Repeat(inner) if inner.parallel);
+        let within =
+            |step: &LoweredKernel| matches!(step, LoweredKernel::Repeat(inner, rows) if inner.parallel || rows.is_some());
         let parallel =
             plan.kernels.iter().any(|k| !matches!(k.body, Body::Repeat(_)) && k.cost > PARALLEL) || steps.iter().any(within);
         let (offsets, workspace) = lay_out(plan)?;
         Ok(CpuPlan { plan: plan.clone(), steps, offsets, workspace, scratch, parallel, ran: AtomicBool::new(false) })
     }
 
+    /// The lowered plan of a scan's step, which other plans may have, too.
+    fn of_step(plan: &Arc<Plan>) -> Result<Arc<CpuPlan>> {
+        if let Some(known) = plan.lowered.get() {
+            return Ok(known.clone().downcast().expect("a plan is of one device"));
+        }
+        let made = Arc::new(CpuPlan::new(plan)?);
+        let _ = plan.lowered.set(made.clone());
+        Ok(made)
+    }
+
+    /// Runs all kernels over some rows of a batch, on this thread.
+    pub(super) fn part(&self, rows: &Range<usize>, count: usize, context: &Context<'_>) -> Result<()> {
+        for (kernel, step) in self.plan.kernels.iter().zip(&self.steps) {
+            let _span = span("kernel", || kernel.label.clone().into());
+            match (step, &kernel.body) {
+                (LoweredKernel::Loop(l), _) => run_part(l, rows, count, context)?,
+                (LoweredKernel::Matmul(epilogue), Body::Matmul(m)) => {
+                    product::run_part(m, epilogue.as_ref(), rows, count, context);
+                }
+                _ => unreachable!("not computed by rows"),
+            }
+        }
+        Ok(())
+    }
+
     /// Runs some kernels; `failed` becomes the call that fails, if one does.
-    pub(super) fn kernels(&self, range: std::ops::Range<usize>, context: &Context<'_>, failed: &mut Option<u32>) -> Result<()> {
+    pub(super) fn kernels(&self, range: Range<usize>, context: &Context<'_>, failed: &mut Option<u32>) -> Result<()> {
         for k in range {
             let kernel = &self.plan.kernels[k];
             if stopped(context.stop) || faults::should_stop() && k < self.plan.commit {
@@ -110,8 +141,8 @@ impl CpuPlan {
                 (LoweredKernel::Loop(l), _) => run_loop(l, &context)?,
                 (LoweredKernel::Matmul(epilogue), Body::Matmul(m)) => run_matmul(m, epilogue.as_ref(), &context)?,
                 (_, Body::Structured(call)) => run_call(call, &context).inspect_err(|_| *failed = Some(call.local))?,
-                (LoweredKernel::Repeat(inner), Body::Repeat(r)) => {
-                    repeat::run(r, inner, &context).inspect_err(|_| *failed = Some(r.local))?
+                (LoweredKernel::Repeat(inner, rows), Body::Repeat(r)) => {
+                    repeat::run(r, inner, *rows, &context).inspect_err(|_| *failed = Some(r.local))?
                 }
                 _ => unreachable!("steps are made from the kernels"),
             }
@@ -156,7 +187,7 @@ impl Executable for CpuPlan {
     fn bytes(&self) -> usize {
         let lists = |step: &LoweredKernel| match step {
             LoweredKernel::Loop(l) | LoweredKernel::Matmul(Some(l)) => l.bytes(),
-            LoweredKernel::Repeat(inner) => inner.bytes(),
+            LoweredKernel::Repeat(inner, _) => inner.bytes(),
             _ => 0,
         };
         size_of::<CpuPlan>() + bytes_of(&self.steps) + bytes_of(&self.offsets) + self.steps.iter().map(lists).sum::<usize>()

@@ -20,6 +20,7 @@ use crate::graph::{self, Graph, Srcs, Tensor};
 use crate::leaf::{self, Bad, Queue, Update};
 use crate::ops::Op;
 use crate::plan::{Bindings, Plan, Rollback};
+use crate::schedule::kept_bytes;
 use crate::stop::watch;
 use crate::tape::deferred::{Written, write_out};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,7 +83,7 @@ impl Default for Runner {
 /// Bytes of all that is kept for graphs that come again.
 pub fn cached_bytes() -> usize {
     let runner = runner();
-    runner.plans.bytes() + runner.seen.bytes()
+    runner.plans.bytes() + runner.seen.bytes() + kept_bytes()
 }
 
 /// Computes `roots`, or commits what is queued. Whatever happens, the queue is empty afterwards.

@@ -28,7 +28,8 @@ pub struct Body {
     pub level: u32,
     /// True if a gradient in it is defined outside.
     pub has_custom: bool,
-    key: u64,
+    /// Says what code runs for it: but not where its inputs lie.
+    pub key: u64,
 }
 
 /// A number that differs from step to step: where in the random stream an op draws from.

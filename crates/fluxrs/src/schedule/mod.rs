@@ -11,6 +11,7 @@ mod repeat;
 mod store;
 
 pub(crate) use group::reduction_mode;
+pub(crate) use repeat::kept_bytes;
 
 use crate::device::Device;
 use crate::dtype::DType;
@@ -22,6 +23,7 @@ use crate::shape::Map;
 use crate::tape::deferred::Written;
 use crate::work;
 use smallvec::SmallVec;
+use std::sync::OnceLock;
 
 /// A node that takes part in an evaluation.
 pub struct Local {
@@ -134,6 +136,7 @@ pub(crate) fn schedule(pending: &Pending, device: Device, guards: &[u32]) -> Res
         kernels: program.kernels,
         commit: program.commit,
         cost,
+        lowered: OnceLock::new(),
     })
 }
 

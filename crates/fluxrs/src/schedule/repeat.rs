@@ -3,16 +3,76 @@
 use super::emit::{Program, label};
 use super::group::Group;
 use super::{Edge, Local, LocalKind, Pending, Request, schedule, source_of};
+use crate::cache::{Cache, bytes_of};
 use crate::device::Device;
 use crate::error::Result;
 use crate::graph::{Borrowed, Node, Tensor, base_node};
+use crate::hash::Hasher128;
 use crate::ops::Op;
 use crate::ops::scan::{Body, Part, Scan};
 use crate::plan::{Argument, Buf, Carry, Feed, Plan, Repeat, Source};
 use crate::shape::{self, Map};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Bytes of the plans of steps that are kept for other scans of the same function.
+const MAX_BYTES: usize = 32 << 20;
+
+/// Plans of steps: of no length, so that one serves sequences of any.
+static PLANNED: Mutex<Cache<u128, Arc<Planned>>> = Mutex::new(Cache::new(MAX_BYTES));
+
+fn planned() -> MutexGuard<'static, Cache<u128, Arc<Planned>>> {
+    PLANNED.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Bytes of the plans that are kept here.
+pub(crate) fn kept_bytes() -> usize {
+    planned().bytes()
+}
+
+/// The plan of one step.
+struct Planned {
+    plan: Arc<Plan>,
+    /// The input of the body behind each slot, and whether it is laid anew; and that behind each number.
+    slots: Vec<(usize, bool)>,
+    numbers: Vec<usize>,
+}
+
+impl Planned {
+    /// The plan that makes the new states and, of what a step gives, the results of these numbers.
+    fn of(body: &Body, device: Device, steps: &[usize]) -> Result<Arc<Planned>> {
+        let key = key(body, device, steps);
+        if let Some(known) = planned().get(&key) {
+            return Ok(known.clone());
+        }
+        let outputs = body.outputs[..body.states].iter().chain(steps.iter().map(|j| &body.outputs[body.states + j]));
+        let outputs: Vec<&Tensor> = outputs.collect();
+        let mut step = Step::new(body);
+        outputs.iter().for_each(|x| step.add(x));
+        let plan = Arc::new(step.plan(device, &outputs)?);
+        let made = Arc::new(Planned { plan, slots: step.slots, numbers: step.numbers });
+        let bytes = made.plan.bytes() + bytes_of(&made.slots) + bytes_of(&made.numbers);
+        planned().insert(key, made.clone(), bytes);
+        Ok(made)
+    }
+}
+
+/// Everything that decides how a step is planned.
+fn key(body: &Body, device: Device, steps: &[usize]) -> u128 {
+    let mut h = Hasher128::default();
+    [body.key, device.0 as u64, body.states as u64, steps.len() as u64].into_iter().for_each(|word| h.add(word));
+    steps.iter().for_each(|&j| h.add(j as u64));
+    let mut bases: FxHashMap<u64, u64> = FxHashMap::default();
+    for x in &body.inputs {
+        let next = bases.len() as u64;
+        h.add(*bases.entry(base_node(x).id).or_insert(next));
+        if matches!(x.op(), Op::View(_)) {
+            h.add(x.0.hash);
+        }
+    }
+    h.finish()
+}
 
 /// The nodes of a function that are computed for some of its results.
 struct Step {
@@ -20,7 +80,7 @@ struct Step {
     locals: Vec<Local>,
     edges: Vec<SmallVec<[Edge; 3]>>,
     local_of: FxHashMap<u64, usize>,
-    /// The input behind each slot, and whether it is laid anew; and that behind each number.
+    /// As of a [`Planned`].
     slots: Vec<(usize, bool)>,
     numbers: Vec<usize>,
 }
@@ -133,11 +193,8 @@ impl Program {
         let buffer = |part: Part| parts.get(&scan.number(part)).copied();
         let steps: Vec<(usize, Buf)> =
             (0..body.outputs.len() - body.states).filter_map(|j| Some((j, buffer(Part::Step(j))?))).collect();
-        let outputs = body.outputs[..body.states].iter().chain(steps.iter().map(|(j, _)| &body.outputs[body.states + j]));
-        let outputs: Vec<&Tensor> = outputs.collect();
-        let mut step = Step::new(body);
-        outputs.iter().for_each(|x| step.add(x));
-        let plan = Arc::new(step.plan(pending.locals[i].node.device(), &outputs)?);
+        let numbers: Vec<usize> = steps.iter().map(|(j, _)| *j).collect();
+        let step = Planned::of(body, pending.locals[i].node.device(), &numbers)?;
         let edges = &pending.edges[i];
         let carries = (0..body.states)
             .map(|k| Carry {
@@ -163,7 +220,7 @@ impl Program {
         };
         let numbers = step.numbers.iter().map(number).collect();
         let repeat = Repeat {
-            plan,
+            plan: step.plan.clone(),
             local: i as u32,
             length: scan.length,
             reverse: scan.reverse,

@@ -139,18 +139,21 @@ pub(super) unsafe fn rows<S: Simd>(m: usize, first: &Block<S::T>, vectors: usize
     }
 }
 
+/// The most rows that a panel is not worth packing for: it is read by few blocks.
+pub(super) fn rows_unpacked<S: Simd>() -> usize {
+    2 * S::KERNELS[1].len()
+}
+
 /// Computes C, or a tile of it, unless it is stopped: the order of a sum depends on k alone.
 ///
 /// # Safety
 /// The machine has the instruction set; the matrices are as the product says, C overlaps neither operand.
 pub(super) unsafe fn product<S: Simd>(p: &Product, a: *const S::T, b: *const S::T, c: *mut S::T, stop: &AtomicBool) {
-    let rows_at_most = S::KERNELS[1].len();
     let half = S::KERNELS[3].len();
     // Few rows leave registers for more columns.
     let wide = if p.m <= half { 4 * S::LANES } else { 2 * S::LANES };
     let depth = depth::<S>(p.k);
-    // A panel read once, or by few blocks, is not worth packing if its rows are contiguous.
-    let direct = p.b_strides.1 == 1 && p.m <= 2 * rows_at_most;
+    let direct = p.b_strides.1 == 1 && p.m <= rows_unpacked::<S>();
     // SAFETY: as promised; the scratch memory holds what is packed.
     unsafe {
         let packed = if direct { 0 } else { depth * p.n.next_multiple_of(wide).min(GROUP * wide) };

@@ -206,3 +206,9 @@ element! {
     i32: Plain<i32>, Plain<i32>, Plain<i32>;
     i64: Plain<i64>, Plain<i64>, Plain<i64>;
 }
+
+/// The most rows of a float32 product whose other operand is read where it lies, if its rows are contiguous.
+pub fn rows_unpacked() -> usize {
+    let level = level();
+    on_level!(level, f32, x86::Avx512F32, x86::Avx2F32, neon::NeonF32, block::rows_unpacked())
+}
