@@ -283,3 +283,38 @@ def test_tracked_tensors_say_so():
 def test_the_tracker_has_flux_trackers_names():
     assert fluxrs.tracker.params is fluxrs.params
     assert fluxrs.ldivide is fluxrs.solve
+
+
+def test_a_checkpoint_runs_again_on_the_state_that_it_found():
+    W = param([2.0, 3.0])
+    count, mean = fluxrs._core.state(fluxrs.zeros()), fluxrs._core.state(fluxrs.zeros(2))
+    plain = {"count": fluxrs.zeros(), "mean": fluxrs.zeros(2)}
+
+    def layer(x):
+        count.data = data(count) + 1
+        y = W * x * count + mean  # the new count and the old mean
+        mean.data = 0.5 * data(mean) + data(y)
+        return (y * mean).sum()  # the new mean
+
+    def same(x):
+        plain["count"] = plain["count"] + 1
+        y = W * x * plain["count"] + plain["mean"]
+        plain["mean"] = 0.5 * plain["mean"] + data(y)
+        return (y * plain["mean"]).sum()
+
+    def run(layer, wrap):
+        loss = wrap(layer, 5) + wrap(
+            lambda x: wrap(layer, x) * 2, 7
+        )  # the second finds what the first left
+        runs = fluxrs._core.counters()["runs"]
+        back(loss)
+        assert fluxrs._core.counters()["runs"] == runs  # nothing is computed to differentiate
+        g = np.array(W.grad)
+        W.grad[...] = 0
+        return g, float(loss)
+
+    for _ in range(2):
+        assert np.array_equal(
+            run(layer, checkpoint)[0], (want := run(same, lambda f, x: f(x)))[0]
+        ), want
+        assert float(count) == plain["count"] and np.array_equal(mean, plain["mean"])

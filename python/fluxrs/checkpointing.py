@@ -37,11 +37,6 @@ def mode(active: bool) -> bool:
     return active
 
 
-def replaying() -> bool:
-    """True in a checkpoint's second run, which writes no state: nor is state to be read to make a value that it would write."""
-    return _scope.again is not None
-
-
 @overload
 def checkpoint(f: Callable[[A], R], arg: A, /) -> R: ...
 @overload
@@ -49,8 +44,8 @@ def checkpoint(f: Callable[..., R], /, *args: Any) -> R: ...
 def checkpoint(f: Callable[..., Any], /, *args: Any) -> Any:
     """`checkpoint(f, *args)`: f(*args), of which no intermediate result is kept.
 
-    `f` runs once more in the backward pass, with the same random numbers and the same modes
-    of its layers.
+    `f` runs once more in the backward pass, with the same random numbers, the same modes of its
+    layers, and the state that it found; what it writes then goes nowhere.
 
     >>> import fluxrs
     >>> W = fluxrs.param([2.0, 3.0])
@@ -60,7 +55,8 @@ def checkpoint(f: Callable[..., Any], /, *args: Any) -> Any:
     """
     random = _core.random_state()
     log: list[bool] = []
-    with _scoped(log=log), _core.passing() as since:
+    first = _core.passing()
+    with _scoped(log=log), first as since:
         y = f(*args)
     if not istracked(y):
         parts = y.values() if isinstance(y, dict) else y if isinstance(y, (list, tuple)) else ()
@@ -73,7 +69,7 @@ def checkpoint(f: Callable[..., Any], /, *args: Any) -> Any:
         _scope.log.extend(log)
 
     def again() -> Any:
-        with _scoped(again=deque(log)), _core.replay(random):
+        with _scoped(again=deque(log)), _core.replay(random, first):
             return f(*args)
 
     return _core.checkpointed(y, since, again)

@@ -2,11 +2,13 @@
 
 use crate::call_site::with_gil;
 use crate::convert::{argument, strong, strong_like};
-use crate::error::{raised, shown};
+use crate::error::{detached, raised, shown};
 use crate::history::Function;
 use crate::tensor::{PyTensor, Values};
 use fluxrs::error::{Error, Result};
+use fluxrs::evaluate::Handle;
 use fluxrs::graph::{Checkpoint, Tracking, next_id};
+use fluxrs::leaf::Leaf;
 use fluxrs::ops::Pullback;
 use fluxrs::shape::show;
 use fluxrs::{Tensor, ops, tape};
@@ -15,7 +17,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use std::any::Any;
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 pub struct PyPullback {
     f: Py<Function>,
@@ -116,14 +120,77 @@ fn checkpointed(py: Python<'_>, value: &Bound<'_, PyAny>, since: u64, again: Py<
     crate::tensor::made(|| Ok(ops::custom::checkpointed(&value, &srcs, pullback)))
 }
 
-thread_local! {
-    static PASSING: RefCell<Vec<Checkpoint>> = const { RefCell::new(Vec::new()) };
-    static REPLAYS: RefCell<Vec<(Tracking, ops::random::Replay)>> = const { RefCell::new(Vec::new()) };
+/// Values of leaves by their numbers.
+type Written = HashMap<u64, Handle>;
+
+/// The first run of a checkpoint's function, with the values that the leaves written in it had before.
+struct First {
+    _scope: Checkpoint,
+    written: Written,
 }
 
-/// True while a checkpoint's function runs again: it then repeats no writes of state.
+/// Another run of a checkpoint's function, with the values of the leaves that it writes: those of its own, not the leaves'.
+struct Again {
+    _scopes: (Tracking, ops::random::Replay),
+    values: Written,
+}
+
+thread_local! {
+    static PASSING: RefCell<Vec<First>> = const { RefCell::new(Vec::new()) };
+    static REPLAYS: RefCell<Vec<Again>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The number of runs under way, of all threads, that have values of leaves of their own.
+static REPLAYED: AtomicUsize = AtomicUsize::new(0);
+
+/// True while a checkpoint's function runs again: it then writes no state.
 pub fn replaying() -> bool {
     REPLAYS.with_borrow(|scopes| !scopes.is_empty())
+}
+
+/// The value that a leaf has for a function that runs again, if that is not the leaf's own.
+#[inline]
+pub fn replayed(leaf: &Leaf) -> Option<Tensor> {
+    if REPLAYED.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
+    let of = |again: &Again| Some(again.values.get(&leaf.number())?.tensor().clone());
+    REPLAYS.with_borrow(|scopes| scopes.iter().rev().find_map(of))
+}
+
+/// To be called before a leaf is written: a checkpoint remembers the value that it has.
+pub fn note(py: Python<'_>, leaf: &Arc<Leaf>) -> PyResult<()> {
+    let is_known = |first: &First| first.written.contains_key(&leaf.number());
+    if PASSING.with_borrow(|scopes| scopes.iter().all(is_known)) {
+        return Ok(());
+    }
+    let now = match replayed(leaf) {
+        Some(value) => value,
+        None => detached(py, || leaf.held())?.tensor().clone(),
+    };
+    PASSING.with_borrow_mut(|scopes| {
+        for first in scopes {
+            first.written.entry(leaf.number()).or_insert_with(|| Handle::new(now.clone()));
+        }
+    });
+    Ok(())
+}
+
+/// Gives a leaf a value for the function that runs again, if one does; false if none does.
+pub fn rewrite(leaf: &Leaf, value: impl FnOnce() -> PyResult<Tensor>) -> PyResult<bool> {
+    if !replaying() {
+        return Ok(false);
+    }
+    let value = Handle::new(value()?);
+    let old = REPLAYS.with_borrow_mut(|scopes| {
+        let again = scopes.last_mut()?;
+        if again.values.is_empty() {
+            REPLAYED.fetch_add(1, Ordering::Relaxed);
+        }
+        again.values.insert(leaf.number(), value)
+    });
+    drop(old);
+    Ok(true)
 }
 
 /// Where the random stream is.
@@ -133,52 +200,74 @@ fn random_state() -> (u64, u64) {
     (s.seed, s.counter)
 }
 
-/// `with replay(state): …`: random numbers as they came after `state`, results tracked, no writes of leaves; the stream goes on as it was afterwards.
+/// `with replay(state, first): …`: random numbers as they came after `state`, results tracked, no writes of leaves, which begin with the
+/// values that they had in the `passing` that was `first`; the stream goes on as it was afterwards.
 #[pyclass(frozen, module = "fluxrs", name = "replay")]
 struct PyReplay {
     from: ops::random::Stream,
+    first: Option<Py<PyPassing>>,
 }
 
 #[pymethods]
 #[pyo3(crate = "crate::keywords")]
 impl PyReplay {
     #[new]
-    fn new(state: (u64, u64)) -> PyReplay {
-        PyReplay { from: ops::random::Stream { seed: state.0, counter: state.1 } }
+    #[pyo3(signature = (state, first = None))]
+    fn new(state: (u64, u64), first: Option<Py<PyPassing>>) -> PyReplay {
+        PyReplay { from: ops::random::Stream { seed: state.0, counter: state.1 }, first }
     }
 
     fn __enter__(&self) {
-        let scope = (Tracking::enter(), ops::random::Replay::enter(self.from));
-        REPLAYS.with_borrow_mut(|s| s.push(scope));
+        let copied = |(&leaf, value): (&u64, &Handle)| (leaf, Handle::new(value.tensor().clone()));
+        let values: Written =
+            self.first.iter().flat_map(|first| first.get().written().iter().map(copied).collect::<Vec<_>>()).collect();
+        if !values.is_empty() {
+            REPLAYED.fetch_add(1, Ordering::Relaxed);
+        }
+        let scopes = (Tracking::enter(), ops::random::Replay::enter(self.from));
+        REPLAYS.with_borrow_mut(|s| s.push(Again { _scopes: scopes, values }));
     }
 
     #[pyo3(signature = (*_error))]
     fn __exit__(&self, _error: &Bound<'_, PyTuple>) {
-        drop(REPLAYS.with_borrow_mut(Vec::pop));
+        let again = REPLAYS.with_borrow_mut(Vec::pop);
+        if again.is_some_and(|again| !again.values.is_empty()) {
+            REPLAYED.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 /// `with passing() as since: …`: no intermediate result made inside is kept for the backward pass. Tensors made before it
 /// have numbers below `since`.
 #[pyclass(frozen, module = "fluxrs", name = "passing")]
-struct PyPassing;
+struct PyPassing {
+    written: Mutex<Written>,
+}
+
+impl PyPassing {
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
 
 #[pymethods]
 #[pyo3(crate = "crate::keywords")]
 impl PyPassing {
     #[new]
     fn new() -> PyPassing {
-        PyPassing
+        PyPassing { written: Mutex::default() }
     }
 
     fn __enter__(&self) -> u64 {
-        PASSING.with_borrow_mut(|s| s.push(Checkpoint::enter()));
+        PASSING.with_borrow_mut(|s| s.push(First { _scope: Checkpoint::enter(), written: Written::default() }));
         next_id()
     }
 
     #[pyo3(signature = (*_error))]
     fn __exit__(&self, _error: &Bound<'_, PyTuple>) {
-        drop(PASSING.with_borrow_mut(Vec::pop));
+        if let Some(first) = PASSING.with_borrow_mut(Vec::pop) {
+            *self.written() = first.written;
+        }
     }
 }
 

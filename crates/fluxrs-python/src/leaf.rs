@@ -3,12 +3,13 @@
 use crate::arrays::refuse_mask;
 use crate::call_site::without_gil;
 use crate::convert::{beside, strong};
+use crate::custom::{note, rewrite};
 use crate::error::{core, detached, unheard};
 use crate::tensor::{Inner, PyTensor, Value, data_object, grad_object, leaf_object};
 use fluxrs::evaluate::rollback;
 use fluxrs::leaf::{self, Leaf};
 use fluxrs::transfer::to_device;
-use fluxrs::{Tensor, no_grad};
+use fluxrs::{Elementwise, Tensor, no_grad};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::ffi;
@@ -70,10 +71,15 @@ pub fn update<'py>(
             "update takes a parameter made by param, got the result of an op or an untracked tensor",
         ));
     };
-    if crate::custom::replaying() {
+    let delta = beside("update", &leaf.peek(), delta)?;
+    note(py, leaf)?;
+    let again = || {
+        let now = tensor.get().value(py)?;
+        core(|| no_grad(|| Ok(Elementwise::add.apply(&[&now, &delta])?.cast(now.dtype()))))
+    };
+    if rewrite(leaf, again)? {
         return Ok(p);
     }
-    let delta = beside("update", &leaf.peek(), delta)?;
     // An update that waits for this leaf, perhaps of another thread, is committed first: that runs a plan.
     if !core(|| leaf::try_update(leaf, &delta))? {
         detached(py, || leaf::update(leaf, &delta))?;
@@ -298,9 +304,12 @@ pub fn write(target: &PyTensor, py: Python<'_>, value: &Tensor) -> PyResult<()> 
             let new = fit(py, &leaf.peek(), value, "grad")?;
             core(|| leaf.set_grad(Some(new)))
         }
-        Inner::Data(_) if crate::custom::replaying() => Ok(()),
         Inner::Data(leaf) => {
             let new = fit(py, &leaf.peek(), value, "data")?;
+            note(py, leaf)?;
+            if rewrite(leaf, || Ok(new.cast(leaf.peek().dtype())))? {
+                return Ok(());
+            }
             detached(py, || leaf::assign(leaf, &new))
         }
         _ => check_writable(target, "assignment"),

@@ -2,6 +2,7 @@
 
 use crate::call_site::alone;
 use crate::convert::{self, Dt};
+use crate::custom::replayed;
 use crate::error::{core, detached};
 use crate::history::{self, History, late};
 use fluxrs::evaluate::Handle;
@@ -122,6 +123,9 @@ impl PyTensor {
         if let Inner::Grad(_) = self.inner {
             let grad = leaf.grad().unwrap_or_else(|| zeros_of(&leaf.peek()));
             return Ok(Value::Held(Handle::new(grad)));
+        }
+        if let Some(value) = replayed(leaf) {
+            return Ok(Value::Owned(if matches!(self.inner, Inner::Data(_)) { value.detached() } else { value }));
         }
         // Alone under the GIL, no lock is needed to get hold of the value.
         if let (Inner::Leaf(_), true) = (&self.inner, alone()) {
