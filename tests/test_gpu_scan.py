@@ -118,3 +118,20 @@ def test_random_numbers_within():
 
     state, xs = zeros(8), draw(6, 8)
     np.testing.assert_allclose(run(gpu(state), gpu(xs)), run(state, xs), rtol=1e-5, atol=1e-6)
+
+
+def test_other_lengths_make_no_pipelines():
+    m = gpu(Chain(LSTM(6, 8), Dense(8, 5)))
+    opt = SGD(params(m), 0.1)
+
+    def made(n):
+        before = fluxrs._core.counters()["pipelines"]
+        reset(m)
+        back(mse(m(gpu(draw(n, 6, 6))), gpu(draw(n, 6, 5))))
+        opt()
+        fluxrs.evaluate(list(params(m)))
+        return fluxrs._core.counters()["pipelines"] - before
+
+    first = [made(n) for n in (7, 12, 40)]
+    assert sum(first) > 0
+    assert [made(n) for n in (10, 11, 25, 33, 64, 65, 100, 130)] == [0] * 8

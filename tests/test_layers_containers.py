@@ -1,10 +1,13 @@
 """SkipConnection, Parallel, Maxout, flatten, Dense without a bias, and embeddings."""
 
+import re
+
 import numpy as np
 import pytest
 
 import fluxrs
 from fluxrs import (
+    ADAM,
     SGD,
     Chain,
     Dense,
@@ -13,9 +16,11 @@ from fluxrs import (
     Embedding,
     EmbeddingBag,
     Maxout,
+    Momentum,
     Parallel,
     SkipConnection,
     add,
+    debug,
     flatten,
     gradcheck,
     gradient,
@@ -23,6 +28,7 @@ from fluxrs import (
     params,
     rand,
     relu,
+    update,
 )
 
 rng = np.random.default_rng(0)
@@ -205,3 +211,80 @@ def test_models_print_save_and_load(tmp_path):
     assert repr(again) == text
     np.testing.assert_array_equal(again(INDICES), net(INDICES))
     assert len(params(again)) == len(params(net)) == 10
+
+
+ROWS, WIDTH = 5000, 16
+RULES = {
+    "SGD": (lambda p: SGD([p], 0.1), True),
+    "Momentum": (lambda p: Momentum([p], 0.1), False),
+    "ADAM": (lambda p: ADAM([p], 0.1), False),
+    "upwards": (
+        lambda p: lambda: update(p, 0.25 * p.grad),
+        True,
+    ),  # but for zeros that would lose their sign
+    "by hand": (lambda p: lambda: update(p, -0.25 * p.grad), True),
+    "with decay": (lambda p: lambda: update(p, -0.25 * (p.grad + 0.1 * p)), False),
+    "as it is": (lambda p: lambda: update(p, p.grad), False),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rule", RULES)
+def test_a_gradient_of_few_rows_is_no_table(rule, dtype):
+    """Rows not used, used once and again, the first and the last: the bits of op by op; the bytes of the rows."""
+    made, only = RULES[rule]
+    start = rng.normal(size=(ROWS, WIDTH)).astype(dtype)
+    start[7] = -0.0
+    batches = [
+        np.array([3, 0, 3, -1, 17, 3, ROWS - 1, 18]),
+        rng.integers(0, ROWS, 64),
+        np.array([5]),
+    ]
+
+    def trained(op_by_op):
+        p = fluxrs.param(start)
+        step = made(p)
+        with debug(op_by_op):
+            for i in batches:
+                fluxrs.back((fluxrs.take(p, i, axis=0) ** 3).sum())
+                step()
+                fluxrs.evaluate(p)
+        return np.array(p)
+
+    want, got = trained(True), trained(False)
+    assert np.array_equal(want.view("u1"), got.view("u1"))
+    plan = fluxrs._core.explain()
+    row = WIDTH * np.dtype(dtype).itemsize
+    assert f"{'elementwise, 1 rows at most of' if only else '1 rows given'}" in plan, plan
+    temporaries = re.search(r"at most (\d+) B of temp", plan)
+    assert temporaries and int(temporaries[1]) <= 1000 + 4 * row, plan
+
+
+def test_a_gradient_of_few_rows_that_is_read_is_a_table():
+    p, q = fluxrs.param(np.ones((ROWS, 2))), fluxrs.param(np.ones((ROWS, 2)))
+    both = fluxrs.param(np.ones((ROWS, 2)))
+    i = np.array([1, 2, 2])
+
+    def loss():
+        return (
+            fluxrs.take(p, i, axis=0) * fluxrs.take(q, i, axis=0) * fluxrs.take(both, i, axis=0)
+        ).sum()
+
+    g = gradient(loss, params([p, q, both]))
+    length = (g[p] ** 2).sum()  # which clips p's
+    update(p, -0.5 * g[p] / length)
+    update(q, -0.5 * g[q])
+    update(both, -0.5 * g[both])
+    fluxrs.evaluate(p, q, both)
+    want = np.ones((ROWS, 2))
+    want[1:3] -= 0.5 * np.array([[1], [2]])
+    np.testing.assert_array_equal(q, want)
+    np.testing.assert_array_equal(both, want)
+    np.testing.assert_allclose(np.asarray(p)[1:3], 1 - 0.5 * np.array([[1, 1], [2, 2]]) / 10)
+    with pytest.raises(IndexError, match="out of range"):
+        update(
+            p,
+            -0.5 * gradient(lambda: fluxrs.take(p, np.array([ROWS]), axis=0).sum(), params([p]))[p],
+        )
+        fluxrs.evaluate(p)
+    np.testing.assert_array_equal(np.asarray(p)[3:], 1)

@@ -309,3 +309,40 @@ def test_save_and_load(tmp_path):
     reset(n)
     assert np.array_equal(np.asarray(n(x)), want)
     assert all(a.start is not None for a in (RNNCell(1, 2), LSTMCell(1, 2), GRUCell(1, 2)))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("shape", [(T, N), (T,)])
+def test_one_hot_sequences(kind, shape):
+    m = fresh(kind)
+    labels = rng.integers(0, F, size=shape)
+    hot = fluxrs.onehotbatch(labels, range(F))
+    assert hot.shape == (*shape, F)
+    dense = tensor(np.asarray(hot, "float64"))
+
+    def run(x):
+        reset(m)
+        return over(m, x)
+
+    np.testing.assert_allclose(run(hot), run(dense), rtol=1e-12)
+    ps = params(m)
+    a, b = (gradient(lambda x=x: (run(x) ** 2).sum(), ps) for x in (hot, dense))
+    for p in ps:
+        np.testing.assert_allclose(a[p], b[p], rtol=1e-9, atol=1e-12)
+    if len(shape) == 2:
+        reset(m)
+        np.testing.assert_allclose(m(hot), run(dense), rtol=1e-12)
+
+
+def test_one_hot_rows_in_nests():
+    hot = fluxrs.onehotbatch("abcab", "abc")
+    W = tensor(rng.normal(size=(3, 2)))
+    s, (rows, sums) = fluxrs.scan(
+        lambda s, x: (s + x["hot"] @ W, (x["hot"], s + x["n"])),
+        zeros(2).astype("float64"),
+        {"hot": hot, "n": zeros(5)},
+    )
+    assert isinstance(rows, fluxrs.onehot.__globals__["OneHotMatrix"])
+    assert np.array_equal(rows, hot)
+    np.testing.assert_allclose(s, np.asarray(hot).astype(float).sum(0) @ np.asarray(W))
+    assert sums.shape == (5, 2)

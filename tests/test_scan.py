@@ -1,5 +1,8 @@
 """scan: values, gradients of two orders and of the third for a sample, lengths, nests, random numbers, errors."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 
@@ -380,3 +383,130 @@ def test_arguments_do_not_leak():
         float(leaked[0])
     with pytest.raises(ValueError, match="argument of another scan"):
         scan(lambda s, x: (s + leaked[0], None), 0.0, zeros(3))
+
+
+BATCH, WIDE = 33, 64
+V, R = (param(tensor(rng.normal(size=(WIDE, n)).astype("f4") * 0.1)) for n in (WIDE, 4 * WIDE))
+H1 = tensor(rng.normal(size=(BATCH, WIDE)).astype("f4"))
+X1 = tensor(rng.normal(size=(T, BATCH, WIDE)).astype("f4"))
+
+
+def gated(h, x):
+    z = h @ R + 1
+    parts = [z[:, k * WIDE : (k + 1) * WIDE] for k in range(4)]
+    return tanh(parts[0] * parts[3] + x @ V) * parts[1] - parts[2]
+
+
+def centred(h, axis):
+    return h - h.mean(axis, keepdims=True)
+
+
+def peaks(h, x):
+    parts = tanh(h @ V + x).reshape(BATCH, 8, 8)
+    return parts.max(-1, keepdims=True) * x.reshape(BATCH, 8, 8)
+
+
+# A step of states (BATCH, WIDE), and whether each row depends on the same row alone.
+BY_ROWS = {
+    "gated": (gated, True),
+    "along a row": (lambda h, x: centred(tanh(h @ V + x), -1), True),
+    "along a part": (peaks, True),
+    "parts of a row": (
+        lambda h, x: tanh((h.reshape(-1, 32) @ R[:32]).reshape(BATCH, -1)[:, :WIDE] + x),
+        True,
+    ),
+    "turned rows": (lambda h, x: tanh(h @ V + x)[:, ::-1] + h, True),
+    "over the batch": (lambda h, x: centred(tanh(h @ V + x), 0), False),
+    "other rows": (lambda h, x: tanh(h @ V + x)[::-1] + x, False),
+    "the row before": (
+        lambda h, x: fluxrs.concatenate([h[1:], h[:1]]) + tanh(h @ V + x),
+        False,
+    ),
+    "a product of both": (lambda h, x: tanh((h @ h.T) @ (x @ V) * 0.01), False),
+    "few rows": (lambda h, x: tanh(h @ V + x) + (h[:3] @ V).sum(0), False),
+}
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", BY_ROWS)
+def test_batches(name, reverse, tmp_path):
+    step, alone = BY_ROWS[name]
+
+    def f(h, x):
+        h = step(h, x).reshape(BATCH, WIDE)
+        return h, h * 2
+
+    with fluxrs.profile(tmp_path / "trace.json"):
+        last, ys = scan(f, H1, X1, reverse=reverse)
+        evaluate(last, ys)
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    kernels = sum("tanh" in e["name"] for e in events)
+    assert kernels % T == 0 and (kernels > T) == alone
+    last_of, ys_of = loop(f, H1, X1, reverse)
+    assert np.array_equal(last, last_of) and np.array_equal(ys, ys_of)
+    runs = (lambda *args: scan(*args[:3], reverse=args[3])), loop
+    grads = [gradient(lambda run=run: scalar(run(f, H1, X1, reverse)), Params([V])) for run in runs]
+    a, b = (np.asarray(g[V]) for g in grads)
+    assert np.abs(a - b).max() <= 1e-4 * np.abs(b).max()
+
+
+def test_a_step_that_gives_its_state_keeps_it_once():
+    with no_grad():
+        h, ys = scan(lambda h, x: (tanh(h @ V + x),) * 2, H1, X1)
+        evaluate(h, ys)
+    assert "scan part part " in fluxrs._core.explain() and " copy " not in fluxrs._core.explain()
+    want = loop(lambda h, x: (tanh(h @ V + x),) * 2, H1, X1)
+    assert np.array_equal(h, want[0]) and np.array_equal(ys, want[1])
+
+
+def test_another_length_plans_no_step_anew():
+    h = zeros(BATCH, WIDE)
+
+    def steps(n):
+        before = fluxrs._core.counters()["steps"]
+        _, ys = scan(lambda h, x: (gated(h, x),) * 2, h, zeros(n, BATCH, WIDE))
+        back((ys**2).mean())
+        V.grad = None
+        evaluate(R.grad)
+        R.grad = None
+        return fluxrs._core.counters()["steps"] - before
+
+    first, *others = [steps(n) for n in (41, 43, 47, 53)]
+    assert max(others) < 0.8 * first
+
+
+def test_rows_of_a_table_are_taken_at_once():
+    table = param(draw(7, H))
+    index = tensor(rng.integers(0, 7, size=(T, N)))
+
+    def run(how):
+        return how(lambda h, i: (tanh(h @ U + fluxrs.take(table, i, axis=0)),) * 2, H0, index)
+
+    grads = [
+        gradient(lambda how=how: scalar(run(how)), Params([table]))[table] for how in (scan, loop)
+    ]
+    np.testing.assert_allclose(*grads, rtol=1e-9)
+    evaluate(gradient(lambda: scalar(run(scan)), Params([table]))[table])
+    plan = fluxrs._core.explain().splitlines()
+    takes = [line for line in plan if " take " in line or "scatter_add " in line]
+    assert [line[:5].strip().isdigit() for line in takes] == [True, True], plan  # none of a step
+
+
+@pytest.mark.parametrize(("every", "growth"), [(False, 2), (True, 1.6)])
+def test_memory_of_long_scans(every, growth):
+    """Bytes of the states of a gradient: linear in the steps, with checkpoints in their root."""
+
+    def bytes_of(n):
+        k = round(n**0.5) if every else None
+        xs, h = tensor(np.full((n, 1), 0.1)), zeros(256).astype("float64") + 0.1
+        g = gradient(
+            lambda x: scan(lambda h, x: (tanh(h * h + x), None), h, x, checkpoint_every=k)[0].sum(),
+            xs,
+        )
+        evaluate(g)
+        found = re.search(r"at most ([\d.]+) (k?M?B) of temp", fluxrs._core.explain())
+        return float(found[1]) * {"B": 1, "kB": 1e3, "MB": 1e6}[found[2]]
+
+    one, two = bytes_of(1024), bytes_of(2048)
+    assert one < 200 * 256 * 8 if every else one > 1000 * 256 * 8
+    assert two <= growth * one * 1.05

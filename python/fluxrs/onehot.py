@@ -74,6 +74,15 @@ class OneHot(Booleans):
         """The shape of the array it stands for."""
         return (*self.indices.shape, *self.classes.shape)
 
+    @property
+    def ndim(self) -> int:
+        """The number of axes of the array it stands for."""
+        return len(self.shape)
+
+    def at(self, indices: Any) -> OneHot:
+        """Other one-hot rows of the same classes."""
+        return (OneHotMatrix if indices.ndim else OneHotVector)(indices, self.classes)
+
     def dense(self) -> Tensor:
         """The booleans as a tensor."""
         return tensor(self.indices)[..., None] == self.classes
@@ -144,8 +153,7 @@ class OneHotMatrix(OneHot):
     def __getitem__(self, i: Any) -> Any:
         if isinstance(i, tuple):
             return np.asarray(self)[i]
-        rows = self.indices[i if isinstance(self.indices, Tensor) else np.asarray(i)[()]]
-        return (OneHotMatrix if rows.ndim else OneHotVector)(rows, self.classes)
+        return self.at(self.indices[i if isinstance(self.indices, Tensor) else np.asarray(i)[()]])
 
     def __rmatmul__(self, M: Any) -> Tensor:
         M = tensor_of(M)
@@ -222,16 +230,20 @@ def onehot(l: Any, labels: Sequence[Any], unk: Any = _missing) -> OneHotVector:
 
 
 def onehotbatch(ls: Iterable[Any], labels: Sequence[Any], unk: Any = _missing) -> OneHotMatrix:
-    """`onehotbatch(ls, labels)`: a batch (N, number of labels) of one-hot vectors.
+    """`onehotbatch(ls, labels)`: a batch (N, number of labels) of one-hot vectors; of an array (…) one (…, number of labels).
 
     >>> onehotbatch("bab", "abc").shape
     (3, 3)
     """
+    shape: tuple[int, ...] = (-1,)
+    if isinstance(ls, (np.ndarray, Tensor)) and ls.ndim > 1:
+        shape, ls = ls.shape, ls.reshape(-1)
     ls, labels = _items(ls), _items(labels)
     if any(isinstance(l, (list, dict, set)) for l in ls):
         raise TypeError("onehotbatch takes a flat list of labels, got one inside another")
     known = {l: _index(l, labels, unk) for l in dict.fromkeys(ls)}
-    return OneHotMatrix(np.array([known[l] for l in ls], dtype=np.int64), _classes(labels))
+    rows = np.array([known[l] for l in ls], dtype=np.int64)
+    return OneHotMatrix(rows.reshape(shape), _classes(labels))
 
 
 def onecold(y: Any, labels: Sequence[Any] | None = None) -> Any:

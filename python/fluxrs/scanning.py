@@ -7,6 +7,7 @@ from typing import Any
 
 from . import _core
 from ._core import DimensionMismatch, Tensor, tensor
+from .onehot import OneHot
 
 __all__ = ["scan"]
 
@@ -26,9 +27,10 @@ def scan(
     """`scan(f, state, xs)`: run `state, y = f(state, x)` for each x of `xs`; returns `(state, ys)`.
 
     `xs` are tensors whose first axis counts the steps, `ys` are the y stacked on a new first
-    axis. State, x and y are tensors in any nest of tuples, lists and dicts, or None. With
-    `reverse` the steps go from the last row to the first; `ys` keep the order of `xs`. Without
-    `xs` the function runs `length` times, with x = None.
+    axis. State, x and y are tensors in any nest of tuples, lists and dicts, or None; one-hot
+    sequences have one-hot rows, whose products gather. With `reverse` the steps go from the last
+    row to the first; `ys` keep the order of `xs`. Without `xs` the function runs `length` times,
+    with x = None.
 
     `f` is called once, on tensors without values, and its graph runs at every step: use `where`
     in place of `if`. Gradients of any order go to `state`, `xs`, and to every parameter and tensor
@@ -186,6 +188,8 @@ def _items(x: Any) -> list[tuple[str, Any]] | None:
         return [(f".{k}", v) for k, v in zip(x._fields, x, strict=True)]
     if isinstance(x, (tuple, list)):
         return [(f"[{i}]", v) for i, v in enumerate(x)]
+    if isinstance(x, OneHot):
+        return [("", x.indices)]
     return None
 
 
@@ -212,6 +216,8 @@ def mapped(g: Callable[[Any, str], Any], x: Any, path: str = "") -> Any:
         return dict(zip(x, made, strict=True))
     if x is None:
         return None
+    if isinstance(x, OneHot):
+        return x.at(made[0])
     return type(x)(*made) if hasattr(x, "_fields") else type(x)(made)
 
 
@@ -223,6 +229,8 @@ def _form(x: Any) -> str:
         return "{" + ", ".join(f"{k!r}: {_form(v)}" for k, v in x.items()) + "}"
     if x is None:
         return "None"
+    if isinstance(x, OneHot):
+        return f"one-hot of {len(x.classes)}"
     inner = ", ".join(_form(v) for _, v in parts)
     if hasattr(x, "_fields"):
         return f"{type(x).__name__}({inner})"

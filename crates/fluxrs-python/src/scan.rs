@@ -88,7 +88,7 @@ fn scan_over(
         drawn,
         results: results.to_vec(),
     };
-    let parts = core(|| scan::results(&scan::scan(outline)?))?;
+    let parts = core(|| scan::results(outline))?;
     Ok(parts.into_iter().map(PyTensor::new).collect())
 }
 

@@ -88,7 +88,7 @@ impl Body {
             }
             Body::Structured(call) => {
                 out.extend(call.srcs.iter().filter_map(|s| s.source.buffer()));
-                out.extend(call.out.into_iter().chain(call.elements));
+                out.extend(call.out.into_iter().chain(call.elements).chain(call.keys));
             }
             Body::Repeat(r) => {
                 out.extend(r.feeds.iter().filter_map(Feed::buffer).chain(r.steps.iter().copied()));
@@ -140,13 +140,14 @@ impl Plan {
         lives
     }
 
-    /// The most bytes of temporaries that live at one time.
+    /// The most bytes of temporaries that live at one time, with those of a scan's step.
     pub fn peak(&self) -> usize {
         let bytes = |list: &[Buf]| list.iter().map(|&b| self.buffers[b as usize].bytes() as u128).sum::<u128>();
         let (mut now, mut most) = (0, 0);
-        for life in self.lives() {
+        for (life, kernel) in self.lives().iter().zip(&self.kernels) {
             now += bytes(&life.begins);
-            most = most.max(now);
+            let of_step = if let Body::Repeat(r) = &kernel.body { r.plan.peak() as u128 } else { 0 };
+            most = most.max(now + of_step);
             now -= bytes(&life.ends);
         }
         most.try_into().unwrap_or(usize::MAX)
@@ -188,12 +189,14 @@ impl Loop {
     fn bytes(&self) -> usize {
         let maps = self.loads.iter().map(|l| &l.map).chain(self.stores.iter().map(|s| &s.map));
         let lists = bytes_of(&self.loads) + bytes_of(&self.code) + bytes_of(&self.stores);
-        lists + spilled(&self.dims) + maps.map(|map| spilled(&map.strides)).sum::<usize>()
+        let sparse = self.sparse.as_ref().map_or(0, |_| size_of::<Sparse>());
+        lists + sparse + spilled(&self.dims) + maps.map(|map| spilled(&map.strides)).sum::<usize>()
     }
 
     fn add_buffers(&self, out: &mut Vec<Buf>) {
         out.extend(self.loads.iter().filter_map(|l| l.source.buffer()));
         out.extend(self.stores.iter().map(|s| s.buffer));
+        out.extend(self.sparse.iter().map(|s| s.keys));
     }
 }
 
@@ -229,6 +232,21 @@ pub struct Loop {
     pub loads: Vec<Load>,
     pub code: Vec<Inst>,
     pub stores: Vec<Store>,
+    /// For an operand that is zero but for some rows.
+    pub sparse: Option<Box<Sparse>>,
+}
+
+/// An operand of a loop that is zero but for some rows of the loop's first axis: its load's buffer has those alone.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Sparse {
+    /// The load's.
+    pub reg: Reg,
+    /// The sorted keys row · n + place of n numbers of rows. The buffer's row i is that of key i, if that is the first one of its row.
+    pub keys: Buf,
+    pub n: usize,
+    pub width: usize,
+    /// If the loop changes nothing in rows where the operand is zero, once this number times 0 is the 0 of this sign.
+    pub only: Option<(Source, f64)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -334,6 +352,8 @@ pub struct Call {
     pub out: Option<Buf>,
     /// The elements of `srcs[0]` at the places that it finds, if they are asked for.
     pub elements: Option<Buf>,
+    /// If its result has only the rows that are not zero: their keys.
+    pub keys: Option<Buf>,
     pub shape: Shape,
     pub dtype: DType,
 }

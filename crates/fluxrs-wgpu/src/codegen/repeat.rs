@@ -131,7 +131,7 @@ impl Scan<'_> {
         let load = Load { reg: 0, source: Source::Buffer(0), dtype, rank: Rank::Full, map: map(from.1) };
         let store = Store { reg: 0, buffer: 1, dtype, rank: Rank::Full, map: map(to.1) };
         let dims = Shape::from_elem(len, 1);
-        let body = Loop { mode: Mode::Map, dims, fence: 0, loads: vec![load], code: vec![], stores: vec![store] };
+        let body = Loop { mode: Mode::Map, dims, fence: 0, loads: vec![load], code: vec![], stores: vec![store], sparse: None };
         let kernel = Kernel { body: Body::Loop(body), label: "copy".to_owned(), cost: len };
         super::launches(&kernel, &[from.0, to.0], self.number, false, self.limits, temporary)
     }

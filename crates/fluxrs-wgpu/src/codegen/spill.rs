@@ -54,6 +54,7 @@ pub(crate) fn part(body: &Loop, stores: &[&Store]) -> Loop {
         loads: body.loads.iter().filter(|load| used.contains(&load.reg)).cloned().collect(),
         code: body.code.iter().filter(|inst| used.contains(&inst.dst)).cloned().collect(),
         stores: stores.iter().map(|&store| store.clone()).collect(),
+        sparse: body.sparse.clone(),
     }
 }
 

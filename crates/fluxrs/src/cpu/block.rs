@@ -76,6 +76,8 @@ pub struct Worker<'a> {
     loaded: SmallVec<[*mut u8; 12]>,
     /// The loads that are one element in the present block.
     singles: SmallVec<[bool; 12]>,
+    /// A load whose elements of the present block are elsewhere.
+    pub given: Option<(usize, *mut u8)>,
 }
 
 impl Worker<'_> {
@@ -95,8 +97,16 @@ impl Worker<'_> {
             scratch.resize(words * body.registers, [0; 8]);
         }
         let (loaded, singles) = (SmallVec::new(), SmallVec::new());
-        let mut worker =
-            Worker { body, buffers, numbers, scratch: scratch.as_mut_ptr().cast(), stride: words * 64, loaded, singles };
+        let mut worker = Worker {
+            body,
+            buffers,
+            numbers,
+            scratch: scratch.as_mut_ptr().cast(),
+            stride: words * 64,
+            loaded,
+            singles,
+            given: None,
+        };
         for load in &body.loads {
             if load.how == Walk::Fixed {
                 worker.splat(load, elements);
@@ -161,7 +171,9 @@ impl Worker<'_> {
     pub unsafe fn run(&mut self, block: &Block, part: Part) {
         let body = self.body;
         for (i, load) in body.loads.iter().enumerate() {
-            if load.how != Walk::Fixed && part.has(load.rank) {
+            if let Some((_, at)) = self.given.filter(|given| given.0 == i) {
+                self.loaded[i] = at;
+            } else if load.how != Walk::Fixed && part.has(load.rank) {
                 // SAFETY: the block lies within the loop's space, and the map within the buffer.
                 (self.loaded[i], self.singles[i]) = unsafe { self.bring(load, block) };
             }

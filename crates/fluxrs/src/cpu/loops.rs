@@ -4,6 +4,7 @@ use super::block::{Block, Part, Worker};
 use super::fold::{self, Fold};
 use super::lower::{Action, BLOCK, Lowered};
 use super::run::Context;
+use super::sparse;
 use crate::error::Result;
 use crate::plan::Mode;
 use crate::shape;
@@ -13,6 +14,9 @@ use std::ops::Range;
 pub(super) const TASK: usize = 16 * BLOCK;
 
 pub(super) fn run_loop(l: &Lowered, context: &Context<'_>) -> Result<()> {
+    if let Some(found) = &l.sparse {
+        return sparse::run(l, &found.0, found.1, context);
+    }
     match l.mode {
         Mode::Map => run_map(l, 0, shape::size(&l.dims), context),
         Mode::Rows if l.spreads || l.cols() <= BLOCK => run_rows(l, 0..l.rows(), context),

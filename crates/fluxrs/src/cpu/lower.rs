@@ -8,7 +8,7 @@ use crate::cache::bytes_of;
 use crate::dtype::DType;
 use crate::ops::Elementwise;
 use crate::ops::reduce::Kind;
-use crate::plan::{Code, Inst, Load, Loop, Mode, Plan, Rank, Reg, Source, Storage, Store};
+use crate::plan::{Code, Inst, Load, Loop, Mode, Plan, Rank, Reg, Source, Sparse, Storage, Store};
 use crate::pool::grain;
 use crate::shape::{self, Map, Shape, spilled};
 use crate::simd::lanes::{self, LaneLoop, UnaryBody};
@@ -97,6 +97,8 @@ pub struct Lowered {
     pub spreads: bool,
     /// Elements that a task works on, in a loop without reductions.
     pub task: usize,
+    /// Its operand that is zero but for some rows, with the number of its load.
+    pub sparse: Option<Box<(Sparse, usize)>>,
     /// The length of the last axis, where blocks of a loop without reductions should end with it.
     pub row: Option<usize>,
 }
@@ -184,6 +186,7 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
         block,
         spreads,
         task: task_of(body),
+        sparse: body.sparse.as_deref().and_then(|&s| Some(Box::new((s, body.loads.iter().position(|load| load.reg == s.reg)?)))),
         row: None,
     };
     let count = registers(body);

@@ -12,6 +12,7 @@ mod product;
 mod repeat;
 mod rows;
 mod run;
+mod sparse;
 mod workspace;
 
 pub use workspace::kept_workspace;

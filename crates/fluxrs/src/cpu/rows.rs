@@ -12,6 +12,8 @@ use std::ops::Range;
 const PART: usize = 3_000;
 /// Bytes of matrices that stay in the second-level cache while other rows come by.
 const CACHED: usize = 512 << 10;
+/// Rows beside which reading a matrix from further away is little.
+const MANY: usize = 32;
 
 /// The rows of a scan's batch, and how many of them a task has.
 #[derive(Clone, Copy)]
@@ -32,8 +34,11 @@ impl Rows {
         }
         let threads = pool::threads();
         let mut each = count.div_ceil(threads).max((PART * count).div_ceil(plan.cost.max(1)));
-        if matrices(plan) <= CACHED {
-            each = each.min(gemm::rows_unpacked());
+        match matrices(plan) {
+            0..=CACHED => each = each.min(gemm::rows_unpacked()),
+            // Each task reads the matrices for itself: worth it for many rows.
+            _ if each < MANY => return None,
+            _ => {}
         }
         let tasks = count.div_ceil(each);
         let tasks = if tasks > 1 { tasks.next_multiple_of(threads) } else { 1 };

@@ -239,6 +239,10 @@ fn run_call(call: &Call, context: &Context<'_>) -> Result<()> {
         poll: Poll(&stopped),
     };
     let out = call.out.map(|buffer| result(buffer, call.dtype));
+    if let (Some(keys), Some(rows)) = (call.keys, call.out) {
+        let keys = OperandMut { shape: &call.shape[..1], ..result(keys, DType::I64) };
+        return call.op.cpu_rows(&srcs, keys, result(rows, call.dtype));
+    }
     match (out, call.elements) {
         (out, Some(elements)) => call.op.cpu_elements(&srcs, out, result(elements, call.srcs[0].dtype)),
         (Some(out), None) => call.op.cpu(&srcs, out),

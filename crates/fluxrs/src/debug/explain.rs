@@ -64,6 +64,10 @@ fn dims(shape: &[usize]) -> String {
 /// The kind of kernel and its sizes.
 fn form(body: &Body) -> String {
     match body {
+        Body::Loop(Loop { sparse: Some(s), dims: all, .. }) => match s.only {
+            Some(_) => format!("elementwise, {} rows at most of {}", s.n, dims(all)),
+            None => format!("elementwise {}, {} rows given", dims(all), s.n),
+        },
         Body::Loop(l) => match l.mode {
             Mode::Map => format!("elementwise {}", dims(&l.dims)),
             Mode::Rows => format!("rows {} of {}", dims(&l.dims[..l.fence]), dims(&l.dims[l.fence..])),
@@ -87,6 +91,11 @@ fn total(bytes: impl Iterator<Item = usize>) -> usize {
 fn traffic(plan: &Plan, kernel: &Kernel) -> (usize, usize) {
     let size = |b: u32| plan.buffers[b as usize].len * plan.buffers[b as usize].dtype.bytes();
     let of_loop = |l: &Loop| {
+        // Of a table only the rows that change are touched.
+        let size = |b: u32| match &l.sparse {
+            Some(s) if s.only.is_some() => size(b).min(s.n * s.width.max(1) * plan.buffers[b as usize].dtype.bytes()),
+            _ => size(b),
+        };
         let mut seen = Vec::new();
         for load in &l.loads {
             if let Source::Buffer(b) = load.source
@@ -107,7 +116,7 @@ fn traffic(plan: &Plan, kernel: &Kernel) -> (usize, usize) {
         }
         Body::Structured(c) => {
             let read = total(c.srcs.iter().map(|s| shape::size(&s.shape) * s.dtype.bytes()));
-            (read, total(c.out.into_iter().chain(c.elements).map(size)))
+            (read, total(c.out.into_iter().chain(c.elements).chain(c.keys).map(size)))
         }
         Body::Repeat(r) => {
             let first = r.carries.iter().filter_map(|c| c.first.source.buffer());

@@ -113,6 +113,12 @@ impl Structured for Gather {
         (i == 0).then(|| scatter_rows(g, &srcs[1], srcs[0].shape(), self.of.gradient_of(self.name())))
     }
 
+    /// Of one table the rows of all steps are one gather, whose gradient is one sum.
+    fn over_steps(&self, srcs: &[Tensor], all: &[Option<&Tensor>]) -> Option<Result<Tensor>> {
+        let (None, Some(index)) = (all[0], all[1]) else { return None };
+        Some(gather_rows(&srcs[0], index, self.of.clone()))
+    }
+
     fn reads_through_map(&self, _: usize) -> bool {
         true
     }
@@ -218,6 +224,51 @@ impl Structured for ScatterAdd {
             DType::F64 => scatter::<f64>(self, x.as_slice(), index, out),
             DType::I32 => scatter::<i32>(self, x.as_slice(), index, out),
             DType::I64 => scatter::<i64>(self, x.as_slice(), index, out),
+            DType::Bool => bail!(Type, "scatter_add: bool rows cannot be added"),
+        }
+    }
+
+    fn is_sparse(&self) -> bool {
+        true
+    }
+
+    fn cpu_rows(&self, srcs: &[Operand<'_>], keys: OperandMut<'_>, rows: OperandMut<'_>) -> Result<()> {
+        fn sums<T: Element + AddAssign>(x: &[T], keys: &[i64], mut out: OperandMut<'_>) -> Result<()> {
+            let (n, poll) = (keys.len(), out.poll);
+            let width = x.len() / n.max(1);
+            let out = out.as_mut_slice::<T>();
+            let mut first = 0;
+            poll.pieces(x.len(), width, |piece| {
+                for (i, columns) in self::rows(piece, width) {
+                    let (row, place) = (keys[i] / n as i64, keys[i] as usize % n);
+                    if i == 0 || keys[i - 1] / n as i64 != row {
+                        first = i;
+                        out[i * width + columns.start..i * width + columns.end].fill(T::default());
+                    }
+                    let from = &x[place * width + columns.start..place * width + columns.end];
+                    let to = &mut out[first * width + columns.start..first * width + columns.end];
+                    to.iter_mut().zip(from).for_each(|(o, &f)| *o += f);
+                }
+                Ok(())
+            })
+        }
+        let (x, index) = (srcs[0], srcs[1].as_slice::<i64>());
+        let (mut keys, poll) = (keys, rows.poll);
+        let keys = keys.as_mut_slice::<i64>();
+        let n = index.len() as i64;
+        poll.pieces(index.len(), 1, |piece| {
+            for place in piece {
+                keys[place] = self.of.row("scatter_add", index[place], self.rows)? as i64 * n + place as i64;
+            }
+            Ok(())
+        })?;
+        poll.before(index.len())?;
+        keys.sort_unstable();
+        match rows.dtype {
+            DType::F32 => sums::<f32>(x.as_slice(), keys, rows),
+            DType::F64 => sums::<f64>(x.as_slice(), keys, rows),
+            DType::I32 => sums::<i32>(x.as_slice(), keys, rows),
+            DType::I64 => sums::<i64>(x.as_slice(), keys, rows),
             DType::Bool => bail!(Type, "scatter_add: bool rows cannot be added"),
         }
     }

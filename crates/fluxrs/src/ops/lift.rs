@@ -1,5 +1,5 @@
-//! Products that a scan's function makes of rows alone, as one product over the whole sequence. Of rows enough, the bits are the
-//! same: the order of its sums depends on the inner size alone.
+//! Products that a scan's function makes of rows alone, as one product over the whole sequence, and so rows of a table by number. Of
+//! rows enough, the bits are the same: the order of a product's sums depends on the inner size alone.
 
 use super::scan::Outline;
 use super::{Op, ViewKind};
@@ -32,7 +32,7 @@ pub(super) fn products(outline: &Outline, order: &[Tensor]) -> Vec<(Tensor, Tens
     let states = outline.states.iter().map(|(node, _)| (node.id(), None));
     let mut lift = Lift { outline, known: known.chain(states).collect() };
     let mut out = Vec::new();
-    for node in order.iter().filter(|x| matches!(x.op(), Op::Matmul)) {
+    for node in order.iter().filter(|x| matches!(x.op(), Op::Matmul | Op::Structured(_))) {
         if let Some(Lifted::Rows(all)) = lift.of(node) {
             out.push((node.clone(), all));
         }
@@ -104,6 +104,10 @@ impl Lift<'_> {
                 }
                 let tall = x.reshape_to(&[self.outline.length * m, k]);
                 super::matmul::matmul(&tall, w).ok()?.reshape_to(&self.long(shape))
+            }
+            Op::Structured(op) if self.outline.length > 0 => {
+                let all: Vec<Option<&Tensor>> = (0..srcs.len()).map(rows).collect();
+                op.over_steps(srcs, &all)?.ok()?
             }
             _ => return None,
         })

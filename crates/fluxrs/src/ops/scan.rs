@@ -124,12 +124,24 @@ pub fn of(node: &Tensor) -> &Arc<Scan> {
     }
 }
 
-/// The last states and what each step gives.
-pub fn results(node: &Tensor) -> Result<Vec<Tensor>> {
-    let body = &of(node).body;
-    let kept = if node.is_tracked() { kept(node)? } else { vec![] };
-    let parts = (0..body.states).map(Part::Last).chain((0..body.given).map(Part::Step));
-    parts.map(|p| part(node, p, &kept)).collect()
+/// The last states and what each step gives, of the scan of an outline. Where a step gives a state, its values are those of the state.
+pub fn results(mut outline: Outline) -> Result<Vec<Tensor>> {
+    let (new, given) = outline.results.split_at(outline.states.len());
+    let states: Vec<Option<usize>> = given.iter().map(|y| new.iter().position(|state| state.ptr_eq(y))).collect();
+    let mut is_state = new.iter().map(|_| false).chain(states.iter().map(Option::is_some)).collect::<Vec<bool>>().into_iter();
+    outline.results.retain(|_| !is_state.next().expect("one a result"));
+    let node = scan(outline)?;
+    let scan = of(&node);
+    let kept = if node.is_tracked() { kept(&node)? } else { vec![] };
+    let mut out = (0..scan.body.states).map(|i| part(&node, Part::Last(i), &kept)).collect::<Result<Vec<Tensor>>>()?;
+    let mut steps = (0..scan.body.given).map(Part::Step);
+    for state in states {
+        out.push(match state {
+            Some(i) => scan.after(&part(&node, Part::All(i), &kept)?),
+            None => part(&node, steps.next().expect("given by each step"), &kept)?,
+        });
+    }
+    Ok(out)
 }
 
 /// A part of a scan, which keeps those of `kept` for the gradient.
@@ -385,7 +397,7 @@ pub fn over(f: impl Function, first: &[Tensor], sequences: &[Tensor], length: us
     if let Some(x) = sequences.iter().find(|x| x.shape()[0] != length) {
         bail!(Shape, "scan: a sequence of shape {} has other than {length} rows", show(x.shape()));
     }
-    let node = scan(Outline {
+    results(Outline {
         level,
         length,
         reverse,
@@ -394,6 +406,5 @@ pub fn over(f: impl Function, first: &[Tensor], sequences: &[Tensor], length: us
         numbers: vec![],
         drawn: random::drawn(from, length)?,
         results: new.into_iter().chain(given).collect(),
-    })?;
-    results(&node)
+    })
 }

@@ -130,6 +130,12 @@ pub trait Structured: Send + Sync {
         wanted.iter().enumerate().map(|(i, &wanted)| if wanted { self.gradient(i, srcs, out, g) } else { None }).collect()
     }
 
+    /// One node for all steps of a scan, for a node of its function: given `srcs[i]` for each operand, or its values at all steps on a
+    /// first axis, if it has one for each.
+    fn over_steps(&self, _srcs: &[Tensor], _all: &[Option<&Tensor>]) -> Option<Result<Tensor>> {
+        None
+    }
+
     /// True if the kernels of both devices read this operand through an index map. Others are made contiguous.
     fn reads_through_map(&self, _operand: usize) -> bool {
         false
@@ -147,6 +153,17 @@ pub trait Structured: Send + Sync {
     /// The CPU kernel of an op that finds places, for the elements there and, if they are asked for, the places.
     fn cpu_elements(&self, _srcs: &[Operand<'_>], _places: Option<OperandMut<'_>>, _elements: OperandMut<'_>) -> Result<()> {
         Err(Error::Value(format!("{}: the kernel gives no elements", self.name())))
+    }
+
+    /// True if `srcs[1]` holds numbers of rows, and the result is zero but for those, along its first axis.
+    fn is_sparse(&self) -> bool {
+        false
+    }
+
+    /// The CPU kernel for the rows alone that are not zero. Of n numbers it gives the keys row · n + place, sorted, and for the first
+    /// key of each row, at its place among the keys, that row.
+    fn cpu_rows(&self, _srcs: &[Operand<'_>], _keys: OperandMut<'_>, _rows: OperandMut<'_>) -> Result<()> {
+        Err(Error::Value(format!("{}: the kernel gives no rows alone", self.name())))
     }
 
     /// An estimate in nanoseconds for operands and a result of these shapes: long kernels are watched for interrupts.

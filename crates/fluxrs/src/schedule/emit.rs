@@ -2,6 +2,7 @@
 
 use super::group::{Group, GroupKind, Groups};
 use super::program::{Emitter, simplify};
+use super::sparse::{self, Rows};
 use super::{Edge, Pending, product, source_of};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -24,11 +25,19 @@ pub(crate) struct Program {
     pub commit: usize,
     /// The buffer of each value that is in memory.
     pub buffer_of: Vec<Option<Buf>>,
+    /// The values that are in memory without their rows of zeros.
+    pub sparse: FxHashMap<usize, Rows>,
 }
 
 pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Result<Program> {
-    let mut program =
-        Program { buffers: vec![], outputs: vec![], kernels: vec![], commit: 0, buffer_of: vec![None; pending.locals.len()] };
+    let mut program = Program {
+        buffers: vec![],
+        outputs: vec![],
+        kernels: vec![],
+        commit: 0,
+        buffer_of: vec![None; pending.locals.len()],
+        sparse: sparse::find(pending, groups, stored),
+    };
     for (i, local) in pending.locals.iter().enumerate() {
         go_on(i)?;
         if let LocalKind::Slot(k) = local.kind {
@@ -37,6 +46,7 @@ pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Resul
             program.add_buffer(pending, i, Storage::Output(r as u32));
         } else if stored[i] && pending.as_number(i).is_none() {
             program.add_buffer(pending, i, Storage::Temporary);
+            program.shrink(i);
         }
     }
     program.outputs = pending
@@ -57,7 +67,8 @@ pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Resul
         match group.kind {
             GroupKind::Loop => {
                 let body = Emitter::new(pending, groups, &program, k).loop_of(stored);
-                if let Some(body) = body {
+                if let Some(mut body) = body {
+                    body.sparse = program.sparse_load(&body);
                     program.push(Body::Loop(body), label(pending, group));
                 }
             }
@@ -71,6 +82,7 @@ pub(crate) fn emit(pending: &Pending, groups: &Groups, stored: &[bool]) -> Resul
     }
     program.commit = commit.unwrap_or(program.kernels.len());
     program.donate(pending);
+    program.skip_zeros();
     Ok(program)
 }
 
@@ -88,7 +100,7 @@ impl Program {
         buffer
     }
 
-    fn temporary(&mut self, dtype: DType, len: usize) -> Buf {
+    pub(super) fn temporary(&mut self, dtype: DType, len: usize) -> Buf {
         self.buffers.push(BufferInfo { storage: Storage::Temporary, dtype, len });
         self.buffers.len() as Buf - 1
     }
@@ -122,7 +134,15 @@ impl Program {
     pub(super) fn copy_to(&mut self, buffer: Buf, source: Source, dtype: DType, map: &Map, shape: &Shape) {
         let load = Load { reg: 0, source, dtype, rank: Rank::Full, map: map.clone() };
         let store = Store { reg: 0, buffer, dtype, rank: Rank::Full, map: Map::contiguous(shape) };
-        let body = Loop { mode: Mode::Map, dims: shape.clone(), fence: 0, loads: vec![load], code: vec![], stores: vec![store] };
+        let body = Loop {
+            mode: Mode::Map,
+            dims: shape.clone(),
+            fence: 0,
+            loads: vec![load],
+            code: vec![],
+            stores: vec![store],
+            sparse: None,
+        };
         self.push(Body::Loop(simplify(body)), "copy".into());
     }
 
@@ -136,12 +156,22 @@ impl Program {
         if out.is_none() && elements.is_none() {
             return;
         }
-        let shape = Shape::from(pending.shape(i));
+        let keys = self.sparse.get(&i).map(|rows| rows.keys);
+        let shape = self.sparse.get(&i).map_or_else(|| Shape::from(pending.shape(i)), |rows| smallvec![rows.n, rows.width]);
         let shapes: SmallVec<[&[usize]; 4]> = pending.edges[i].iter().map(|e| &e.shape[..]).collect();
         let cost = op.cost(&shapes, &shape);
         let label = label(pending, group);
         self.kernels.push(Kernel {
-            body: Body::Structured(Call { op: op.clone(), local: i as u32, srcs, out, elements, shape, dtype: pending.dtype(i) }),
+            body: Body::Structured(Call {
+                op: op.clone(),
+                local: i as u32,
+                srcs,
+                out,
+                elements,
+                keys,
+                shape,
+                dtype: pending.dtype(i),
+            }),
             label,
             cost,
         });
@@ -168,6 +198,7 @@ impl Program {
                 stores: vec![Store { reg: 0, buffer, dtype, rank: Rank::Full, map: Map::contiguous(&dims) }],
                 dims,
                 fence: 0,
+                sparse: None,
             };
             self.push(Body::Loop(body), "fill".into());
         }
@@ -176,7 +207,7 @@ impl Program {
             let reg = emitter.value(e.base, &e.map, &e.shape, dtype, Rank::Full);
             let (loads, code) = (emitter.loads, emitter.code);
             let stores = vec![Store { reg, buffer, dtype, rank: Rank::Full, map: map.clone() }];
-            let body = Loop { mode: Mode::Map, dims: e.shape.clone(), fence: 0, loads, code, stores };
+            let body = Loop { mode: Mode::Map, dims: e.shape.clone(), fence: 0, loads, code, stores, sparse: None };
             self.push(Body::Loop(simplify(body)), "place".into());
         }
     }

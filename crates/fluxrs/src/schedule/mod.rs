@@ -8,6 +8,7 @@ mod group;
 mod product;
 mod program;
 mod repeat;
+mod sparse;
 mod store;
 
 pub(crate) use group::reduction_mode;

@@ -69,7 +69,7 @@ impl<'a> Emitter<'a> {
             }
         }
         let mode = group.mode();
-        let body = Loop { mode, dims: group.shape.clone(), fence: 0, loads: self.loads, code: self.code, stores };
+        let body = Loop { mode, dims: group.shape.clone(), fence: 0, loads: self.loads, code: self.code, stores, sparse: None };
         let body = drop_unused(body);
         (!body.stores.is_empty()).then(|| simplify(arrange(body, group)))
     }

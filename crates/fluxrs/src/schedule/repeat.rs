@@ -182,10 +182,16 @@ impl Program {
         let (body, i) = (&scan.body, group.members[0]);
         let mut parts: FxHashMap<u32, Buf> = FxHashMap::default();
         let mut again: Vec<(Buf, usize)> = Vec::new();
-        for &member in &group.members[1..] {
+        let is_result = |member: &usize| pending.requested[*member].is_some();
+        let (results, others): (Vec<usize>, Vec<usize>) = group.members[1..].iter().partition(|member| is_result(member));
+        for member in results.into_iter().chain(others) {
             let (Op::Part(k), Some(buffer)) = (pending.op(member), self.buffer_of[member]) else { continue };
             let first = *parts.entry(*k).or_insert(buffer);
-            again.extend((first != buffer).then_some((first, member)));
+            match is_result(&member) {
+                true => again.extend((first != buffer).then_some((first, member))),
+                // Two nodes of one part are one buffer.
+                false => self.buffer_of[member] = Some(first),
+            }
         }
         if parts.is_empty() {
             return Ok(());

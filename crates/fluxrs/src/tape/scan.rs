@@ -4,8 +4,9 @@
 use super::total::Total;
 use super::{Root, Seed, Target, backward};
 use crate::error::Result;
-use crate::graph::{Tensor, Tracing};
-use crate::ops::scan::{self, Outline, Part};
+use crate::graph::{Tensor, Tracing, lock};
+use crate::ops::Op;
+use crate::ops::scan::{self, Outline, Part, Scan};
 
 /// The gradients towards the operands of the scan `node` that are wanted, given those by its parts.
 pub(super) fn pull(node: &Tensor, srcs: &[Tensor], g: &Tensor, wants: impl Fn(usize) -> bool) -> Result<Vec<Option<Tensor>>> {
@@ -32,7 +33,7 @@ pub(super) fn pull(node: &Tensor, srcs: &[Tensor], g: &Tensor, wants: impl Fn(us
         if let Some(all) = find(Part::All(i)) {
             let own = argument(&carried);
             seed = &seed + &own;
-            rows.push((own, forward.after(&all)));
+            rows.push((own, placed(forward, &all).unwrap_or_else(|| forward.after(&all))));
         }
         roots.push(Root { y: body.outputs[i].clone(), seed: Seed::Plain(seed) });
         let last = find(Part::Last(i)).unwrap_or_else(|| body.inputs[i].zeros_like());
@@ -104,7 +105,7 @@ pub(super) fn pull(node: &Tensor, srcs: &[Tensor], g: &Tensor, wants: impl Fn(us
     let mut out = vec![None; srcs.len()];
     for (at, &i) in differentiable.iter().enumerate().filter(|&(_, &i)| wants(i)) {
         let mut first = scan::part(&backwards, Part::Last(at), &again)?;
-        if let Some(all) = find(Part::All(i)) {
+        if let Some(all) = find(Part::All(i)).filter(|all| placed(forward, all).is_none()) {
             first = first + all.narrow(0, if forward.reverse { forward.length } else { 0 }, 1).reshape_to(body.inputs[i].shape());
         }
         out[i] = Some(first);
@@ -124,6 +125,14 @@ pub(super) fn pull(node: &Tensor, srcs: &[Tensor], g: &Tensor, wants: impl Fn(us
         out[k] = Some(total.made(&all));
     }
     Ok(out)
+}
+
+/// The gradient by a state's values after each step, if the one by all its values is made of that alone.
+fn placed(forward: &Scan, all: &Tensor) -> Option<Tensor> {
+    let Op::Place(place) = all.op() else { return None };
+    let rows = forward.after(all);
+    let x = all.0.srcs.get(&lock()).first()?.clone();
+    (place.maps.len() == 1 && x.shape() == rows.shape() && place.maps[0] == rows.map()).then_some(x)
 }
 
 /// The results of a step, each node once.
