@@ -1,5 +1,5 @@
 //! Scans: the kernels of a step, dispatched once for each row. Between two steps only arguments differ: where rows begin, and the
-//! numbers that random streams begin at. So three steps are made into kernels, and the words of the others follow from theirs.
+//! numbers that random streams begin at. So three steps are made into kernels, and the words of all follow from theirs.
 
 use super::args::Patch;
 use super::builder::{Launch, Target};
@@ -139,15 +139,17 @@ impl Scan<'_> {
     /// The kernels of all steps.
     fn steps(&self, temporary: &mut dyn FnMut(usize) -> u32) -> Result<Vec<Launch>> {
         let length = self.r.length;
-        let known = (0..length.min(3)).map(|i| self.step(i, temporary)).collect::<Result<Vec<_>>>()?;
+        // Not the first and the last: a kernel that reads a row at the beginning of a buffer has no argument for where it begins.
+        let some = if length > 4 { 1..4 } else { 0..1 };
+        let known = some.map(|i| self.step(i, temporary)).collect::<Result<Vec<_>>>()?;
         if known[0].len().saturating_mul(length) > MOST {
             return Err(Fault::Unsupported(format!("a scan of {length} steps of {} kernels; cut the sequence", known[0].len())));
         }
         if known.len() == 3 && known.iter().all(|step| alike(step, &known[0])) && is_even(&known) {
-            return Ok((0..length).flat_map(|i| between(&known[0], &known[1], i)).collect());
+            return Ok((0..length as i64).flat_map(|i| between(&known[0], &known[1], i - 1)).collect());
         }
-        let mut out: Vec<Launch> = known.into_iter().flatten().collect();
-        for i in 3..length {
+        let mut out: Vec<Launch> = Vec::new();
+        for i in 0..length {
             out.extend(self.step(i, temporary)?);
         }
         Ok(out)
@@ -264,15 +266,15 @@ fn is_even(steps: &[Vec<Launch>]) -> bool {
     words(0).zip(words(1)).zip(words(2)).all(|((a, b), c)| b.wrapping_sub(*a) == c.wrapping_sub(*b))
 }
 
-/// Step `i` by the first two.
-fn between<'a>(first: &'a [Launch], second: &'a [Launch], i: usize) -> impl Iterator<Item = Launch> + 'a {
+/// The step that is `i` behind the first of two.
+fn between<'a>(first: &'a [Launch], second: &'a [Launch], i: i64) -> impl Iterator<Item = Launch> + 'a {
     first.iter().zip(second).map(move |(a, b)| {
         let mut launch = a.clone();
         for (word, next) in launch.args.words.iter_mut().zip(&b.args.words) {
             *word = word.wrapping_add(next.wrapping_sub(*word).wrapping_mul(i as u32));
         }
         for (patch, next) in launch.args.patches.iter_mut().zip(&b.args.patches) {
-            patch.add = patch.add.wrapping_add(next.add.wrapping_sub(patch.add).wrapping_mul(i as i64));
+            patch.add = patch.add.wrapping_add(next.add.wrapping_sub(patch.add).wrapping_mul(i));
         }
         launch
     })
