@@ -111,12 +111,10 @@ fn convolutions_of_every_way() {
         let back = conv_transpose(&y, &w, steps, groups);
         check([Ok(y), back].into_iter().chain(slopes.into_iter().flatten().map(Ok)).collect());
     };
-    one(&[2, 2, 5, 7], &[3, 2, 3, 2], &[step(1, 1, 1), step(1, 1, 0)], 1);
-    one(&[1, 3, 3, 3], &[14, 3, 2, 2], &[step(1, 1, 1), step(1, 1, 1)], 1);
-    one(&[2, 4, 9], &[4, 2, 3], &[step(2, 2, 2)], 2);
-    one(&[2, 3, 4], &[5, 3, 1], &[step(1, 1, 0)], 1);
-    one(&[1, 1, 3, 4, 3], &[2, 1, 2, 3, 2], &[step(1, 1, 0), step(2, 1, 1), step(1, 1, 1)], 1);
-    one(&[1, 2, 6], &[2, 2, 2], &[step(3, 1, 0)], 1);
+    // Few rows, which read the image where it lies; many, which pack patches; strides, dilation and groups.
+    one(&[2, 1, 4, 5], &[2, 1, 3, 2], &[step(1, 1, 1), step(1, 1, 0)], 1);
+    one(&[1, 2, 3, 3], &[14, 2, 2, 2], &[step(1, 1, 1), step(1, 1, 0)], 1);
+    one(&[1, 2, 7], &[2, 1, 2], &[step(2, 2, 1)], 2);
 }
 
 #[test]

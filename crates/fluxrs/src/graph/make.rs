@@ -11,6 +11,7 @@ use crate::hash::Hasher;
 use crate::ops::Op;
 use crate::shape::Shape;
 use smallvec::smallvec;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -83,7 +84,7 @@ impl Tensor {
             defined = Some(Defined::with(own, defined));
         }
         let level = if scopes.level() == 0 { 0 } else { own_level(&op, &srcs, scopes.level()) };
-        let place = Arc::<Node>::new_uninit();
+        let place = Arc::new(MaybeUninit::<Node>::uninit());
         // SAFETY: nothing else refers to it. It is built where it stays: moving it there would be a tenth of its cost.
         Tensor(unsafe {
             Arc::as_ptr(&place).cast_mut().cast::<Node>().write(Node {

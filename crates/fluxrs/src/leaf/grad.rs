@@ -8,7 +8,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::{self, Claim, Graph, Handle, Tensor, Value};
 use crate::small_map::SmallMap;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
 /// Calls of `back` that accumulate before the total is computed.
@@ -18,7 +18,7 @@ const MAX_ACCUMULATED: usize = 256;
 pub(crate) type Bad = SmallMap<u64>;
 
 /// Losses, each with the total before its `back`. Losses that are known to be finite are left out.
-type Journal<T> = Vec<(T, Option<T>)>;
+type Journal<T> = SmallVec<[(T, Option<T>); 1]>;
 
 /// The sum of the gradients of `back` since it was last zeroed.
 #[derive(Default)]
@@ -72,9 +72,6 @@ impl Grad {
 impl Spent<Claim> {
     pub(super) fn release(self, g: &mut Graph) -> Spent<Tensor> {
         let total = self.total.map(|t| t.release(g));
-        if self.journal.is_empty() {
-            return Spent { total, journal: vec![] };
-        }
         let journal = self.journal.into_iter().map(|(loss, before)| (loss.release(g), before.map(|t| t.release(g)))).collect();
         Spent { total, journal }
     }
@@ -111,7 +108,7 @@ impl Leaf {
     }
 
     pub fn set_grad(&self, grad: Option<Tensor>) -> Result<()> {
-        self.put_grad(grad, vec![])
+        self.put_grad(grad, Journal::new())
     }
 
     fn put_grad(&self, grad: Option<Tensor>, journal: Journal<Tensor>) -> Result<()> {
@@ -138,7 +135,7 @@ impl Leaf {
             let mut g = graph::lock();
             let Grad { total, journal, .. } = self.grad.get(&g);
             if total.is_none() && journal.is_empty() {
-                let first = Grad::new(&mut g, Some(part), vec![(loss.clone(), None)], 1);
+                let first = Grad::new(&mut g, Some(part), smallvec![(loss.clone(), None)], 1);
                 self.grad.set(&mut g, first);
                 return;
             }
