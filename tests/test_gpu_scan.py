@@ -131,7 +131,9 @@ def test_other_lengths_make_no_pipelines():
         opt()
         fluxrs.evaluate(list(params(m)))
         after = fluxrs._core.counters()
-        return after["pipelines"] - before["pipelines"], after["bind_groups"] - before["bind_groups"]
+        return after["pipelines"] - before["pipelines"], after["bind_groups"] - before[
+            "bind_groups"
+        ]
 
     first = [made(n) for n in (7, 12, 40)]
     assert sum(pipelines for pipelines, _ in first) > 0
