@@ -1,5 +1,5 @@
 //! Products against the plain sum in float64: every stride pattern, odd shapes, nothing left of what C held before.
-use fluxrs::cpu::gemm::{Element, Product, run, run_at};
+use fluxrs::cpu::gemm::{self, Element, Product, Shared, run, run_at};
 use fluxrs::simd::isa::{Level, level, levels};
 use fluxrs::stop::NEVER;
 use proptest::prelude::*;
@@ -229,6 +229,56 @@ fn bits_do_not_depend_on_layout() {
             bits::<f32>(level, m, k, n);
             bits::<f64>(level, m, k, n);
         }
+    }
+}
+
+/// A large product in its pieces, whose tasks may come in any order; what lies between rows must stay as it was.
+fn in_pieces<T: Value>(level: Level, p: &Product, a: &Matrix<T>, b: &Matrix<T>) -> Option<Vec<T>> {
+    let shared = Shared::at::<T>(level, p)?;
+    let (mut c, mut panels) = (vec![T::POISON; p.m * p.ldc], vec![T::POISON; shared.room()]);
+    for piece in shared.pieces() {
+        let grid = shared.grid(&piece);
+        // SAFETY: the matrices have the sizes and strides of the product, and the panels have room for a piece.
+        unsafe {
+            for task in (0..shared.packings(&piece)).rev() {
+                gemm::pack(&shared, &piece, task, a.pointer(), b.pointer(), panels.as_mut_ptr());
+            }
+            for i in (0..grid.len()).rev() {
+                gemm::multiply(&shared, &piece, &grid.tile(i), a.pointer(), panels.as_ptr(), c.as_mut_ptr());
+            }
+        }
+    }
+    let gaps = c.chunks(p.ldc).all(|row| row[p.n..].iter().all(|x| x.same_bits(T::POISON)));
+    assert!(gaps, "wrote past a row");
+    Some((0..p.m * p.n).map(|x| c[x / p.n * p.ldc + x % p.n]).collect())
+}
+
+/// In pieces a product has the bits that it has tile by tile.
+#[test]
+fn large_products() {
+    fn same<T: Value>(level: Level, (m, k, n): (usize, usize, usize), la: Layout, lb: Layout) -> bool {
+        let (a, b) = (Matrix::<T>::new(m, k, la, 31), Matrix::<T>::new(k, n, lb, 32));
+        let p = Product { m, k, n, a_strides: a.strides, b_strides: b.strides, ldc: n + 2 };
+        let Some(got) = in_pieces(level, &p, &a, &b) else { return false };
+        let want = multiply(level, m, k, n, &a, &b, 2);
+        let differs = (0..m * n).find(|&i| !want[i].same_bits(got[i]));
+        assert_eq!(differs, None, "{m}x{k}x{n} on {level:?} with A {la:?} and B {lb:?}");
+        true
+    }
+    let shapes =
+        [(64, 1031, 64), (257, 130, 131), (97, 401, 113), (33, 2600, 49), (145, 385, 81), (4131, 20, 52), (40, 27, 4133)];
+    for shape in shapes {
+        for level in levels() {
+            for (la, lb) in [(Rows, Rows), (Rows, Columns), (Columns, Rows), (Columns, PaddedColumns), (Spaced, ReversedColumns)]
+            {
+                assert!(same::<f32>(level, shape, la, lb), "{shape:?} is large");
+                assert!(same::<f64>(level, shape, la, lb), "{shape:?} is large");
+            }
+        }
+    }
+    assert!(same::<i32>(level(), (64, 1031, 64), Rows, Rows) && same::<i64>(level(), (257, 130, 131), Columns, Rows));
+    for small in [(64, 784, 32), (4, 100_000, 100), (200, 200, 100), (100_000, 100, 8)] {
+        assert!(!same::<f32>(level(), small, Rows, Rows), "{small:?} is small");
     }
 }
 

@@ -78,8 +78,8 @@ fn loops_in_every_mode() {
 
 #[test]
 fn products_of_every_way() {
-    // A few rows, a few columns, blocks with ragged edges, a batch, nothing to add up; with an epilogue and a fold behind it.
-    let sizes = [(1, 40, 3), (5, 9, 2), (13, 4, 17), (2, 0, 3)];
+    // A few rows, a few columns, blocks with ragged edges, a large one, a batch, nothing to add up; with an epilogue and a fold behind it.
+    let sizes = [(1, 40, 3), (5, 9, 2), (13, 4, 17), (33, 6, 49), (2, 0, 3)];
     for (i, (m, k, n)) in sizes.into_iter().enumerate() {
         for dtype in some(i, [DType::F32, DType::F64, DType::I32, DType::I64]) {
             let (a, b) = (data(&[m, k], dtype), data(&[k, n], dtype));

@@ -1,6 +1,7 @@
 //! Runs products, cut into tiles, and the epilogue on each tile while that is in cache.
 
-use super::gemm::{self, Patches, Product, Tile, Way};
+use super::block::Address;
+use super::gemm::{self, Patches, Product, Shared, Tile, Way};
 use super::loops::{run_map, run_spans};
 use super::lower::Lowered;
 use super::run::Context;
@@ -77,10 +78,77 @@ fn part<T: gemm::Element>(m: &Matmul, rows: &Range<usize>, count: usize, context
     unsafe { gemm::run(&p, a.cast_const(), b.cast_const(), c, &tile, context.stop) }
 }
 
+/// Where an item of the batch begins in A and in B.
+fn item(m: &Matmul, item: usize) -> (isize, isize) {
+    let (mut a, mut b, mut rest) = (m.a_map.offset, m.b_map.offset, item);
+    for axis in (0..m.batch.len()).rev() {
+        let i = (rest % m.batch[axis]) as i64;
+        rest /= m.batch[axis];
+        a += i * m.a_map.strides[axis];
+        b += i * m.b_map.strides[axis];
+    }
+    (a as isize, b as isize)
+}
+
+/// Bytes that the packed operands of a large product take.
+pub(super) fn scratch_bytes(m: &Matmul) -> usize {
+    match m.dtype {
+        DType::F32 => packed_bytes::<f32>(m),
+        DType::F64 => packed_bytes::<f64>(m),
+        DType::I32 => packed_bytes::<i32>(m),
+        DType::I64 => packed_bytes::<i64>(m),
+        DType::Bool => 0,
+    }
+}
+
+fn packed_bytes<T: gemm::Element>(m: &Matmul) -> usize {
+    match Form::of(m) {
+        Form::Plain(p) => Shared::new::<T>(&p).map_or(0, |s| s.room() * size_of::<T>()),
+        Form::Window(_) => 0,
+    }
+}
+
+/// A batch of products for each of which all threads pack the operands together.
+fn large<T: gemm::Element>(s: &Shared, m: &Matmul, epilogue: Option<&Lowered>, ctx: &Context<'_>) -> Result<()> {
+    let (n, panels) = (m.n(), ctx.scratch);
+    let [a, b, c] = [m.a, m.b, m.c].map(|buffer| ctx.buffers[buffer as usize]);
+    for i in 0..shape::size(&m.batch) {
+        let (first, (oa, ob)) = (i * m.m * n, item(m, i));
+        for piece in s.pieces() {
+            let from = |x: Address, offset| x.at(0).cast::<T>().wrapping_offset(offset).cast_const();
+            ctx.each(s.packings(&piece), |t| {
+                // SAFETY: operands lie within their buffers; the tasks of a piece are disjoint parts of its room, which nothing else uses.
+                unsafe { gemm::pack(s, &piece, t, from(a, oa), from(b, ob), panels.at(0).cast::<T>()) };
+                Ok(())
+            })?;
+            let grid = s.grid(&piece);
+            ctx.each(grid.len(), |t| {
+                let tile = grid.tile(t);
+                // SAFETY: tiles are disjoint parts of C, and what they read is packed.
+                unsafe { gemm::multiply(s, &piece, &tile, from(a, oa), from(panels, 0), c.at(0).cast::<T>().add(first)) };
+                if let (Some(l), true) = (epilogue, tile.cols == (0..n) && s.is_last(&piece)) {
+                    let row = |i: usize| first + (piece.rows.start + i) * n;
+                    run_spans(l, std::iter::once(row(tile.rows.start)..row(tile.rows.end)), ctx);
+                }
+                Ok(())
+            })?;
+        }
+    }
+    ctx.go_on()?;
+    match epilogue {
+        // Pieces of rows are too short for it.
+        Some(l) if !s.whole_rows() => run_map(l, 0, shape::size(&m.batch) * m.m * n, ctx),
+        _ => Ok(()),
+    }
+}
+
 fn product<T: gemm::Element>(m: &Matmul, epilogue: Option<&Lowered>, context: &Context<'_>) -> Result<()> {
-    let lead = m.batch.len();
-    let (sa, sb) = (&m.a_map.strides, &m.b_map.strides);
     let (form, n, batch) = (Form::of(m), m.n(), shape::size(&m.batch));
+    if let Form::Plain(p) = &form
+        && let Some(shared) = Shared::new::<T>(p)
+    {
+        return large::<T>(&shared, m, epilogue, context);
+    }
     let (grid, way) = match &form {
         Form::Plain(p) => (p.grid::<T>(), Way::Plain),
         Form::Window(w) => {
@@ -94,20 +162,13 @@ fn product<T: gemm::Element>(m: &Matmul, epilogue: Option<&Lowered>, context: &C
     // The epilogue runs on a tile while that is in cache, unless its pieces of rows are short.
     let on_tiles = tiles > 0 && (matches!(form, Form::Window(_)) || grid.tile(0).cols == (0..n));
     let ctx = *context;
-    let one = |item: usize, tile: &Tile| {
-        let (mut oa, mut ob) = (m.a_map.offset, m.b_map.offset);
-        let mut rest = item;
-        for axis in (0..lead).rev() {
-            let i = (rest % m.batch[axis]) as i64;
-            rest /= m.batch[axis];
-            oa += i * sa[axis];
-            ob += i * sb[axis];
-        }
+    let one = |i: usize, tile: &Tile| {
+        let (oa, ob) = item(m, i);
         // SAFETY: tiles and items of the batch are disjoint parts of C; operands lie within their buffers, of a window all that
         // is within its bounds.
         unsafe {
-            let (a, b) = (a.at(0).cast::<T>().wrapping_offset(oa as isize), b.at(0).cast::<T>().wrapping_offset(ob as isize));
-            let c = c.at(0).cast::<T>().add(item * m.m * n);
+            let (a, b) = (a.at(0).cast::<T>().wrapping_offset(oa), b.at(0).cast::<T>().wrapping_offset(ob));
+            let c = c.at(0).cast::<T>().add(i * m.m * n);
             match &form {
                 Form::Plain(p) => gemm::run(p, a.cast_const(), b.cast_const(), c, tile, ctx.stop),
                 Form::Window(w) => gemm::run_patches(w, way, a.cast_const(), b.cast_const(), c, tile, ctx.stop),

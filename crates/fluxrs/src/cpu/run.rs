@@ -53,7 +53,7 @@ pub(super) struct Context<'a> {
     pub buffers: &'a [Address],
     pub numbers: &'a [Number],
     pub stop: &'a AtomicBool,
-    /// Room for the partial results of a reduction; see `scratch_bytes`.
+    /// Room for the partial results of a reduction, or a product's packed operands; see `scratch_bytes`.
     pub scratch: Address,
     pub parallel: bool,
 }
@@ -91,6 +91,7 @@ impl CpuPlan {
         let steps = plan.kernels.iter().enumerate().map(lowered).collect::<Result<Vec<LoweredKernel>>>()?;
         let scratch = |(step, kernel): (&LoweredKernel, &Kernel)| match (step, &kernel.body) {
             (LoweredKernel::Loop(l), _) => scratch_bytes(l),
+            (_, Body::Matmul(m)) => product::scratch_bytes(m),
             (LoweredKernel::Repeat(inner, rows), Body::Repeat(r)) => repeat::scratch_bytes(r, inner, *rows),
             _ => 0,
         };

@@ -95,15 +95,15 @@ impl Conv {
 
 /// Multiply-adds of one part of a long sum at least.
 const PART: usize = 1 << 19;
-/// Tiles that are enough, even for machines with many cores, and the area of one.
+/// Parts that are enough, even for machines with many cores, and the elements of all their results unless one has more.
 const ENOUGH: usize = 32;
-const TILE: usize = 64 * 128;
+const RESULTS: usize = 1 << 21;
 
 /// Into how many parts a gradient by the kernel `w` is cut: it depends on shapes alone, and divides `n`.
 fn parts(n: usize, places: &[usize], w: &[usize], lead: usize) -> usize {
-    let tiles = w[..lead].iter().product::<usize>() * (shape::size(&w[lead..]).div_ceil(TILE)).max(1);
+    let groups = w[..lead].iter().product::<usize>().max(1);
     let work = shape::size(w).saturating_mul(shape::size(places)).saturating_mul(n);
-    let wanted = (ENOUGH / tiles.max(1)).min(work / PART).min(n);
+    let wanted = (ENOUGH / groups).min(RESULTS / shape::size(w).max(1)).min(work / PART).min(n);
     (1..=wanted).rev().find(|&p| n.is_multiple_of(p)).unwrap_or(1)
 }
 

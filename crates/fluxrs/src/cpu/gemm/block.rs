@@ -94,8 +94,8 @@ unsafe fn sums<S: Simd, const R: usize, const W: usize, const PART: bool, const 
     }
 }
 
-/// A part of B to be packed, `depth × width`, into panels of `wide` columns one behind another. Rows of a panel are whole
-/// vectors; the last panel has as many as its columns need.
+/// A part of B to be packed, `depth × width`, into panels of `wide` columns. Rows of a panel are whole vectors; the last panel
+/// has as many as its columns need.
 #[derive(Clone, Copy)]
 pub(super) struct Panels<T> {
     pub depth: usize,
@@ -104,7 +104,11 @@ pub(super) struct Panels<T> {
     pub from: *const T,
     /// Along the inner axis and along columns.
     pub strides: (isize, isize),
+    /// The first panel, and from one to the next.
     pub to: *mut T,
+    pub apart: usize,
+    /// The row of the panels that is to be the part's first.
+    pub first: usize,
 }
 
 /// Bytes of a packed panel: it shares the first-level cache, of 32 KiB on most machines, with rows of A.
@@ -172,7 +176,16 @@ pub(super) unsafe fn product<S: Simd>(p: &Product, a: *const S::T, b: *const S::
                     if j % group == 0 {
                         let from = b.offset(q as isize * p.b_strides.0 + j as isize * p.b_strides.1);
                         let width = group.min(p.n - j);
-                        S::pack(&Panels { depth, width, wide, from, strides: p.b_strides, to: panels });
+                        S::pack(&Panels {
+                            depth,
+                            width,
+                            wide,
+                            from,
+                            strides: p.b_strides,
+                            to: panels,
+                            apart: wide * depth,
+                            first: 0,
+                        });
                     }
                     (panels.add(j % group * depth).cast_const(), (vectors * S::LANES) as isize)
                 };

@@ -26,6 +26,9 @@ const ENOUGH: usize = 32;
 /// second-level cache; a tile packs what it reads, which is cheap only next to a large area.
 const ROWS: usize = 256;
 const COLS: usize = 256;
+/// Panels of B beside a tile of a packed piece, unless these are all columns.
+const PANELS: usize = 4;
+pub(super) const WHOLE: usize = 256;
 /// Sides of the smallest tile.
 const FEWEST_ROWS: usize = 24;
 const FEWEST_COLS: usize = 128;
@@ -33,7 +36,7 @@ const FEWEST_COLS: usize = 128;
 const AREA: usize = 256 * 128;
 const FEW: usize = 8;
 /// Tiles start at multiples of these, so that only the last ones have ragged edges.
-const ROW_STEP: usize = 12;
+pub(super) const ROW_STEP: usize = 12;
 pub(super) const COL_STEP: usize = 32;
 
 impl Grid {
@@ -65,15 +68,26 @@ impl Grid {
     }
 
     /// The tiles of one of `batch` products by windows. A tile packs all it reads of the window, so tiles are as high as C, unless
-    /// there are too few of them; their part of C stays in the second-level cache. Tiles start at multiples of `step` columns.
-    pub(super) fn of_window(m: usize, k: usize, n: usize, batch: usize, size: usize, step: usize) -> Grid {
+    /// there are too few of them; their part of C stays in the second-level cache. Tiles start at multiples of `step` rows and columns.
+    pub(super) fn of_window(m: usize, k: usize, n: usize, batch: usize, size: usize, step: (usize, usize)) -> Grid {
         let depth = k.max(1).saturating_mul(size.div_ceil(4));
         let work = m.saturating_mul(n).saturating_mul(depth).saturating_mul(batch);
         let wanted = (work / TASK).clamp(1, ENOUGH).div_ceil(batch.max(1));
         let most = (2 * AREA * 4 / size / m.max(1)).max(FEWEST_COLS);
         let across = wanted.min(n / FEWEST_COLS).max(n.div_ceil(most)).max(1);
-        let down = wanted.div_ceil(across).min(m / FEWEST_ROWS).max(1);
-        Grid { m, n, rows: side(m.max(1), down, ROW_STEP), cols: side(n.max(1), across, step) }
+        let down = wanted.div_ceil(across).min(m / (2 * step.0)).max(1);
+        Grid { m, n, rows: side(m.max(1), down, step.0), cols: side(n.max(1), across, step.1) }
+    }
+
+    /// The tiles of a packed piece, of whole panels. The rows of A beside a tile stay in the second-level cache; tiles beside each other,
+    /// which a thread often takes one after another, read the same.
+    pub(super) fn of_piece(m: usize, k: usize, n: usize, height: usize, width: usize) -> Grid {
+        let cols = if n <= WHOLE { n } else { PANELS * width };
+        let mut rows = ROWS;
+        while rows > FEWEST_ROWS * 2 && m.div_ceil(rows) * n.div_ceil(cols) < ENOUGH && rows * cols * k >= 2 * TASK {
+            rows /= 2;
+        }
+        Grid { m, n, rows: side(m, m.div_ceil(rows), height), cols: side(n, n.div_ceil(cols), width) }
     }
 
     /// The number of tiles: 0 if C is empty.

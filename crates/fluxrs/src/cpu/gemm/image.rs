@@ -105,6 +105,11 @@ impl Image {
         self.axes.iter().zip(&self.pitches).map(|(a, p)| (a.places - 1) * p).sum::<usize>() + 1
     }
 
+    /// Rows of places.
+    pub fn rows(&self) -> usize {
+        self.axes[..self.axes.len() - 1].iter().map(|a| a.places).product()
+    }
+
     /// The column of a place, counted along every axis from the first copied.
     pub fn column(&self, index: &[usize; MOST_SIDES]) -> usize {
         index.iter().zip(&self.pitches).map(|(i, p)| i * p).sum::<usize>()

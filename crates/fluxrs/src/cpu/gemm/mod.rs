@@ -13,8 +13,10 @@ mod lines;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
+mod packed;
 mod plain;
 mod scratch;
+mod shared;
 mod simd;
 mod skinny;
 mod staged;
@@ -26,6 +28,7 @@ mod x86;
 
 pub use grid::{Grid, Tile};
 use plain::Plain;
+pub use shared::{Piece, Register, Shared};
 use simd::Simd;
 pub use window::{Patches, Way};
 
@@ -71,7 +74,11 @@ pub trait Element: sealed::Sealed + Copy + Send + Sync + 'static {
     #[doc(hidden)]
     fn order(level: Level, k: usize) -> Order;
     #[doc(hidden)]
-    fn lanes(level: Level) -> usize;
+    unsafe fn pack(level: Level, s: &Shared, piece: &Piece, task: usize, a: *const Self, b: *const Self, to: *mut Self);
+    #[doc(hidden)]
+    unsafe fn multiply(level: Level, s: &Shared, piece: &Piece, tile: &Tile, a: *const Self, panels: *const Self, c: *mut Self);
+    #[doc(hidden)]
+    fn register(level: Level) -> Register;
 }
 
 /// The order of a sum in a product by a window: pieces of `depth` terms, each a multiply-add after another from zero on, are added up.
@@ -102,6 +109,24 @@ pub unsafe fn run_patches<T: Element>(
 ) {
     // SAFETY: the caller's promise.
     unsafe { T::patches(level(), (w, way), a, b, c, tile, stop) }
+}
+
+/// Packs a task's part of a piece of a large product.
+///
+/// # Safety
+/// As for [`run`]; `to` has room for a piece, and nothing but the piece's tasks uses it.
+pub unsafe fn pack<T: Element>(s: &Shared, piece: &Piece, task: usize, a: *const T, b: *const T, to: *mut T) {
+    // SAFETY: the caller's promise.
+    unsafe { T::pack(s.level, s, piece, task, a, b, to) }
+}
+
+/// Computes a tile of a piece of a large product, all of which is packed in `panels`.
+///
+/// # Safety
+/// As for [`run`].
+pub unsafe fn multiply<T: Element>(s: &Shared, piece: &Piece, tile: &Tile, a: *const T, panels: *const T, c: *mut T) {
+    // SAFETY: the caller's promise.
+    unsafe { T::multiply(s.level, s, piece, tile, a, panels, c) }
 }
 
 /// Computes one tile of C, overwriting whatever is there. Once `stop` is set it may return before that is done.
@@ -194,8 +219,18 @@ macro_rules! element {
                 Order { depth, fused: level != Level::Plain }
             }
 
-            fn lanes(level: Level) -> usize {
-                on_level!(level, $t, $avx512, $avx2, $neon, window::lanes())
+            unsafe fn pack(level: Level, s: &Shared, piece: &Piece, task: usize, a: *const $t, b: *const $t, to: *mut $t) {
+                // SAFETY: likewise.
+                unsafe { on_level!(level, $t, $avx512, $avx2, $neon, shared::pack(s, piece, task, a, b, to)) }
+            }
+
+            unsafe fn multiply(level: Level, s: &Shared, piece: &Piece, tile: &Tile, a: *const $t, panels: *const $t, c: *mut $t) {
+                // SAFETY: likewise.
+                unsafe { on_level!(level, $t, $avx512, $avx2, $neon, shared::multiply(s, piece, tile, a, panels, c)) }
+            }
+
+            fn register(level: Level) -> Register {
+                on_level!(level, $t, $avx512, $avx2, $neon, shared::register())
             }
         }
     )* };

@@ -2,19 +2,23 @@
 use super::block::Panels;
 use super::simd::{MOST_LANES, Simd};
 
+/// Rows that are fetched ahead.
+const AHEAD: isize = 8;
+
 /// # Safety
 /// The memory is as large as the panels say.
 #[inline(always)]
 pub(super) unsafe fn pack<S: Simd>(panels: &Panels<S::T>) {
-    let Panels { depth, width, wide, from, strides, to } = *panels;
+    let Panels { width, wide, from, strides, to, apart, first, .. } = *panels;
     // SAFETY: as promised.
     unsafe {
         if strides.1 == 1 {
             return rows::<S>(panels);
         }
-        for j in (0..width).step_by(wide) {
-            let (from, to) = (from.offset(j as isize * strides.1), to.add(j * depth));
-            let panel = Panels { width: wide.min(width - j), from, to, ..*panels };
+        for (n, j) in (0..width).step_by(wide).enumerate() {
+            let width = wide.min(width - j);
+            let to = to.add(n * apart + first * width.next_multiple_of(S::LANES));
+            let panel = Panels { width, from: from.offset(j as isize * strides.1), to, ..*panels };
             if strides.0 == 1 { columns::<S>(&panel) } else { scattered::<S>(&panel) }
         }
     }
@@ -26,34 +30,28 @@ pub(super) unsafe fn pack<S: Simd>(panels: &Panels<S::T>) {
 /// The machine has the instruction set; the matrices are as large as the panels say.
 #[inline(always)]
 unsafe fn rows<S: Simd>(panels: &Panels<S::T>) {
-    let Panels { depth, width, wide, from, strides, to } = *panels;
-    let whole = width / wide * wide;
-    let rest = width - whole;
-    let stride = rest.next_multiple_of(S::LANES);
-    let full = rest.saturating_sub(1) / S::LANES * S::LANES;
+    let Panels { depth, width, wide, from, strides, to, apart, first } = *panels;
     // SAFETY: the caller's promise; a part is not read beyond its lanes.
     unsafe {
-        let mask = S::mask(rest - full);
         for p in 0..depth {
             let from = from.offset(p as isize * strides.0);
-            for j in (0..whole).step_by(wide) {
-                let to = to.add(j * depth + p * wide);
-                for v in (0..wide).step_by(S::LANES) {
-                    S::store(to.add(v), S::load(from.add(j + v)));
+            for (n, j) in (0..width).step_by(wide).enumerate() {
+                let stride = wide.min(width - j).next_multiple_of(S::LANES);
+                let to = to.add(n * apart + (first + p) * stride);
+                for v in (0..stride).step_by(S::LANES) {
+                    S::prefetch::<true>(from.wrapping_offset(AHEAD * strides.0).wrapping_add(j + v));
+                    let x = match width - (j + v) {
+                        rest if rest < S::LANES => S::load_part(from.add(j + v), S::mask(rest)),
+                        _ => S::load(from.add(j + v)),
+                    };
+                    S::store(to.add(v), x);
                 }
-            }
-            if rest > 0 {
-                let to = to.add(whole * depth + p * stride);
-                for v in (0..full).step_by(S::LANES) {
-                    S::store(to.add(v), S::load(from.add(whole + v)));
-                }
-                S::store(to.add(full), S::load_part(from.add(whole + full), mask));
             }
         }
     }
 }
 
-/// One panel whose columns are contiguous: transposes squares of them.
+/// One panel whose columns are contiguous.
 ///
 /// # Safety
 /// The machine has the instruction set; the matrices are as large as the panels say.
@@ -61,29 +59,57 @@ unsafe fn rows<S: Simd>(panels: &Panels<S::T>) {
 unsafe fn columns<S: Simd>(panel: &Panels<S::T>) {
     let Panels { depth, width, from, strides, to, .. } = *panel;
     let stride = width.next_multiple_of(S::LANES);
+    for j in (0..width).step_by(S::LANES) {
+        let offsets = std::array::from_fn(|i| (j + i).min(width - 1) as isize * strides.1);
+        // SAFETY: the caller's promise.
+        unsafe { squares::<S>(&Columns { depth, width: width - j, from, step: 1, offsets, to: to.add(j), stride }) }
+    }
+}
+
+/// Columns to be packed side by side in one vector: where each begins, and from one of its elements to the next.
+pub(super) struct Columns<T> {
+    pub depth: usize,
+    /// The number of columns; those beyond begin where some other does.
+    pub width: usize,
+    pub from: *const T,
+    pub offsets: [isize; MOST_LANES],
+    pub step: isize,
+    pub to: *mut T,
+    /// From one row of the panel to the next.
+    pub stride: usize,
+}
+
+/// Transposes squares of contiguous columns; takes others element by element.
+///
+/// # Safety
+/// The machine has the instruction set; the columns are readable, and there is room for whole vectors.
+#[inline(always)]
+pub(super) unsafe fn squares<S: Simd>(c: &Columns<S::T>) {
+    let Columns { depth, width, from, ref offsets, step, to, stride } = *c;
     // SAFETY: the caller's promise; a part is not read beyond its lanes.
     unsafe {
+        let whole = if step == 1 { depth / S::LANES * S::LANES } else { 0 };
         let mut square = [S::zero(); MOST_LANES];
-        for j in (0..width).step_by(S::LANES) {
-            let count = S::LANES.min(width - j);
-            let from = from.offset(j as isize * strides.1);
-            for p in (0..depth).step_by(S::LANES) {
-                let lanes = S::LANES.min(depth - p);
-                if count == S::LANES && lanes == S::LANES {
-                    S::load_columns(from.add(p), strides.1, &mut square);
-                    for (i, &v) in square.iter().enumerate().take(S::LANES) {
-                        S::store(to.add((p + i) * stride + j), v);
-                    }
-                } else {
-                    let mask = S::mask(lanes);
-                    for (i, v) in square.iter_mut().enumerate().take(S::LANES) {
-                        let column = from.wrapping_offset(p as isize + i as isize * strides.1);
-                        *v = if i < count { S::load_part(column, mask) } else { S::zero() };
-                    }
-                    S::transpose(&mut square);
-                    for (i, &v) in square.iter().enumerate().take(lanes) {
-                        S::store(to.add((p + i) * stride + j), v);
-                    }
+        for p in (0..whole).step_by(S::LANES) {
+            S::load_columns(from.add(p), offsets, &mut square);
+            for (i, &v) in square.iter().enumerate().take(S::LANES) {
+                S::store(to.add((p + i) * stride), v);
+            }
+        }
+        if whole < depth && step == 1 {
+            let mask = S::mask(depth - whole);
+            for (v, &offset) in square.iter_mut().zip(offsets).take(S::LANES) {
+                *v = S::load_part(from.wrapping_offset(whole as isize + offset), mask);
+            }
+            S::transpose(&mut square);
+            for (i, &v) in square.iter().enumerate().take(depth - whole) {
+                S::store(to.add((whole + i) * stride), v);
+            }
+        } else {
+            for p in whole..depth {
+                let from = from.wrapping_offset(p as isize * step);
+                for (i, &offset) in offsets.iter().enumerate().take(S::LANES.min(width)) {
+                    *to.add(p * stride + i) = *from.wrapping_offset(offset);
                 }
             }
         }
@@ -103,6 +129,32 @@ unsafe fn scattered<S: Simd>(panel: &Panels<S::T>) {
             let from = from.wrapping_offset(p as isize * strides.0 + j as isize * strides.1);
             // SAFETY: the caller's promise.
             unsafe { *to.add(p * stride + j) = if j < width { *from } else { S::T::default() } };
+        }
+    }
+}
+
+/// Rows to be put one behind another, of one or two whole vectors each.
+pub(super) struct Rows<T> {
+    pub depth: usize,
+    pub vectors: usize,
+    pub from: *const T,
+    /// Where each begins.
+    pub offsets: *const isize,
+    pub to: *mut T,
+}
+
+/// # Safety
+/// The machine has the instruction set; whole vectors of each row are readable, and there is room for them.
+#[inline(always)]
+pub(super) unsafe fn together<S: Simd>(r: &Rows<S::T>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for p in 0..r.depth {
+            let (from, to) = (r.from.offset(*r.offsets.add(p)), r.to.add(p * r.vectors * S::LANES));
+            S::store(to, S::load(from));
+            if r.vectors > 1 {
+                S::store(to.add(S::LANES), S::load(from.add(S::LANES)));
+            }
         }
     }
 }

@@ -4,6 +4,8 @@
 use super::block::{MicroKernel, Panels};
 use super::image::Copying;
 use super::lines::Lines;
+use super::pack::{Columns, Rows};
+use super::packed::PackedKernel;
 use super::skinny::Task;
 use super::turned::Turn;
 
@@ -31,17 +33,20 @@ pub(super) trait Simd: Sized + 'static {
     unsafe fn load_part(from: *const Self::T, mask: Self::Mask) -> Self::V;
     unsafe fn store_part(to: *mut Self::T, v: Self::V, mask: Self::Mask);
     unsafe fn add(x: Self::V, y: Self::V) -> Self::V;
+    /// Has the machine fetch what is at an address, which need not be readable: soon, or into the second-level cache.
+    #[inline(always)]
+    unsafe fn prefetch<const SOON: bool>(_: *const Self::T) {}
     /// `x·y + z`, rounded once where the machine can.
     unsafe fn multiply_add(x: Self::V, y: Self::V, z: Self::V) -> Self::V;
     /// Transposes the square of the first `LANES` vectors.
     unsafe fn transpose(square: &mut [Self::V; MOST_LANES]);
 
-    /// Reads a square of `LANES` columns, each contiguous and `stride` from the one before, as vectors of its rows.
+    /// Reads a square of `LANES` columns, each contiguous and where an offset says, as vectors of its rows.
     #[inline(always)]
-    unsafe fn load_columns(from: *const Self::T, stride: isize, square: &mut [Self::V; MOST_LANES]) {
-        for (i, v) in square.iter_mut().enumerate().take(Self::LANES) {
+    unsafe fn load_columns(from: *const Self::T, offsets: &[isize; MOST_LANES], square: &mut [Self::V; MOST_LANES]) {
+        for (v, &offset) in square.iter_mut().zip(offsets).take(Self::LANES) {
             // SAFETY: the caller's promise.
-            *v = unsafe { Self::load(from.offset(i as isize * stride)) };
+            *v = unsafe { Self::load(from.offset(offset)) };
         }
         // SAFETY: likewise.
         unsafe { Self::transpose(square) }
@@ -53,7 +58,12 @@ pub(super) trait Simd: Sized + 'static {
     /// 32 of them, not 16.
     const MANY_REGISTERS: bool = Self::KERNELS[1].len() > 8;
     unsafe fn block<const R: usize, const W: usize>(block: &super::block::Block<Self::T>);
+    /// The kernels of one and two vectors whose operands are both packed.
+    const PACKED: [&'static [PackedKernel<Self::T>]; 2];
+    unsafe fn packed<const R: usize, const W: usize>(block: &super::packed::Packed<Self::T>);
     unsafe fn pack(panels: &Panels<Self::T>);
+    unsafe fn together(rows: &Rows<Self::T>);
+    unsafe fn squares(columns: &Columns<Self::T>);
     unsafe fn lines(lines: &Lines<'_, Self::T>);
     unsafe fn image(copy: &Copying<'_, Self::T>);
     unsafe fn turn(turn: &Turn<Self::T>);
@@ -79,10 +89,31 @@ macro_rules! entries {
             unsafe { $crate::cpu::gemm::block::block::<Self, R, W>(block) }
         }
 
+        const PACKED: [&'static [$crate::cpu::gemm::packed::PackedKernel<Self::T>]; 2] =
+            [&[$(Self::packed::<$r, 1>),*], &[$(Self::packed::<$r, 2>),*]];
+
+        $(#[$feature])?
+        unsafe fn packed<const R: usize, const W: usize>(block: &$crate::cpu::gemm::packed::Packed<Self::T>) {
+            // SAFETY: the caller's promise.
+            unsafe { $crate::cpu::gemm::packed::packed::<Self, R, W>(block) }
+        }
+
         $(#[$feature])?
         unsafe fn pack(panels: &$crate::cpu::gemm::block::Panels<Self::T>) {
             // SAFETY: the caller's promise.
             unsafe { $crate::cpu::gemm::pack::pack::<Self>(panels) }
+        }
+
+        $(#[$feature])?
+        unsafe fn together(rows: &$crate::cpu::gemm::pack::Rows<Self::T>) {
+            // SAFETY: the caller's promise.
+            unsafe { $crate::cpu::gemm::pack::together::<Self>(rows) }
+        }
+
+        $(#[$feature])?
+        unsafe fn squares(columns: &$crate::cpu::gemm::pack::Columns<Self::T>) {
+            // SAFETY: the caller's promise.
+            unsafe { $crate::cpu::gemm::pack::squares::<Self>(columns) }
         }
 
         $(#[$feature])?

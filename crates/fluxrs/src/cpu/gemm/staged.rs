@@ -4,6 +4,8 @@ use super::Tile;
 use super::block::{self, Block};
 use super::image::{Axis, Copying, Image, SPILL};
 use super::lines::{Side, split};
+use super::pack::Rows;
+use super::packed::{self, Packed};
 use super::scratch;
 use super::simd::Simd;
 use super::window::Patches;
@@ -16,13 +18,20 @@ use std::sync::atomic::AtomicBool;
 /// Elements of images that are copied at a time, unless one row of results needs more: they share the second-level cache.
 const STAGE: usize = 1 << 15;
 
-/// True if a product, which is not empty, is better computed here than packed.
-pub(super) fn suits(w: &Patches, lanes: usize) -> bool {
+/// A vector is packed in the time of so many multiply-adds.
+const PACKING: usize = 10;
+
+/// Multiply-adds of elements that a product, which is not empty, takes here; None if its patches are not those of one image.
+pub(super) fn cost(w: &Patches, lanes: usize) -> Option<usize> {
     let whole = !w.bounds.is_empty() && w.bounds.len() == w.cols.len() && w.bounds.len() + 1 == w.inner.len();
-    let vectors = |n: usize| n.div_ceil(lanes);
-    let packed = vectors(size(&w.cols));
-    // A vector is packed in the time of three multiply-adds.
-    whole && w.m * vectors(image(w, 0..w.cols[0]).columns()).saturating_sub(packed) < 3 * packed
+    whole.then(|| (w.m + PACKING) * vectors(w, &image(w, 0..w.cols[0]), lanes).0 * lanes)
+}
+
+/// Vectors beside a row of A, and whether these are of the image's rows one by one, rather than of all that lies from first to last.
+fn vectors(w: &Patches, image: &Image, lanes: usize) -> (usize, bool) {
+    let row = w.cols[w.cols.len() - 1];
+    let (one_by_one, together) = (image.rows() * row.div_ceil(lanes), image.columns().div_ceil(lanes));
+    if row >= 2 * lanes && one_by_one <= together { (one_by_one, true) } else { (together, false) }
 }
 
 /// The copy for some places along the first axis.
@@ -73,18 +82,26 @@ unsafe fn part<S: Simd>(
     stop: &AtomicBool,
 ) -> bool {
     let (rows, n, k) = (tile.rows.len(), image.columns(), size(&w.inner));
+    let one_by_one = vectors(w, image, S::LANES).1;
     let kernel = &w.inner[1..];
     let taps = size(kernel);
     let most = block::depth::<S>(k).min(k);
-    let width = if rows <= S::KERNELS[3].len() { 4 * S::LANES } else { 2 * S::LANES };
+    // Few rows leave registers for more columns, and are read where they lie.
+    let few = rows <= S::KERNELS[3].len();
+    let width = if few { 4 * S::LANES } else { 2 * S::LANES };
+    let (height, a_stride) = packed::height::<S>(rows);
+    let packed_size = if few { 0 } else { most * (rows.div_ceil(height) * a_stride + width) };
     // A whole panel may be read from the last position on.
     let stage_size = (most.div_ceil(taps) + 1) * image.size + 4 * S::LANES + SPILL;
     let ldc = n.next_multiple_of(S::LANES);
+    let sums_size = if one_by_one { 0 } else { rows * ldc };
     let origin = w.origin();
     // SAFETY: the caller's promise; the scratch memory has room for what is put there.
     unsafe {
-        let (memory, tables) = scratch::of::<S::T>(stage_size + rows * ldc, (2 * most + taps) * 8 / size_of::<S::T>());
-        let (stage, sums) = (memory, memory.add(stage_size));
+        let room = packed_size + stage_size + sums_size;
+        let (panel, tables) = scratch::of::<S::T>(room, (2 * most + taps) * 8 / size_of::<S::T>());
+        let (packed_a, stage) = (panel.add(most * width), panel.add(packed_size));
+        let sums = stage.add(stage_size);
         let (a_offsets, b_offsets) = (tables.cast::<isize>(), tables.cast::<isize>().add(most));
         let of_taps = b_offsets.add(most);
         (0..taps).for_each(|t| *of_taps.add(t) = image.tap(&split(t, kernel)));
@@ -108,45 +125,67 @@ unsafe fn part<S: Simd>(
                     (channel, t) = (channel + 1, 0);
                 }
             }
-            w.a_offsets(q, depth, a_offsets);
-            for j in (0..n).step_by(width) {
-                let vectors = width.min(n - j).div_ceil(S::LANES);
-                let block = Block {
-                    depth,
-                    a,
-                    a_strides: (w.a_row, 0),
-                    b: stage.add(j),
-                    b_stride: 0,
-                    offsets: Some((a_offsets, b_offsets)),
-                    c: sums.add(j),
-                    ldc,
-                    lanes: S::LANES,
-                    padded: true,
-                    add: q > 0,
-                };
-                block::rows::<S>(rows, &block, vectors);
+            if few {
+                w.a_offsets(q, depth, a_offsets);
+            } else {
+                w.pack_a::<S>(q, depth, (rows, height), a, a_offsets, packed_a);
+            }
+            // A stretch of columns side by side.
+            let stretch = |b: *const S::T, c: *mut S::T, ldc: usize, count: usize| {
+                for j in (0..count).step_by(width) {
+                    let vectors = width.min(count - j).div_ceil(S::LANES);
+                    let lanes = width.min(count - j) - (vectors - 1) * S::LANES;
+                    let (b, c, add) = (b.add(j), c.add(j), q > 0);
+                    if few {
+                        let offsets = Some((a_offsets.cast_const(), b_offsets.cast_const()));
+                        let a_strides = (w.a_row, 0);
+                        let block = Block { depth, a, a_strides, b, b_stride: 0, offsets, c, ldc, lanes, padded: true, add };
+                        block::rows::<S>(rows, &block, vectors);
+                        continue;
+                    }
+                    S::together(&Rows { depth, vectors, from: b, offsets: b_offsets, to: panel });
+                    for (n, i) in (0..rows).step_by(height).enumerate() {
+                        let (a, c) = (packed_a.add(n * a_stride * depth).cast_const(), c.add(i * ldc));
+                        let block = Packed { depth, a, b: panel, c, ldc, lanes, add, ahead: [(a, 0); 2] };
+                        S::PACKED[vectors - 1][height.min(rows - i) - 1](&block);
+                    }
+                }
+            };
+            if one_by_one {
+                runs(w, image, first_place, &tile.cols, |at, from, count| stretch(stage.add(from), c.add(at), w.ldc, count));
+            } else {
+                stretch(stage, sums, ldc, ldc);
             }
         }
-        let last = w.cols.len() - 1;
-        let mut index = split(tile.cols.start, &w.cols);
-        index[0] -= first_place;
-        let (mut at, run) = (0, w.cols[last]);
-        while at < tile.cols.len() {
-            let count = if last == 0 { tile.cols.len() } else { (run - index[last]).min(tile.cols.len() - at) };
-            let from = sums.add(image.column(&index));
-            for i in 0..rows {
-                std::ptr::copy_nonoverlapping(from.add(i * ldc), c.add(i * w.ldc + at), count);
-            }
-            at += count;
-            index[last] = 0;
-            for d in (0..last).rev() {
-                index[d] += 1;
-                if d == 0 || index[d] < w.cols[d] {
-                    break;
+        if !one_by_one {
+            runs(w, image, first_place, &tile.cols, |at, from, count| {
+                for i in 0..rows {
+                    std::ptr::copy_nonoverlapping(sums.add(i * ldc + from), c.add(i * w.ldc + at), count);
                 }
-                index[d] = 0;
-            }
+            });
         }
     }
     true
+}
+
+/// The runs of a tile's columns that lie side by side in the copy of an image, from a place of the first axis on: where each begins in the
+/// tile and in the copy, and its length.
+fn runs(w: &Patches, image: &Image, first_place: usize, cols: &Range<usize>, mut each: impl FnMut(usize, usize, usize)) {
+    let last = w.cols.len() - 1;
+    let mut index = split(cols.start, &w.cols);
+    index[0] -= first_place;
+    let (mut at, run) = (0, w.cols[last]);
+    while at < cols.len() {
+        let count = if last == 0 { cols.len() } else { (run - index[last]).min(cols.len() - at) };
+        each(at, image.column(&index), count);
+        at += count;
+        index[last] = 0;
+        for d in (0..last).rev() {
+            index[d] += 1;
+            if d == 0 || index[d] < w.cols[d] {
+                break;
+            }
+            index[d] = 0;
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! Products by windows whose inner axes are walked more easily than their columns: gradients by a kernel, whose inner axes are an image's
-//! places and whose columns are the kernel's elements. Computed as Cᵀ = Bᵀ·Aᵀ: A is packed, and the window's elements are read one by
-//! one where they lie, or in a copy with margins.
+//! places and whose columns are the kernel's elements. Computed as Cᵀ = Bᵀ·Aᵀ: A is packed, and so is the window, a few columns at a time;
+//! beside few rows of A its elements are read one by one where they lie, or in a copy with margins.
 use super::Tile;
 use super::block::{self, Block, Panels};
 use super::image::{Axis, Copying, Image, SPILL};
 use super::lines::{Across, Lines, MOST_SIDES, Side, offsets, split};
+use super::pack::Columns;
+use super::packed::{self, Packed};
 use super::scratch;
 use super::simd::{MOST_LANES, Simd};
 use super::window::Patches;
@@ -76,6 +78,11 @@ impl Terms {
     }
 }
 
+/// Multiply-adds of elements that a product takes here, of which those of a window's elements read one by one are slow.
+pub(super) fn cost(w: &Patches, lanes: usize) -> usize {
+    w.m.next_multiple_of(lanes) * size(&w.cols) * 3 / 2
+}
+
 /// Computes a tile of C, unless it is stopped.
 ///
 /// # Safety
@@ -83,21 +90,25 @@ impl Terms {
 pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::T, c: *mut S::T, tile: &Tile, stop: &AtomicBool) {
     let (n, rows, k) = (tile.rows.len(), tile.cols.len(), size(&w.inner));
     let most = block::depth::<S>(k).min(k);
-    let wide = if n > 2 * S::LANES { 4 * S::LANES } else { 2 * S::LANES };
+    let wide = 2 * S::LANES;
     let ldc = n.next_multiple_of(S::LANES);
     let line = most.next_multiple_of(S::LANES);
     let a_step = w.a_step();
     let copied = (0..k).step_by(most).map(|q| Terms::of(w, q, most.min(k - q), &tile.cols).size()).max().unwrap_or(0);
-    let (panel_size, line_size) = (most * wide, if a_step == Some(1) { 0 } else { wide * line });
+    let (panel_size, line_size) = (most * ldc, if a_step == Some(1) { 0 } else { wide * line });
+    let height = packed::height::<S>(rows).0;
+    let window_size = most * height.next_multiple_of(S::LANES);
+    let last = w.inner.len() - 1;
     let (a_rows, a_inner) = (Side { lens: &[w.m], strides: &[w.a_row as i64] }, Side { lens: &w.inner, strides: &w.a_inner });
     // SAFETY: the caller's promise; the scratch memory has room for what is put there.
     unsafe {
-        let room = copied + panel_size + line_size + rows * ldc + SPILL;
-        let (memory, tables) = scratch::of::<S::T>(room, (2 * most + Across::words(wide)) * 8 / size_of::<S::T>());
-        let (stage, panel) = (memory, memory.add(copied + SPILL));
-        let (lines, sums) = (panel.add(panel_size), panel.add(panel_size + line_size));
+        let room = window_size + panel_size + copied + SPILL + line_size + rows * ldc;
+        let (window, tables) = scratch::of::<S::T>(room, (2 * most + Across::words(wide)) * 8 / size_of::<S::T>());
         let (a_offsets, b_offsets) = (tables.cast::<isize>(), tables.cast::<isize>().add(most));
-        let across_tables = b_offsets.add(most).cast::<i64>();
+        let panels = window.add(window_size);
+        let stage = panels.add(panel_size);
+        let lines = stage.add(copied + SPILL);
+        let sums = lines.add(line_size);
         for q in (0..k).step_by(most) {
             let depth = most.min(k - q);
             let terms = Terms::of(w, q, depth, &tile.cols);
@@ -115,8 +126,6 @@ pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::
                     stage.cast_const()
                 }
             };
-            let along = Side { lens: &w.inner, strides: &terms.along };
-            offsets(&along, q, depth, a_offsets);
             let before: i64 = terms.start.iter().zip(&terms.along).map(|(&i, &s)| i as i64 * s).sum();
             let from = from.wrapping_offset(-before as isize);
             for j in (0..n).step_by(wide) {
@@ -124,11 +133,10 @@ pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::
                     return;
                 }
                 let width = wide.min(n - j);
-                let stride = width.next_multiple_of(S::LANES);
                 let (packed, strides) = if a_step == Some(1) {
                     (a.offset(j as isize * w.a_row + q as isize), (1, w.a_row))
                 } else {
-                    let across = Across::new(&a_rows, j, width, &[], across_tables);
+                    let across = Across::new(&a_rows, j, width, &[], b_offsets.add(most).cast());
                     S::lines(&Lines {
                         across,
                         along: a_inner,
@@ -141,22 +149,64 @@ pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::
                     });
                     (lines.cast_const(), (1, line as isize))
                 };
-                S::pack(&Panels { depth, width, wide, from: packed, strides, to: panel });
-                (0..depth).for_each(|p| *b_offsets.add(p) = (p * stride) as isize);
-                let first = Block {
-                    depth,
-                    a: from,
-                    a_strides: (0, 0),
-                    b: panel,
-                    b_stride: 0,
-                    offsets: Some((a_offsets, b_offsets)),
-                    c: sums.add(j),
-                    ldc,
-                    lanes: S::LANES,
-                    padded: true,
-                    add: q > 0,
-                };
-                columns::<S>(w, &terms, &tile.cols, &first, stride / S::LANES);
+                let to = panels.add(j * depth);
+                S::pack(&Panels { depth, width, wide, from: packed, strides, to, apart: 0, first: 0 });
+            }
+            let along = Side { lens: &w.inner, strides: &terms.along[..w.inner.len()] };
+            if n <= wide {
+                offsets(&along, q, depth, a_offsets);
+                let vectors = n.div_ceil(S::LANES);
+                (0..depth).for_each(|p| *b_offsets.add(p) = (p * vectors * S::LANES) as isize);
+                each_run(w, &terms, &tile.cols, |at, count, (across, step)| {
+                    let block = Block {
+                        depth,
+                        a: from.wrapping_offset(terms.column(w, tile.cols.start + at)),
+                        a_strides: (across, 0),
+                        b: panels,
+                        b_stride: 0,
+                        offsets: Some((a_offsets, b_offsets)),
+                        c: sums.add(at * ldc),
+                        ldc: step * ldc,
+                        lanes: S::LANES,
+                        padded: true,
+                        add: q > 0,
+                    };
+                    block::rows::<S>(count, &block, vectors);
+                });
+                continue;
+            }
+            for i in (0..rows).step_by(height) {
+                if stopped(stop) {
+                    return;
+                }
+                let count = height.min(rows - i);
+                let stride = count.next_multiple_of(S::LANES);
+                let columns: [isize; MOST_LANES] =
+                    std::array::from_fn(|r| if r < count { terms.column(w, tile.cols.start + i + r) } else { 0 });
+                let mut p = 0;
+                while p < depth {
+                    let index = split(q + p, &w.inner);
+                    let length = (w.inner[last] - index[last]).min(depth - p);
+                    let offset: i64 = index.iter().zip(along.strides).map(|(&i, &s)| i as i64 * s).sum();
+                    for v in (0..stride).step_by(S::LANES) {
+                        S::squares(&Columns {
+                            depth: length,
+                            width: count - v,
+                            from: from.wrapping_offset(offset as isize),
+                            offsets: std::array::from_fn(|i| columns[(v + i).min(count - 1)]),
+                            step: along.strides[last] as isize,
+                            to: window.add(p * stride + v),
+                            stride,
+                        });
+                    }
+                    p += length;
+                }
+                for j in (0..n).step_by(wide) {
+                    let vectors = (n - j).min(wide).div_ceil(S::LANES);
+                    let (a, b, c) = (window.cast_const(), panels.add(j * depth), sums.add(i * ldc + j));
+                    let block = Packed { depth, a, b, c, ldc, lanes: S::LANES, add: q > 0, ahead: [(a, 0); 2] };
+                    S::PACKED[vectors - 1][count - 1](&block);
+                }
             }
         }
         S::turn(&Turn { rows, n, from: sums, from_stride: ldc, to: c, to_stride: w.ldc });
@@ -196,11 +246,9 @@ pub(super) unsafe fn turn<S: Simd>(t: &Turn<S::T>) {
     }
 }
 
-/// All columns of a tile beside one panel, as rows: along the longest of their axes at a time.
-///
-/// # Safety
-/// As for `product`.
-unsafe fn columns<S: Simd>(w: &Patches, terms: &Terms, cols: &Range<usize>, first: &Block<S::T>, vectors: usize) {
+/// All columns of a tile in runs along the longest of their axes: where a run begins in the tile, its length, and from one of its columns
+/// to the next in the window and in the tile.
+fn each_run(w: &Patches, terms: &Terms, cols: &Range<usize>, mut each: impl FnMut(usize, usize, (isize, usize))) {
     let behind = |d: usize| w.cols[d + 1..].iter().product::<usize>();
     let lens: [usize; MOST_SIDES] = std::array::from_fn(|d| match d {
         _ if d >= w.cols.len() => 1,
@@ -215,13 +263,7 @@ unsafe fn columns<S: Simd>(w: &Patches, terms: &Terms, cols: &Range<usize>, firs
         let count = (w.cols[axis] - j / step % w.cols[axis]).min((cols.end - j).div_ceil(step));
         for at in j..(j + step).min(cols.end) {
             let count = count.min((cols.end - at).div_ceil(step));
-            // SAFETY: the caller's promise.
-            unsafe {
-                let a = first.a.wrapping_offset(terms.column(w, at));
-                let c = first.c.add((at - cols.start) * first.ldc);
-                let block = Block { a, a_strides: (terms.across[axis] as isize, 0), c, ldc: step * first.ldc, ..*first };
-                block::rows::<S>(count, &block, vectors);
-            }
+            each(at - cols.start, count, (terms.across[axis] as isize, step));
         }
         j += count * step;
     }

@@ -1,8 +1,9 @@
 //! A product whose B is a window over memory: patches of an image. What a panel needs of it is read while it is packed, or where it lies, so
 //! that nothing of B's size is ever in memory. Every sum runs over the inner axes in order, in the pieces that [`order`](super::order)
 //! says: its bits depend on nothing else, however it is computed.
-use super::block::{self, Block};
+use super::block::{self, Panels};
 use super::lines::{Across, Edge, Lines, Side, offsets};
+use super::packed::{self, Packed};
 use super::simd::Simd;
 use super::{Element, Grid, Product, Tile, grid, scratch, staged, turned};
 use crate::shape::{Bound, Shape, Strides, size};
@@ -40,13 +41,13 @@ pub enum Way {
 impl Patches {
     /// The way to compute it for elements of type `T`.
     pub fn way<T: Element>(&self) -> Way {
-        let lanes = T::lanes(level());
+        let lanes = T::register(level()).lanes;
         if size(&self.inner) == 0 || size(&self.cols) == 0 || self.m == 0 || self.plain() {
             Way::Plain
+        } else if let Some(staged) = staged::cost(self, lanes) {
+            if staged <= turned::cost(self, lanes) { Way::Staged } else { Way::Turned }
         } else if self.by_columns(lanes) {
             Way::Turned
-        } else if staged::suits(self, lanes) {
-            Way::Staged
         } else {
             Way::Packed
         }
@@ -54,7 +55,10 @@ impl Patches {
 
     /// The tiles of each of `batch` of them.
     pub fn grid<T: Element>(&self, batch: usize, way: Way) -> Grid {
-        let step = if way == Way::Turned { self.cols[1..].iter().product() } else { grid::COL_STEP };
+        let step = match way {
+            Way::Turned => (grid::COL_STEP, self.cols[1..].iter().product()),
+            _ => (grid::ROW_STEP, grid::COL_STEP),
+        };
         Grid::of_window(self.m, size(&self.inner), size(&self.cols), batch, size_of::<T>(), step)
     }
 
@@ -64,8 +68,16 @@ impl Patches {
 
     /// The one stride of A's rows, if they have one.
     pub(super) fn a_step(&self) -> Option<isize> {
-        let joined = (1..self.inner.len()).all(|k| self.a_inner[k - 1] == self.a_inner[k] * self.inner[k] as i64);
-        joined.then(|| self.a_inner[self.inner.len() - 1] as isize)
+        let mut axes = self.inner.iter().zip(&self.a_inner).rev().filter(|(len, _)| **len > 1);
+        let Some((&len, &step)) = axes.next() else { return Some(1) };
+        let mut next = step * len as i64;
+        for (&len, &stride) in axes {
+            if stride != next {
+                return None;
+            }
+            next = stride * len as i64;
+        }
+        Some(step as isize)
     }
 
     /// Where the elements of A's rows from the `q`-th on lie.
@@ -75,6 +87,41 @@ impl Patches {
     pub(super) unsafe fn a_offsets(&self, q: usize, depth: usize, to: *mut isize) {
         // SAFETY: the caller's promise.
         unsafe { offsets(&Side { lens: &self.inner, strides: &self.a_inner }, q, depth, to) }
+    }
+
+    /// Packs `depth` steps of A's rows, from the `q`-th on, into panels of a height.
+    ///
+    /// # Safety
+    /// There is room for the panels and for as many offsets; A's rows, from `a` on, are readable.
+    pub(super) unsafe fn pack_a<S: Simd>(
+        &self,
+        q: usize,
+        depth: usize,
+        (m, height): (usize, usize),
+        a: *const S::T,
+        offsets: *mut isize,
+        to: *mut S::T,
+    ) {
+        let apart = height.next_multiple_of(S::LANES) * depth;
+        // SAFETY: the caller's promise.
+        unsafe {
+            if let Some(step) = self.a_step() {
+                let (from, strides) = (a.offset(q as isize * step), (step, self.a_row));
+                return S::pack(&Panels { depth, width: m, wide: height, from, strides, to, apart, first: 0 });
+            }
+            self.a_offsets(q, depth, offsets);
+            for (n, i) in (0..m).step_by(height).enumerate() {
+                let rows = height.min(m - i);
+                let to = to.add(n * apart);
+                for p in 0..depth {
+                    let (from, to) =
+                        (a.offset(*offsets.add(p) + i as isize * self.a_row), to.add(p * rows.next_multiple_of(S::LANES)));
+                    for r in 0..rows {
+                        *to.add(r) = *from.offset(r as isize * self.a_row);
+                    }
+                }
+            }
+        }
     }
 
     /// From B's element 0 to position 0 of the memory that it is a window over.
@@ -94,14 +141,11 @@ impl Patches {
         self.bounds.iter().any(|b| b.at < 0 || last(b) >= b.len as i64)
     }
 
-    /// True if elements lie closer along the inner axes than along the columns.
+    /// True if the inner axes are the longer runs; a copy makes them contiguous.
     fn by_columns(&self, lanes: usize) -> bool {
-        let cost = |lens: &[usize], strides: &[i64]| {
-            let n = lens[lens.len() - 1];
-            let each = if strides[strides.len() - 1] == 1 { n.div_ceil(lanes) } else { 2 * n };
-            (8 + each) as f64 / n as f64
-        };
-        cost(&self.inner, &self.b_inner) < cost(&self.cols, &self.b_cols)
+        let cost = |n: usize, contiguous: bool| (8 + if contiguous { n.div_ceil(lanes) } else { 2 * n }) as f64 / n as f64;
+        let last = |lens: &[usize]| lens[lens.len() - 1];
+        cost(last(&self.inner), true) < cost(last(&self.cols), self.b_cols[self.cols.len() - 1] == 1)
     }
 }
 
@@ -134,7 +178,7 @@ pub(super) unsafe fn product<S: Simd>(
         match way {
             Way::Staged => staged::product::<S>(w, a, b, c, tile, stop),
             Way::Turned => turned::product::<S>(w, a, b, c, tile, stop),
-            Way::Packed => packed::<S>(w, a, b, c, tile, stop),
+            Way::Packed => by_panels::<S>(w, a, b, c, tile, stop),
             Way::Plain => {
                 let a_strides = (w.a_row, w.a_inner[0] as isize);
                 let b_strides = (w.b_inner[0] as isize, w.b_cols[0] as isize);
@@ -145,35 +189,29 @@ pub(super) unsafe fn product<S: Simd>(
     }
 }
 
-/// Panel by panel.
+/// Panel by panel, beside a part of A that is packed as well.
 ///
 /// # Safety
 /// As for `product`; `a` and `c` point at the tile.
-unsafe fn packed<S: Simd>(w: &Patches, a: *const S::T, b: *const S::T, c: *mut S::T, tile: &Tile, stop: &AtomicBool) {
+unsafe fn by_panels<S: Simd>(w: &Patches, a: *const S::T, b: *const S::T, c: *mut S::T, tile: &Tile, stop: &AtomicBool) {
     let (m, n, k) = (tile.rows.len(), tile.cols.len(), size(&w.inner));
-    // Few rows leave registers for more columns.
-    let wide = if m <= S::KERNELS[3].len() { 4 * S::LANES } else { 2 * S::LANES };
+    let wide = 2 * S::LANES;
     let most = block::depth::<S>(k).min(k);
     let edge = |b: &Bound| Edge { across: b.inner, along: b.col, at: b.at, steps: b.steps, len: b.len as i64 };
     let edges: SmallVec<[Edge; 3]> = w.bounds.iter().map(edge).collect();
     let inner = Side { lens: &w.inner, strides: &w.b_inner };
     let along = Side { lens: &w.cols, strides: &w.b_cols };
-    let a_step = w.a_step();
+    let (height, a_stride) = packed::height::<S>(m);
     // SAFETY: the scratch memory has room for what is packed; positions within the bounds are readable.
     unsafe {
-        let words = 2 * most + Across::words(most);
-        let (panel, tables) = scratch::of::<S::T>(most * wide + S::LANES, words * 8 / size_of::<S::T>());
-        let (a_offsets, b_offsets) = (tables.cast::<isize>(), tables.cast::<isize>().add(most));
+        let rows_of_a = m.div_ceil(height) * a_stride;
+        let words = most + Across::words(most);
+        let (panel, tables) = scratch::of::<S::T>(most * (wide + rows_of_a) + S::LANES, words * 8 / size_of::<S::T>());
+        let (packed_a, a_offsets) = (panel.add(most * wide), tables.cast::<isize>());
         for q in (0..k).step_by(most) {
             let depth = most.min(k - q);
-            let across = Across::new(&inner, q, depth, &edges, b_offsets.add(most).cast());
-            let (a, step) = match a_step {
-                Some(step) => (a.offset(q as isize * step), step),
-                None => {
-                    w.a_offsets(q, depth, a_offsets);
-                    (a, 0)
-                }
-            };
+            let across = Across::new(&inner, q, depth, &edges, a_offsets.add(most).cast());
+            w.pack_a::<S>(q, depth, (m, height), a, a_offsets, packed_a);
             for j in (0..n).step_by(wide) {
                 if stopped(stop) {
                     return;
@@ -182,23 +220,19 @@ unsafe fn packed<S: Simd>(w: &Patches, a: *const S::T, b: *const S::T, c: *mut S
                 let stride = width.next_multiple_of(S::LANES);
                 let start = tile.cols.start + j;
                 S::lines(&Lines { across, along, start, len: width, edges: &edges, from: b, to: panel, stride });
-                if a_step.is_none() {
-                    (0..depth).for_each(|p| *b_offsets.add(p) = (p * stride) as isize);
+                for (n, i) in (0..m).step_by(height).enumerate() {
+                    let rows = height.min(m - i);
+                    S::PACKED[stride / S::LANES - 1][rows - 1](&Packed {
+                        depth,
+                        a: packed_a.add(n * a_stride * depth),
+                        b: panel,
+                        c: c.add(i * w.ldc + j),
+                        ldc: w.ldc,
+                        lanes: width - (stride - S::LANES),
+                        add: q > 0,
+                        ahead: [(a, 0); 2],
+                    });
                 }
-                let first = Block {
-                    depth,
-                    a,
-                    a_strides: (w.a_row, step),
-                    b: panel,
-                    b_stride: stride as isize,
-                    offsets: a_step.is_none().then_some((a_offsets.cast_const(), b_offsets.cast_const())),
-                    c: c.add(j),
-                    ldc: w.ldc,
-                    lanes: width - (stride - S::LANES),
-                    padded: true,
-                    add: q > 0,
-                };
-                block::rows::<S>(m, &first, stride / S::LANES);
             }
         }
     }
@@ -207,8 +241,4 @@ unsafe fn packed<S: Simd>(w: &Patches, a: *const S::T, b: *const S::T, c: *mut S
 /// The length of the pieces that a sum of `k` terms is cut into.
 pub(super) fn depth<S: Simd>(k: usize) -> usize {
     block::depth::<S>(k)
-}
-
-pub(super) fn lanes<S: Simd>() -> usize {
-    S::LANES
 }

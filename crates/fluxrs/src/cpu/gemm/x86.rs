@@ -35,6 +35,11 @@ macro_rules! instructions {
             unsafe { $store(to, v) }
         }
         #[inline(always)]
+        unsafe fn prefetch<const SOON: bool>(from: *const $t) {
+            // SAFETY: it reads nothing.
+            unsafe { if SOON { _mm_prefetch::<_MM_HINT_T0>(from.cast()) } else { _mm_prefetch::<_MM_HINT_T1>(from.cast()) } }
+        }
+        #[inline(always)]
         unsafe fn add(x: $v, y: $v) -> $v {
             // SAFETY: the caller's promise.
             unsafe { $add(x, y) }
@@ -135,7 +140,7 @@ impl Simd for Avx512F32 {
     }
 
     #[inline(always)]
-    unsafe fn load_columns(from: *const f32, stride: isize, square: &mut [__m512; MOST_LANES]) {
+    unsafe fn load_columns(from: *const f32, offsets: &[isize; MOST_LANES], square: &mut [__m512; MOST_LANES]) {
         // Every fourth column, four of each, comes into the quarters of a vector while it is loaded: that leaves half
         // of the shuffles.
         // SAFETY: the caller's promise.
@@ -144,7 +149,7 @@ impl Simd for Avx512F32 {
                 let mut x = [_mm512_setzero_ps(); 4];
                 for (i, x) in x.iter_mut().enumerate() {
                     for quarter in 0..4 {
-                        let part = _mm_loadu_ps(from.offset((4 * quarter + i) as isize * stride + 4 * q as isize));
+                        let part = _mm_loadu_ps(from.offset(offsets[4 * quarter + i] + 4 * q as isize));
                         *x = _mm512_mask_broadcast_f32x4(*x, 0xf << (4 * quarter), part);
                     }
                 }
@@ -191,14 +196,14 @@ impl Simd for Avx512F64 {
     }
 
     #[inline(always)]
-    unsafe fn load_columns(from: *const f64, stride: isize, square: &mut [__m512d; MOST_LANES]) {
+    unsafe fn load_columns(from: *const f64, offsets: &[isize; MOST_LANES], square: &mut [__m512d; MOST_LANES]) {
         // SAFETY: the caller's promise.
         unsafe {
             for q in 0..4 {
                 let mut x = [_mm512_setzero_ps(); 2];
                 for (i, x) in x.iter_mut().enumerate() {
                     for quarter in 0..4 {
-                        let part = from.offset((2 * quarter + i) as isize * stride + 2 * q as isize);
+                        let part = from.offset(offsets[2 * quarter + i] + 2 * q as isize);
                         *x = _mm512_mask_broadcast_f32x4(*x, 0xf << (4 * quarter), _mm_loadu_ps(part.cast()));
                     }
                 }
@@ -251,15 +256,15 @@ impl Simd for Avx2F32 {
     }
 
     #[inline(always)]
-    unsafe fn load_columns(from: *const f32, stride: isize, square: &mut [__m256; MOST_LANES]) {
+    unsafe fn load_columns(from: *const f32, offsets: &[isize; MOST_LANES], square: &mut [__m256; MOST_LANES]) {
         // SAFETY: the caller's promise.
         unsafe {
             for q in 0..2 {
                 let mut x = [_mm256_setzero_ps(); 4];
                 for (i, x) in x.iter_mut().enumerate() {
-                    let part = from.offset(i as isize * stride + 4 * q as isize);
-                    let low = _mm256_castps128_ps256(_mm_loadu_ps(part));
-                    *x = _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(part.offset(4 * stride)));
+                    let part = |column: usize| from.offset(offsets[column] + 4 * q as isize);
+                    let low = _mm256_castps128_ps256(_mm_loadu_ps(part(i)));
+                    *x = _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(part(i + 4)));
                 }
                 let (a, b) = (_mm256_unpacklo_ps(x[0], x[1]), _mm256_unpackhi_ps(x[0], x[1]));
                 let (c, d) = (_mm256_unpacklo_ps(x[2], x[3]), _mm256_unpackhi_ps(x[2], x[3]));

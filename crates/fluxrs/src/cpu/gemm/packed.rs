@@ -1,0 +1,96 @@
+//! Blocks of C that stay in registers while both operands are read from packed panels.
+use super::simd::Simd;
+
+/// One call of a kernel: a panel of A, of which each step is whole vectors, by a panel of B.
+pub(super) struct Packed<T> {
+    pub depth: usize,
+    pub a: *const T,
+    pub b: *const T,
+    pub c: *mut T,
+    pub ldc: usize,
+    /// The columns within the last vector, at least 1.
+    pub lanes: usize,
+    /// Adds to C instead of overwriting it.
+    pub add: bool,
+    /// What is needed after this block, and how many lines of it are to be fetched with each chunk of steps.
+    pub ahead: [(*const T, usize); 2],
+}
+
+pub(super) type PackedKernel<T> = unsafe fn(&Packed<T>);
+
+/// Bytes of a line of the cache.
+pub(super) const LINE: usize = 64;
+/// Steps from one fetch to the next: all at once would keep the machine from reading what is to be multiplied.
+pub(super) const CHUNK: usize = 8;
+
+/// The height of panels that `m` rows of A are packed into, nearly equal ones, and from one step of a panel to the next.
+pub(super) fn height<S: Simd>(m: usize) -> (usize, usize) {
+    let height = m.div_ceil(m.div_ceil(S::PACKED[1].len()));
+    (height, height.next_multiple_of(S::LANES))
+}
+
+/// # Safety
+/// The matrices are as large as the block says.
+#[inline(always)]
+pub(super) unsafe fn packed<S: Simd, const R: usize, const W: usize>(block: &Packed<S::T>) {
+    let Packed { c, ldc, lanes, add, .. } = *block;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let sums = sums::<S, R, W>(block);
+        let mask = S::mask(lanes);
+        for (i, sums) in sums.iter().enumerate() {
+            for (j, &sum) in sums.iter().enumerate() {
+                let to = c.add(i * ldc + j * S::LANES);
+                if j + 1 == W {
+                    let sum = if add { S::add(S::load_part(to, mask), sum) } else { sum };
+                    S::store_part(to, sum, mask);
+                } else {
+                    S::store(to, if add { S::add(S::load(to), sum) } else { sum });
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As for `packed`.
+#[inline(always)]
+unsafe fn sums<S: Simd, const R: usize, const W: usize>(block: &Packed<S::T>) -> [[S::V; W]; R] {
+    let Packed { mut depth, mut a, mut b, c, ldc, mut ahead, .. } = *block;
+    let line = LINE / size_of::<S::T>();
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [[S::zero(); W]; R];
+        let (mut row, mut rows) = (c, R);
+        while depth > 0 {
+            if rows > 0 {
+                for j in 0..W {
+                    S::prefetch::<true>(row.wrapping_add(j * S::LANES));
+                }
+                (row, rows) = (row.wrapping_add(ldc), rows - 1);
+            }
+            for (from, lines) in &mut ahead {
+                for _ in 0..*lines {
+                    S::prefetch::<false>(*from);
+                    *from = from.wrapping_add(line);
+                }
+            }
+            let steps = depth.min(CHUNK);
+            for _ in 0..steps {
+                let mut row = [S::zero(); W];
+                for (j, v) in row.iter_mut().enumerate() {
+                    *v = S::load(b.add(j * S::LANES));
+                }
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let x = S::splat(*a.add(i));
+                    for j in 0..W {
+                        sums[j] = S::multiply_add(x, row[j], sums[j]);
+                    }
+                }
+                (a, b) = (a.add(R.next_multiple_of(S::LANES)), b.add(W * S::LANES));
+            }
+            depth -= steps;
+        }
+        sums
+    }
+}
