@@ -21,7 +21,7 @@ BUILT := $(VENV)/built.stamp
 RUST := $(shell find crates shaders .cargo -name '*.rs' -o -name '*.wgsl' -o -name '*.toml' 2>/dev/null) Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-rust test-python lint format docs bench demo wheel fuzz sanitize clean
+.PHONY: help build test test-rust test-python check-shaders lint format docs bench demo wheel fuzz sanitize clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test-rust: $(TOOLS) # Rust alone
 
 test-python: $(BUILT) # Python alone; for one file: .venv/bin/pytest tests/test_….py
 	$(BIN)/python -m pytest
+
+check-shaders: $(TOOLS) ## the GPU's kernels: valid, translated to each backend's language, and right as a fast-math compiler takes them
+	FLUXRS_REQUIRE_CXX=1 cargo test --locked --release -p fluxrs-wgpu --lib -- fast_math shaders recorder programs uniform
 
 lint: $(BUILT) ## formatting, clippy, types of the package and of every page, stubs against the module
 	cargo fmt --all --check

@@ -5,9 +5,15 @@ fn fx_exp_poly(r: f32) -> f32 {
     return ((((1.9846647e-4 * r + 1.39407662e-3) * r + 8.33338872e-3) * r + 4.16663587e-2) * r + 0.166666657) * r + 0.5;
 }
 
+// x, in a way that a fast-math compiler cannot take it apart and put it together with others: the last bit of a small whole
+// number is 0, which no compiler knows.
+fn fx_alone(x: f32, whole: f32) -> f32 {
+    return bitcast<f32>(bitcast<u32>(x) | (bitcast<u32>(whole) & 1u));
+}
+
 // x - n ln 2; the head of ln 2 has nine bits, so its product with n is exact.
 fn fx_exp_rest(x: f32, n: f32) -> f32 {
-    return (x - n * 0.693359375) - n * -2.12194440e-4;
+    return fx_alone(x - n * 0.693359375, n) - n * -2.12194440e-4;
 }
 
 fn fx_exp(x: f32) -> f32 {
@@ -35,7 +41,7 @@ fn fx_expm1(x: f32) -> f32 {
     let e = r + r * r * fx_exp_poly(r);
     let s = fx_two(i32(n));
     let y = select(s * e + (s - 1.0), e, n == 0.0);
-    return fx_copysign(select(y, fx_exp(x), !(x <= 50.0)), x);
+    return fx_copysign(select(y, fx_exp(x), x > 50.0 || fx_isnan(x)), x);
 }
 
 // x = (1 + f) 2^k with 1 + f between sqrt(1/2) and sqrt(2), for positive finite x; gives (f, k).
@@ -58,9 +64,10 @@ fn fx_log_tail(f: f32) -> f32 {
 
 // What a logarithm is outside the positive finite numbers.
 fn fx_log_edge(x: f32, y: f32) -> f32 {
-    let z = select(y, fx_inf(), x > 3.40282347e38);
-    let w = select(z, fx_neg(fx_inf()), x == 0.0);
-    return select(select(w, fx_nan(), x < 0.0), fx_quiet(x), fx_isnan(x));
+    // By the bits: where subnormals are flushed they would compare as 0, and a fast-math compiler knows no infinity.
+    let z = select(y, fx_inf(), fx_isinf(x));
+    let w = select(select(z, fx_nan(), fx_signbit(x)), fx_neg(fx_inf()), fx_iszero(x));
+    return select(w, fx_quiet(x), fx_isnan(x));
 }
 
 fn fx_log(x: f32) -> f32 {
@@ -110,14 +117,14 @@ fn fx_sinh(x: f32) -> f32 {
     }
     let half = fx_exp(a * 0.5);
     let e = fx_exp(a);
-    return fx_copysign(select(0.5 * e - 0.5 / e, 0.5 * half * half, a > 88.0), x);
+    return fx_copysign(select(0.5 * e - 0.5 / e, fx_scale(half, -1) * half, a > 88.0), x);
 }
 
 fn fx_cosh(x: f32) -> f32 {
     let a = fx_abs(x);
     let half = fx_exp(a * 0.5);
     let e = fx_exp(a);
-    return select(0.5 * e + 0.5 / e, 0.5 * half * half, a > 88.0);
+    return select(0.5 * e + 0.5 / e, fx_scale(half, -1) * half, a > 88.0);
 }
 
 fn fx_tanh(x: f32) -> f32 {
@@ -220,21 +227,21 @@ fn fx_pow_core(x: f32, y: f32) -> f32 {
     let s = f / d;
     let sh = fx_head(s);
     let fh = fx_head(f);
-    let sl = (((f - 2.0 * sh) - sh * fh) - sh * (f - fh)) / d;
+    let sl = (fx_alone(fx_alone(f - 2.0 * sh, k) - sh * fh, k) - sh * fx_alone(f - fh, k)) / d;
     let z = s * s;
     let tail = s * z * (((0.34084326 * z + 0.41167137) * z + 0.577083409) * z + 0.961796701);
     // 2.884765625 is the head of 2/ln 2.
     let h = sh * 2.884765625;
     let h1 = fx_head(h);
-    let rest = (h - h1) + (sh * 6.24456778e-4 + (sl * 2.88539008 + tail));
+    let rest = fx_alone(h - h1, k) + (sh * 6.24456778e-4 + (sl * 2.88539008 + tail));
     let guess = y * (k + (h1 + rest));
     let yh = fx_head(y);
-    let yl = y - yh;
+    let yl = fx_alone(y - yh, k);
     let a = yh * k;
     let b = yh * h1;
     let na = floor(a + 0.5);
     let nb = floor(b + 0.5);
-    let r0 = ((a - na) + (b - nb)) + (yl * k + (yl * h1 + y * rest));
+    let r0 = (fx_alone(a - na, k) + fx_alone(b - nb, k)) + (yl * k + (yl * h1 + y * rest));
     let nr = floor(r0 + 0.5);
     let r = (r0 - nr) * 0.693147181;
     let power = fx_scale(1.0 + (r + r * r * fx_exp_poly(r)), i32(na + nb + nr));
@@ -245,21 +252,21 @@ fn fx_pow_core(x: f32, y: f32) -> f32 {
 fn fx_pow(x: f32, y: f32) -> f32 {
     let ax = fx_abs(x);
     let ay = fx_abs(y);
-    let whole = ay >= 8388608.0 || floor(ay) == ay;
+    let whole = fx_iszero(y) || (ay >= 1.0 && (ay >= 8388608.0 || floor(ay) == ay));
     let odd = whole && ay < 16777216.0 && ay * 0.5 != floor(ay * 0.5);
-    let edge = select(0.0, fx_inf(), (ax > 1.0) == (y > 0.0));
-    let plain = select(fx_pow_core(ax, y), edge, ax == 0.0 || fx_isinf(x));
+    let edge = select(0.0, fx_inf(), (ax > 1.0) != fx_signbit(y));
+    let plain = select(fx_pow_core(ax, y), edge, fx_iszero(x) || fx_isinf(x));
     let signed = select(plain, fx_copysign(plain, x), odd);
-    let real = select(signed, fx_nan(), x < 0.0 && !whole && !fx_isinf(x));
+    let real = select(signed, fx_nan(), fx_signbit(x) && !fx_iszero(x) && !whole && !fx_isinf(x));
     let limit = select(real, select(edge, 1.0, ax == 1.0), fx_isinf(y));
     let value = select(limit, fx_nan(), fx_isnan(x) || fx_isnan(y));
-    return select(value, 1.0, y == 0.0 || x == 1.0);
+    return select(value, 1.0, fx_iszero(y) || x == 1.0);
 }
 
 // Halley's step from a guess of eight bits, whose cube is exact: one step leaves an error of 2^-24.
 fn fx_cbrt(x: f32) -> f32 {
     let a = fx_abs(x);
-    if (a == 0.0 || !fx_isfinite(x)) {
+    if (fx_iszero(x) || !fx_isfinite(x)) {
         return x;
     }
     let s = fx_log_split(a);

@@ -17,6 +17,11 @@ fn fx_isfinite(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) < 0x7f800000u;
 }
 
+// By the bits: where subnormal numbers are flushed they compare as 0.
+fn fx_iszero(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) == 0u;
+}
+
 fn fx_signbit(x: f32) -> bool {
     return (bitcast<u32>(x) >> 31u) == 1u;
 }
@@ -59,10 +64,18 @@ fn fx_two(n: i32) -> f32 {
     return bitcast<f32>(u32(n + 127) << 23u);
 }
 
-// y 2^n for |n| <= 252, in two steps, so that neither factor over- or underflows.
+// y 2^n for normal y, rounded once, by the bits alone: a fast-math compiler would put factors together that overflow.
 fn fx_scale(y: f32, n: i32) -> f32 {
-    let h = n >> 1u;
-    return y * fx_two(h) * fx_two(n - h);
+    let b = bitcast<u32>(y);
+    let e = i32((b >> 23u) & 0xffu) + n;
+    let m = (b & 0x7fffffu) | 0x800000u;
+    let s = u32(clamp(1 - e, 1, 25));
+    let kept = m >> s;
+    let rest = m & ((1u << s) - 1u);
+    let half = 1u << (s - 1u);
+    let small = kept + select(0u, 1u, rest > half || (rest == half && (kept & 1u) == 1u));
+    let normal = (m & 0x7fffffu) | (u32(e) << 23u);
+    return bitcast<f32>(select(select(normal, 0x7f800000u, e > 254), small, e < 1) | (b & 0x80000000u));
 }
 
 // --- sign, order, rounding
@@ -86,13 +99,22 @@ fn fx_clip(x: f32, lo: f32, hi: f32) -> f32 {
     return fx_min(fx_max(x, lo), hi);
 }
 
-// naga writes an ordered comparison for `!=`, which NaN fails.
+// What a comparison says of NaN differs between drivers, and a fast-math compiler may turn it round.
+fn fx_ordered(x: f32, y: f32) -> bool {
+    return !fx_isnan(x) && !fx_isnan(y);
+}
+
 fn fx_ne(x: f32, y: f32) -> bool {
-    return !(x == y) || fx_isnan(x) || fx_isnan(y);
+    return !fx_eq(x, y);
 }
 
 fn fx_relu(x: f32) -> f32 {
     return select(select(0.0, x, x > 0.0), fx_quiet(x), fx_isnan(x));
+}
+
+// True from 2^23 on, where every float is an integer, and for infinity and NaN.
+fn fx_whole(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) >= 0x4b000000u;
 }
 
 // Half to even.
@@ -102,12 +124,12 @@ fn fx_round(x: f32) -> f32 {
     let odd = f * 0.5 != floor(f * 0.5);
     let up = d > 0.5 || (d == 0.5 && odd);
     let y = select(f, f + 1.0, up);
-    return select(fx_copysign(y, x), x, !(fx_abs(x) < 8388608.0));
+    return select(fx_copysign(y, x), x, fx_whole(x));
 }
 
 fn fx_trunc(x: f32) -> f32 {
     let y = fx_copysign(floor(fx_abs(x)), x);
-    return select(y, x, !(fx_abs(x) < 8388608.0));
+    return select(y, x, fx_whole(x));
 }
 
 // x - y trunc(x/y), exactly: long division of the mantissas, eight bits a turn.
@@ -140,7 +162,7 @@ fn fx_fmod(x: f32, y: f32) -> f32 {
 // Python's %, with the sign of the divisor.
 fn fx_rem(x: f32, y: f32) -> f32 {
     let r = fx_fmod(x, y);
-    if (r == 0.0) {
+    if (fx_iszero(r)) {
         return fx_copysign(r, y);
     }
     return select(r, r + y, fx_signbit(r) != fx_signbit(y) && !fx_isnan(r));
@@ -217,15 +239,15 @@ fn fx_mulhi(a: u32, b: u32) -> u32 {
 }
 
 fn fx_eq(x: f32, y: f32) -> bool {
-    return x == y && !fx_isnan(x);
+    return x == y && fx_ordered(x, y);
 }
 
 fn fx_lt(x: f32, y: f32) -> bool {
-    return x < y;
+    return x < y && fx_ordered(x, y);
 }
 
 fn fx_le(x: f32, y: f32) -> bool {
-    return x <= y;
+    return x <= y && fx_ordered(x, y);
 }
 
 fn fx_eq_i(x: i32, y: i32) -> bool {

@@ -46,7 +46,7 @@ fn ulps(got: f32, want: f64) -> f64 {
     (f64::from(got) - want).abs() / (exponent - 23.0).exp2()
 }
 
-fn specials() -> Vec<f32> {
+pub(super) fn specials() -> Vec<f32> {
     let mut all = vec![0.0, 1e-45, 1e-40, f32::MIN_POSITIVE, 1e-30, 1e-10, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 88.0, 89.0];
     all.extend([127.0, 128.0, 1e10, 16777216.0, 16777215.0, 8388609.0, 1e30, f32::MAX, f32::INFINITY, f32::NAN]);
     let negative: Vec<f32> = all.iter().map(|value| -value).collect();
@@ -55,7 +55,7 @@ fn specials() -> Vec<f32> {
 }
 
 /// Evenly spaced values of the range, then as many evenly spaced bit patterns within it, then the specials.
-fn spread(low: f32, high: f32, n: usize) -> Vec<f32> {
+pub(super) fn spread(low: f32, high: f32, n: usize) -> Vec<f32> {
     let mut all = specials();
     let width = f64::from(high) - f64::from(low);
     all.extend((0..n).map(|i| (f64::from(low) + width * (i as f64 + 0.37) / n as f64) as f32));
@@ -66,10 +66,10 @@ fn spread(low: f32, high: f32, n: usize) -> Vec<f32> {
     all
 }
 
-type Row = (&'static str, fn(f64) -> f64, f32, f32, f64);
+pub(super) type Row = (&'static str, fn(f64) -> f64, f32, f32, f64);
 
 #[rustfmt::skip]
-const UNARY: &[Row] = &[
+pub(super) const UNARY: &[Row] = &[
     ("fx_exp(x)", f64::exp, -110.0, 95.0, 2.0),
     ("fx_exp2(x)", f64::exp2, -155.0, 130.0, 2.0),
     ("fx_expm1(x)", f64::exp_m1, -40.0, 95.0, 3.0),
@@ -113,7 +113,7 @@ const UNARY: &[Row] = &[
     ("fx_relu(x)", |x| if x > 0.0 || x.is_nan() { x } else { 0.0 }, -20.0, 20.0, 0.0),
 ];
 
-fn worst(expression: &str, got: &[f32], want: impl Fn(usize) -> f64, at: impl Fn(usize) -> String) -> (f64, String) {
+pub(super) fn worst(expression: &str, got: &[f32], want: impl Fn(usize) -> f64, at: impl Fn(usize) -> String) -> (f64, String) {
     let mut worst = (0.0, String::new());
     for (i, &got) in got.iter().enumerate() {
         let error = ulps(got, want(i));
@@ -141,7 +141,7 @@ fn functions_of_one_number_are_accurate_over_the_whole_range() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-fn pairs(values: &[f32], extra: usize, scale: f32) -> (Vec<f32>, Vec<f32>) {
+pub(super) fn pairs(values: &[f32], extra: usize, scale: f32) -> (Vec<f32>, Vec<f32>) {
     let mut x = Vec::new();
     let mut y = Vec::new();
     for &a in values {
@@ -178,9 +178,9 @@ fn python_rem(x: f64, y: f64) -> f64 {
     }
 }
 
-type Pair = (&'static str, fn(f64, f64) -> f64, f64);
+pub(super) type Pair = (&'static str, fn(f64, f64) -> f64, f64);
 
-const BINARY: &[Pair] = &[
+pub(super) const BINARY: &[Pair] = &[
     ("fx_pow(x, y)", |x, y| if y == 0.0 || x == 1.0 { 1.0 } else { x.powf(y) }, 4.0),
     ("fx_atan2(x, y)", f64::atan2, 4.0),
     (
