@@ -1,15 +1,19 @@
-// The place of the first largest or smallest element of each row, of the first NaN if there is one: one thread a row.
-// The op gives better(x, best) and is_nan(x).
+// The place of the first largest or smallest of some elements, of the first NaN if there is one. The op gives
+// better(x, best) and is_nan(x), and of each thread: its elements, by count(i) and place(i, k), where their row begins, by
+// start(i), and out(i, place).
 
-fn item(row: u32) {
-    let start = row * args.length;
-    var best = bitcast<x_type>(x(start));
-    var place = 0u;
-    for (var i = 1u; i < args.length; i++) {
-        let next = bitcast<x_type>(x(start + i));
-        let take = !is_nan(best) && (is_nan(next) || better(next, best));
+fn item(i: u32) {
+    let row = start(i);
+    var at = place(i, 0u);
+    var best = bitcast<x_type>(x(row + at));
+    for (var k = 1u; k < count(i); k++) {
+        let there = place(i, k);
+        let next = bitcast<x_type>(x(row + there));
+        let alike = (is_nan(next) && is_nan(best)) || (!is_nan(next) && !is_nan(best) && next == best);
+        let ahead = !is_nan(best) && (is_nan(next) || better(next, best));
+        let take = ahead || (alike && there < at);
         best = select(best, next, take);
-        place = select(place, i, take);
+        at = select(at, there, take);
     }
-    out(row, place);
+    out(i, at);
 }

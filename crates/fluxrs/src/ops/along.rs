@@ -1,8 +1,8 @@
 //! Elements by index along an axis, and the adjoint of that.
 
-use super::index::{Indexed, brought, floats};
+use super::index::{Indexed, Scatter, brought, floats};
 use super::poll::{PIECE, rows};
-use super::shader::{Binding, Pass, Shader, Spec, template};
+use super::shader::{Pass, Shader, Spec, template};
 use super::structured::offset;
 use super::{Half, Op, Operand, OperandMut, Structured};
 use crate::bail;
@@ -145,9 +145,8 @@ impl Structured for AddAlong {
 
     fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
         floats(out.dtype)?;
-        let pass = Pass::threads(template!("add_along"), out.size() / self.n.max(1), 64);
-        let pass = pass.sizes([("length", self.n), ("taken", srcs[0].last())]);
-        Ok(Shader::from(pass.operand("x", 0).operand("index", 1).bind("out", Binding::Memory(0, "f32"))).raising())
+        let lines = out.size() / self.n.max(1);
+        Ok(Scatter { lines, taken: srcs[0].last(), rows: self.n, width: 1 }.shader().raising())
     }
 
     fn raised(&self, words: [u32; 2]) -> Error {

@@ -1,7 +1,7 @@
 //! Running sums and products along an axis, and the recurrence that the gradient of a running product is made of.
 
 use super::poll::{Poll, rows};
-use super::shader::{Pass, Shader, Spec, template};
+use super::shader::{Binding, Pass, Shader, Spec, template};
 use super::structured::{offset, offsets, room};
 use super::{Op, Operand, OperandMut, Structured};
 use crate::dtype::{DType, Element};
@@ -250,14 +250,45 @@ impl Structured for Cumulative {
             Kind::Prod => "last * x",
             Kind::Recurrence => "x * last + b",
         };
-        let code = format!("fn step(last: x_type, x: x_type, b: x_type) -> x_type {{\n    return {rule};\n}}\n");
+        let row = if self.reverse { "args.length - 1u - i" } else { "i" };
+        let code = format!(
+            "fn step(last: x_type, x: x_type, b: x_type) -> x_type {{\n    return {rule};\n}}\n\n\
+             fn row(i: u32) -> u32 {{\n    return {row};\n}}\n\n"
+        );
         let (length, inner) = (out.shape[self.axis], shape::size(&out.shape[self.axis + 1..]));
-        let pass = Pass::threads(template!("cumulative"), out.size() / length, 64).code(code);
-        let pass = pass.sizes([("length", length), ("inner", inner), ("reverse", self.reverse as usize)]);
-        let shader = Shader::from(pass.operand("x", 0).operand("b", srcs.len() - 1).result("out"));
+        let lines = out.size() / length;
+        let sizes = |pass: Pass, step: usize| {
+            let pass = pass.sizes([("lines", lines), ("length", length), ("inner", inner), ("step", step)]);
+            pass.code(code.clone()).operand("x", 0)
+        };
+        let walk = |items: usize, step: usize, piece: usize, before: &str| {
+            let before = format!("fn before(line: u32, piece: u32, start: u32) -> x_type {{\n    return {before};\n}}\n\n");
+            let pass = sizes(Pass::threads(template!("cumulative"), items, 64).code(before), step);
+            pass.sizes([("piece", piece)]).operand("b", srcs.len() - 1)
+        };
+        let written = "fn out(at: u32, value: x_type) {\n    y[at] = bitcast<u32>(value);\n}\n\n";
+        let y = |pass: Pass| pass.code(written).bind("y", Binding::Memory(0, "u32"));
+        let shader = if self.kind == Kind::Sum && length > SHORT {
+            // Each piece by a thread: its sum, the sums before it, its own running sums.
+            let (pieces, step) = (length.isqrt(), length.div_ceil(length.isqrt()));
+            let totals = |pass: Pass| pass.bind("totals", Binding::Room(0, "u32"));
+            let total = totals(sizes(Pass::threads(template!("cumulative_total"), lines * pieces, 64), step));
+            let carry = sizes(Pass::threads(template!("cumulative_carry"), lines, 64), step).sizes([("pieces", pieces)]);
+            let own = walk(lines * pieces, step, 0, "bitcast<x_type>(totals[piece * args.lines + line])");
+            Shader { passes: vec![total, totals(carry), y(totals(own))], rooms: vec![lines * pieces], raises: false }
+        } else {
+            // Lines are gone through one element after the other, as on the CPU, but not all of a long one in one dispatch.
+            let before = "bitcast<x_type>(y[start + row(piece * args.step - 1u) * args.inner])";
+            let passes = (0..length.div_ceil(LONG)).map(|piece| y(walk(lines, LONG, piece, before))).collect();
+            Shader { passes, ..Shader::default() }
+        };
         Ok(if wide { shader.raising() } else { shader })
     }
 }
+
+/// Lines up to here are summed by one thread each; and the elements that one thread goes through in one dispatch.
+const SHORT: usize = 1024;
+const LONG: usize = 1 << 16;
 
 fn cumulative(op: &str, kind: Kind, x: &Tensor, axis: Option<isize>) -> Result<Tensor> {
     let x = x.as_array();

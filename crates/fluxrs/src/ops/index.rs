@@ -3,6 +3,7 @@
 use super::poll::{PIECE, heard, rows};
 use super::rules::choose;
 use super::shader::{Binding, Pass, Shader, Spec, template};
+use super::sort::ordered;
 use super::structured::room;
 use super::structured::{offset, offsets};
 use super::{Op, Operand, OperandMut, Structured};
@@ -273,18 +274,54 @@ impl Structured for ScatterAdd {
         }
     }
 
-    /// Zeros first, then the sums.
     fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
         floats(out.dtype)?;
-        let (rows, width) = (self.rows, shape::size(&out.shape[1..]));
-        let zeros = Pass::threads(template!("zeros"), out.size(), 256).result("out");
-        let sums = Pass::threads(template!("scatter_add"), srcs[0].size(), 256).sizes([("rows", rows), ("width", width)]);
-        let sums = sums.operand("x", 0).operand("index", 1).bind("out", Binding::Memory(0, "atomic<u32>"));
-        Ok(Shader { passes: vec![zeros, sums], ..Shader::default() }.raising())
+        let sizes = Scatter { lines: 1, taken: srcs[1].size(), rows: self.rows, width: shape::size(&out.shape[1..]) };
+        Ok(sizes.shader().raising())
     }
 
     fn raised(&self, words: [u32; 2]) -> Error {
         self.of.raised(self.name(), words)
+    }
+}
+
+/// Sums of what goes by number to the same row, in an order that depends on nothing but the numbers: of each line `taken` numbers
+/// of rows of this width.
+pub(super) struct Scatter {
+    pub lines: usize,
+    pub taken: usize,
+    pub rows: usize,
+    pub width: usize,
+}
+
+/// Numbers up to which each element of a result looks at all of them, and the work up to which it does at more.
+const FEW: usize = 16;
+const WORK: usize = 1 << 20;
+/// Numbers that one thread adds.
+const RUN: usize = 64;
+
+impl Scatter {
+    pub fn shader(&self) -> Shader {
+        let Scatter { lines, taken, rows, width } = *self;
+        let elements = lines * rows * width;
+        let sized = |pass: Pass| pass.sizes([("taken", taken), ("rows", rows), ("width", width)]).operand("x", 0);
+        if taken <= FEW || elements.saturating_mul(taken) <= WORK {
+            let pass = sized(Pass::threads(template!("scatter_small"), elements, 256));
+            return pass.operand("index", 1).result("out").into();
+        }
+        let key = "fn key(word: u32) -> u32 {\n    let at = fx_row(bitcast<i32>(word), args.rows);\n    \
+                   return select(u32(at), 0xffffffffu, at < 0);\n}\n\n";
+        let (passes, padded) = ordered(key, 1, lines, taken);
+        let pieces = taken.div_ceil(RUN);
+        let sums = |template: &'static str| {
+            let pass = sized(Pass::threads(template, lines * pieces * width, 256)).operand("index", 1).result("out");
+            let pass = pass.code(key).sizes([("padded", padded), ("pieces", pieces)]).bind("order", Binding::Room(0, "u32"));
+            pass.bind("parts", Binding::Room(1, "f32"))
+        };
+        let zeros = Pass::threads(template!("zeros"), elements, 256).result("out");
+        let mut all: Vec<Pass> = passes.into_iter().map(|pass| pass.sizes([("rows", rows)])).collect();
+        all.extend([zeros, sums(template!("scatter_pieces")), sums(template!("scatter_runs"))]);
+        Shader { passes: all, rooms: vec![lines * padded, lines * pieces * 2 * width], raises: false }
     }
 }
 

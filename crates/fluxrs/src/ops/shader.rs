@@ -57,8 +57,8 @@ pub struct Pass {
 pub enum Grid {
     /// One thread an item, so many to a workgroup. `args.items` says how many items there are.
     Threads { items: usize, group: usize },
-    /// One workgroup an item. The template has a `main` of its own and finds its item by `args.items` and `args.across`, the
-    /// workgroups in a row of the grid.
+    /// One workgroup an item. The template has a `main` of its own; its item is `args.base + group.y * args.across + group.x`, if
+    /// that is below `args.end`: a call may be several dispatches.
     Groups { items: usize },
 }
 

@@ -264,21 +264,31 @@ impl Structured for Argsort {
 /// Every pair of elements at every distance of a bitonic network, a pass a distance: the indices, padded to a power of two, are
 /// made, put in order, and handed out.
 fn bitonic(key: String, elements: usize, length: usize) -> Shader {
-    let padded = length.next_power_of_two();
-    let slots = elements / length * padded;
-    let order = |pass: Pass| pass.bind("order", Binding::Room(0, "u32"));
-    let make = Pass::threads(template!("bitonic_make"), slots, 256).sizes([("padded", padded)]);
+    let (mut passes, padded) = ordered(&key, 0, elements / length, length);
     let give = Pass::threads(template!("bitonic_give"), elements, 256).sizes([("padded", padded), ("length", length)]);
+    passes.push(give.bind("order", Binding::Room(0, "u32")).operand("x", 0).places());
+    Shader { passes, rooms: vec![elements / length * padded], raises: false }
+}
+
+/// Passes that leave in room 0 the indices that sort each of some rows of an operand, and the words between two rows there.
+pub(super) fn ordered(key: &str, operand: usize, rows: usize, length: usize) -> (Vec<Pass>, usize) {
+    let order = |pass: Pass| pass.bind("order", Binding::Room(0, "u32"));
+    if length <= 512 {
+        let own = "fn out(i: u32, place: u32) {\n    order[i] = place;\n}\n\nfn elements(i: u32, word: u32) {\n}\n\n";
+        let pass = Pass::threads(template!("argsort"), rows * length, 256).sizes([("length", length)]).code(key).code(own);
+        return (vec![order(pass.operand("x", operand))], length);
+    }
+    let padded = length.next_power_of_two();
+    let make = Pass::threads(template!("bitonic_make"), rows * padded, 256).sizes([("padded", padded)]);
     let mut passes = vec![order(make)];
     let runs = (1..).map(|k| 1 << k).take_while(|&run: &usize| run <= padded);
     let distances = |run: usize| (0..run.ilog2()).rev().map(move |k| (run, 1 << k));
     for (run, distance) in runs.flat_map(distances) {
         let sizes = [("padded", padded), ("length", length), ("run", run), ("distance", distance)];
-        let pass = Pass::threads(template!("bitonic"), slots / 2, 256).sizes(sizes).code(key.clone());
-        passes.push(order(pass.operand("x", 0)));
+        let pass = Pass::threads(template!("bitonic"), rows * padded / 2, 256).sizes(sizes).code(key);
+        passes.push(order(pass.operand("x", operand)));
     }
-    passes.push(order(give).operand("x", 0).places());
-    Shader { passes, rooms: vec![slots], raises: false }
+    (passes, padded)
 }
 
 impl Structured for Argextreme {
@@ -314,10 +324,38 @@ impl Structured for Argextreme {
             "fn better(x: x_type, best: x_type) -> bool {{\n    return x {sign} best;\n}}\n\n\
              fn is_nan(x: x_type) -> bool {{\n    return {nan};\n}}\n"
         );
-        let pass = Pass::threads(template!("argextreme"), out.size(), 64).sizes([("length", srcs[0].last())]);
-        Ok(pass.code(code).operand("x", 0).result("out").into())
+        let (rows, length) = (out.size(), srcs[0].last());
+        let pass = |items: usize, own: &str| {
+            let pass = Pass::threads(template!("argextreme"), items, 64).code(code.clone()).code(own);
+            pass.sizes([("length", length), ("pieces", pieces(length))]).operand("x", 0)
+        };
+        if pieces(length) == 1 {
+            return Ok(pass(rows, WHOLE).result("out").into());
+        }
+        // A long row in pieces, and then the places that were found there.
+        let places = |pass: Pass| pass.bind("places", Binding::Room(0, "u32"));
+        let first = places(pass(rows * pieces(length), ONE));
+        let second = places(pass(rows, OF_PIECES)).result("out");
+        Ok(Shader { passes: vec![first, second], rooms: vec![rows * pieces(length)], raises: false })
     }
 }
+
+/// The pieces that a long row is gone through in, each by a thread: as many as each has elements.
+fn pieces(length: usize) -> usize {
+    if length > 1024 { length.isqrt() } else { 1 }
+}
+
+const WHOLE: &str = "fn count(i: u32) -> u32 {\n    return args.length;\n}\n\n\
+     fn place(i: u32, k: u32) -> u32 {\n    return k;\n}\n\n\
+     fn start(i: u32) -> u32 {\n    return i * args.length;\n}\n\n";
+/// Neighbours go through neighbouring elements.
+const ONE: &str = "fn count(i: u32) -> u32 {\n    return (args.length - i % args.pieces - 1u) / args.pieces + 1u;\n}\n\n\
+     fn place(i: u32, k: u32) -> u32 {\n    return k * args.pieces + i % args.pieces;\n}\n\n\
+     fn start(i: u32) -> u32 {\n    return i / args.pieces * args.length;\n}\n\n\
+     fn out(i: u32, place: u32) {\n    places[i] = place;\n}\n\n";
+const OF_PIECES: &str = "fn count(i: u32) -> u32 {\n    return args.pieces;\n}\n\n\
+     fn place(i: u32, k: u32) -> u32 {\n    return places[i * args.pieces + k];\n}\n\n\
+     fn start(i: u32) -> u32 {\n    return i * args.length;\n}\n\n";
 
 fn arg_of(op: Argextreme, x: &Tensor, axis: Option<isize>, keepdims: bool) -> Result<Tensor> {
     let name = op.name();
