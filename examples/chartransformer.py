@@ -4,8 +4,7 @@ python examples/chartransformer.py [--gpu] [--steps 1000] [--seeds 0 1 2] [--out
 
 The text and its last tenth, for tests, are those of charlstm.py. Two pre-norm blocks see the 64 characters before each
 one; in the test every character has at least half of them. For every seed a character of the unseen text costs less than
-2.1 bits, and nine of ten words of what is sampled are words of the text. The LSTM, which reads about as many characters in
-training, needs 1.9.
+2.1 bits, and nine of ten words of what is sampled are words of the text.
 """
 
 from __future__ import annotations

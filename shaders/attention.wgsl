@@ -10,8 +10,8 @@ fn fx_none() -> f32 {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let row = group.y * args.across + group.x;
-    if (row >= args.items) {
+    let row = args.base + group.y * args.across + group.x;
+    if (row >= args.end) {
         return;
     }
     let batch = row / args.t;

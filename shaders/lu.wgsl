@@ -20,8 +20,8 @@ fn start(matrix: u32, row: u32, col: u32) -> f32 {
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let matrix = group.y * args.across + group.x;
-    if (matrix >= args.items) {
+    let matrix = args.base + group.y * args.across + group.x;
+    if (matrix >= args.end) {
         return;
     }
     let n = args.n;

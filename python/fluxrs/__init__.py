@@ -113,6 +113,7 @@ from .optimise.optimisers import (
 )
 from .optimise.schedules import anneal, cosine, exponential, warmup
 from .optimise.train import StopException, clipnorm, clipvalue, epochs, stop, throttle, train
+from .reporting import gpu_report
 from .saving import load_weights, save, save_weights
 from .scanning import scan
 from .tracker import (
@@ -182,7 +183,7 @@ __all__ = [
     "conv_transpose", "cosine", "cosine_similarity", "cpu", "crossentropy", "ctc", "data",
     "debug", "depthwiseconv", "derivative", "devices", "elu", "epochs", "evaluate",
     "exponential", "flatten", "forward", "frequencies", "gelu", "gelu_erf", "glorot_normal",
-    "glorot_uniform", "glu", "gpu", "grad", "gradcheck", "gradient", "hardsigmoid", "hardswish",
+    "glorot_uniform", "glu", "gpu", "gpu_report", "grad", "gradcheck", "gradient", "hardsigmoid", "hardswish",
     "hessian", "hook", "huber", "identity", "initn", "isleaf", "istracked", "jacobian",
     "kaiming_normal", "kaiming_uniform", "kldivergence", "leakyrelu", "load", "load_weights",
     "loadparams", "logitbinarycrossentropy", "logitcrossentropy", "logsigmoid", "logσ", "mae",
@@ -195,7 +196,7 @@ __all__ = [
 ]  # fmt: skip
 # The ops, from their table; what else the core has is for the modules here.
 _PLUMBING = {
-    "Deltas", "affine", "change", "checkpointed", "commit", "convolve", "custom", "deconvolve", "discard", "drop_gradients", "queue_position", "queued", "has_gpu", "op_table", "passing", "random_state", "reference", "replace_gradients", "replay",
+    "Deltas", "affine", "change", "checkpointed", "commit", "convolve", "custom", "deconvolve", "discard", "drop_gradients", "queue_position", "queued", "gpu_details", "has_gpu", "op_table", "passing", "random_state", "reference", "replace_gradients", "replay",
     "rules", "argument", "scan_over", "tracing", "squared_error", "state", "step", "take_gradients",
 }  # fmt: skip
 _TAKEN = {*__all__, *_PLUMBING, *dir(builtins)}

@@ -244,6 +244,7 @@ from .optimise.train import epochs as epochs
 from .optimise.train import stop as stop
 from .optimise.train import throttle as throttle
 from .optimise.train import train as train
+from .reporting import gpu_report as gpu_report
 from .saving import load_weights as load_weights
 from .saving import save as save
 from .saving import save_weights as save_weights
@@ -425,6 +426,7 @@ __all__ = [
     "glorot_uniform",
     "glu",
     "gpu",
+    "gpu_report",
     "grad",
     "gradcheck",
     "gradient",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 from unicodedata import normalize
@@ -108,31 +107,10 @@ def keywords(f: F) -> F:
 
 def _decorate_class(cls: type) -> None:
     init = vars(cls)["__init__"]
-    type.__setattr__(cls, "__init__", _told(keywords(init)))
+    type.__setattr__(cls, "__init__", keywords(init))
     for greek in {n for c in cls.__mro__ for n in c.__dict__.get("__annotations__", ())}:
         if greek in TWINS:
             setattr(cls, TWINS[greek], _alias(greek))
-
-
-def _told(init: Any) -> Any:
-    """A constructor that says how it is called if its arguments are too few or too many."""
-
-    @functools.wraps(init)
-    def call(self: Any, *args: Any, **given: Any) -> None:
-        try:
-            init(self, *args, **given)
-        except TypeError as error:
-            # Two frames, this one and that of `keywords`, and none of the constructor's own: it did not begin.
-            inner = error.__traceback__ and error.__traceback__.tb_next
-            usage = re.match(r"`([^`]+)`", type(self).__doc__ or "")
-            if " positional argument" not in str(error) or not inner or inner.tb_next or not usage:
-                raise
-            title, n = type(self).__name__, len(args)
-            raise TypeError(
-                f"{title} is called as {usage[1]}; got {n} argument{'' if n == 1 else 's'} by place"
-            ) from None
-
-    return call
 
 
 def _alias(greek: str) -> property:

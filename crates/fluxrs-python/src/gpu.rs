@@ -10,31 +10,37 @@ use pyo3::prelude::*;
 
 #[cfg(feature = "gpu")]
 mod found {
-    use fluxrs::backend::register;
+    use fluxrs::backend::register_as;
     use fluxrs::device::Device;
-    use fluxrs::error::Error;
     use fluxrs_wgpu::{Adapter, GpuBackend};
-    use std::sync::{Arc, OnceLock};
+    use std::sync::{Arc, Mutex, PoisonError};
 
-    /// The GPU, opened and made known at the first call.
-    pub fn device() -> fluxrs::Result<Device> {
-        static DEVICE: OnceLock<Result<Device, Error>> = OnceLock::new();
-        let open = || Ok(register(Arc::new(GpuBackend::open()?)));
-        DEVICE.get_or_init(open).clone()
+    /// The GPU of a number, or the one that is taken where none is named; opened and made known at the first call.
+    pub fn device(number: Option<usize>) -> fluxrs::Result<Device> {
+        static KNOWN: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+        let number = number.map_or_else(fluxrs_wgpu::default_number, Ok)?;
+        let backend = GpuBackend::open(number)?;
+        let device = Device(number as u8 + 1);
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains(&number) {
+            register_as(device, Arc::new(backend));
+            known.push(number);
+        }
+        Ok(device)
     }
 
     /// The adapters, usable or refused; opens no device.
     pub fn adapters() -> &'static [Adapter] {
-        static ADAPTERS: OnceLock<Vec<Adapter>> = OnceLock::new();
-        ADAPTERS.get_or_init(fluxrs_wgpu::devices)
+        fluxrs_wgpu::devices()
     }
 
     pub fn describe(adapter: &Adapter) -> String {
-        let mut text = format!("{}, {}, {}, {}", adapter.name, adapter.kind, adapter.backend, adapter.driver);
-        if let Some(bytes) = adapter.memory {
-            text += &format!(", {:.1} GB", bytes as f64 / 1e9);
+        let Adapter { name, kind, backend, driver, memory, buffers, binding, .. } = adapter;
+        let mut text = format!("{name}, {kind}, {backend}, {driver}");
+        if let Some(bytes) = memory {
+            text += &format!(", {:.1} GB", *bytes as f64 / 1e9);
         }
-        text
+        text + &format!(", {buffers} buffers of {} MiB a kernel", binding >> 20)
     }
 }
 
@@ -43,15 +49,27 @@ mod found {
 fn devices(py: Python<'_>) -> Vec<String> {
     let mut all = vec!["cpu".to_string()];
     #[cfg(feature = "gpu")]
-    {
-        let found = py.detach(found::adapters);
-        let used = found.iter().find(|adapter| adapter.refused.is_none());
-        all.extend(used.map(|adapter| format!("gpu:0 ({})", found::describe(adapter))));
-        let refused = found.iter().filter_map(|adapter| adapter.refused.map(|why| (adapter, why)));
-        all.extend(refused.map(|(adapter, why)| format!("not used: {} ({why})", found::describe(adapter))));
+    for (i, adapter) in py.detach(found::adapters).iter().enumerate() {
+        let text = found::describe(adapter);
+        all.push(match &adapter.refused {
+            None => format!("gpu:{i} ({text})"),
+            Some(why) => format!("not used: {text} ({why})"),
+        });
     }
     let _ = py;
     all
+}
+
+/// Limits and features of each adapter, in the order of `devices()`.
+#[pyfunction]
+fn gpu_details(py: Python<'_>) -> Vec<String> {
+    #[cfg(feature = "gpu")]
+    return py.detach(found::adapters).iter().map(|adapter| adapter.details.clone()).collect();
+    #[cfg(not(feature = "gpu"))]
+    {
+        let _ = py;
+        vec![]
+    }
 }
 
 /// True if a GPU can be used.
@@ -66,9 +84,11 @@ fn has_gpu(py: Python<'_>) -> bool {
     }
 }
 
-fn gpu_device() -> fluxrs::Result<Device> {
+fn gpu_device(number: Option<usize>) -> fluxrs::Result<Device> {
     #[cfg(feature = "gpu")]
-    return found::device();
+    return found::device(number);
+    #[cfg(not(feature = "gpu"))]
+    let _ = number;
     #[cfg(not(feature = "gpu"))]
     Err(fluxrs::Error::Device("this build has no GPU support".into()))
 }
@@ -90,7 +110,7 @@ fn moved(x: &Bound<'_, PyTensor>, device: Device) -> PyResult<Py<PyTensor>> {
 /// `gpu(x)`: the tensor on the GPU; float64 becomes float32.
 #[pyfunction(crate = "crate::keywords")]
 fn gpu(x: &Bound<'_, PyTensor>) -> PyResult<Py<PyTensor>> {
-    moved(x, detached(x.py(), gpu_device)?)
+    moved(x, detached(x.py(), || gpu_device(None))?)
 }
 
 /// `cpu(x)`: the tensor on the CPU.
@@ -102,13 +122,16 @@ fn cpu(x: &Bound<'_, PyTensor>) -> PyResult<Py<PyTensor>> {
 #[pymethods]
 #[pyo3(crate = "crate::keywords")]
 impl PyTensor {
-    /// `x.to(device)`: the value on `'cpu'` or `'gpu'`, without history; a parameter gives a parameter.
+    /// `x.to(device)`: the value on `'cpu'`, `'gpu'` or one of several as `'gpu:1'`, without history; a parameter gives a parameter.
     #[pyo3(signature = (device, /))]
     fn to(slf: &Bound<'_, Self>, device: &str) -> PyResult<Py<PyTensor>> {
         match device {
             "cpu" => moved(slf, Device::CPU),
-            "gpu" | "gpu:0" => moved(slf, detached(slf.py(), gpu_device)?),
-            _ => Err(PyValueError::new_err(format!("to: there is no device {device:?}; use 'cpu' or 'gpu'"))),
+            "gpu" => moved(slf, detached(slf.py(), || gpu_device(None))?),
+            _ => match device.strip_prefix("gpu:").and_then(|number| number.parse().ok()) {
+                Some(number) => moved(slf, detached(slf.py(), || gpu_device(Some(number)))?),
+                None => Err(PyValueError::new_err(format!("to: there is no device {device:?}; use 'cpu', 'gpu' or 'gpu:1'"))),
+            },
         }
     }
 }
@@ -116,6 +139,7 @@ impl PyTensor {
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(devices, m)?)?;
     m.add_function(wrap_pyfunction!(has_gpu, m)?)?;
+    m.add_function(wrap_pyfunction!(gpu_details, m)?)?;
     m.add_function(wrap_pyfunction!(gpu, m)?)?;
     m.add_function(wrap_pyfunction!(cpu, m)?)
 }

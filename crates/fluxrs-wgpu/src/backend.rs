@@ -1,7 +1,7 @@
 //! The device as the core sees it.
 
 use crate::compile::WORD;
-use crate::device::{Gpu, gpu, lock};
+use crate::device::{Gpu, Own, gpu_at, lock};
 use crate::fault::{Fault, Result};
 use crate::pool::Storage;
 use crate::run::GpuPlan;
@@ -84,9 +84,9 @@ pub struct GpuBackend {
 }
 
 impl GpuBackend {
-    /// Opens the GPU, or says why there is none.
-    pub fn open() -> Result<GpuBackend> {
-        Ok(GpuBackend { gpu: gpu()? })
+    /// Opens the GPU of this number, or says why there is none.
+    pub fn open(number: usize) -> Result<GpuBackend> {
+        Ok(GpuBackend { gpu: gpu_at(number)? })
     }
 
     #[cfg(test)]
@@ -148,7 +148,8 @@ impl Backend for GpuBackend {
     }
 
     fn compile(&self, plan: &Arc<Plan>) -> fluxrs::error::Result<Box<dyn Executable>> {
-        Ok(Box::new(GpuPlan::new(self.gpu, plan)?))
+        self.gpu.check()?;
+        Ok(Box::new(Own::new(GpuPlan::new(self.gpu, plan)?)))
     }
 
     fn ready(&self) -> fluxrs::error::Result<()> {

@@ -1,8 +1,9 @@
 //! A plan made ready: every kernel compiled, temporaries assigned, arguments laid out in one uniform buffer.
 
 use crate::codegen::{self, Launch, Target};
-use crate::device::{Gpu, Limits};
+use crate::device::Gpu;
 use crate::fault::{Fault, Result};
+use crate::limits::Limits;
 use crate::pipeline;
 use crate::steps::Calls;
 use fluxrs::cache::bytes_of;
@@ -27,8 +28,8 @@ pub(crate) struct Lowered {
     pub launches: Vec<Launch>,
     pub commit: usize,
     pub temporaries: Vec<u64>,
-    pub fresh_commit: bool,
-    pub raises: bool,
+    pub awaited: bool,
+    pub alone: bool,
 }
 
 /// A plan as the device runs it.
@@ -41,10 +42,13 @@ pub(crate) struct Compiled {
     /// All arguments, and the words that a run fills in.
     pub words: Vec<u32>,
     pub patches: Vec<codegen::args::Patch>,
-    /// True if a result of the commit goes to memory of its own, so that the host must know at once whether it did.
-    pub fresh_commit: bool,
-    /// True if a kernel may raise a flag of its own; then the calls that may.
-    pub raises: bool,
+    /// True if the host must know how a run ended before it goes on: where a commit that did not happen would leave a result
+    /// without a value, and where an index out of range, or the like, would leave one with a wrong value.
+    pub awaited: bool,
+    /// True if a run may begin only when all before it are known to have ended well: one that is awaited, and one that commits
+    /// whatever flags are up.
+    pub alone: bool,
+    /// The calls that may raise a flag of their own.
     pub calls: Arc<Calls>,
 }
 
@@ -138,7 +142,7 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
         };
         check_indices(kernel)?;
         let made = codegen::launches(kernel, &targets, number(k), late && guarded, limits, &mut temporary);
-        launches.extend(made.map_err(|fault| name_kernel(fault, &kernel.label))?);
+        launches.extend(labelled(made?, &kernel.label));
         scratch.into_iter().for_each(|temp| temporaries.give(temp));
         fresh_commit |= late && written(&kernel.body).any(|buffer| matches!(targets[buffer as usize], Target::Output(_)));
         for buffer in life.ends {
@@ -148,7 +152,10 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
         }
     }
     let commit = commit.unwrap_or(launches.len());
-    Ok(Lowered { launches, commit, temporaries: temporaries.bytes, fresh_commit: fresh_commit && guarded, raises })
+    // A step that is guarded by a loss hears later of other flags, too: it is set back as for a bad loss.
+    let awaited = fresh_commit && guarded || raises && plan.guards.is_empty();
+    let alone = awaited || !guarded && plan.commit < plan.kernels.len();
+    Ok(Lowered { launches, commit, temporaries: temporaries.bytes, awaited, alone })
 }
 
 /// The buffers that a kernel writes.
@@ -180,9 +187,8 @@ fn rehearsal(k: usize, plan: &Plan, targets: &[Target], limits: &Limits, tempora
         targets[buffer as usize] = Target::Temp(temporary(plan.buffers[buffer as usize].len));
     }
     let made = codegen::launches(kernel, &targets, number(k), false, limits, &mut temporary);
-    let made = made.map_err(|fault| name_kernel(fault, &kernel.label));
     scratch.into_iter().for_each(|temp| temporaries.give(temp));
-    made
+    Ok(labelled(made?, &kernel.label))
 }
 
 /// The number that kernel k of a plan raises its flag with.
@@ -201,11 +207,11 @@ fn calls(plan: &Plan) -> Calls {
     plan.kernels.iter().enumerate().filter_map(call).collect()
 }
 
-fn name_kernel(fault: Fault, label: &str) -> Fault {
-    match fault {
-        Fault::Driver(why) => Fault::Driver(format!("{why} (in the kernel: {label})")),
-        other => other,
-    }
+/// Dispatches under the name of their kernel.
+fn labelled(mut made: Vec<Launch>, label: &str) -> Vec<Launch> {
+    let label: Arc<str> = label.into();
+    made.iter_mut().for_each(|launch| launch.label = label.clone());
+    made
 }
 
 fn guards(plan: &Plan, targets: &[Target]) -> Vec<Launch> {
@@ -225,13 +231,14 @@ impl Compiled {
 }
 
 pub(crate) fn compile(gpu: &'static Gpu, plan: &Plan) -> Result<Compiled> {
-    let Lowered { launches, commit, temporaries, fresh_commit, raises } = lower(plan, &gpu.limits)?;
+    let Lowered { launches, commit, temporaries, awaited, alone } = lower(plan, &gpu.limits)?;
+    let access = |launch: &Launch| -> Vec<_> { launch.bindings.iter().map(|(_, access)| *access).collect() };
+    let wanted: Vec<_> = launches.iter().map(|launch| (launch.source.clone(), access(launch), launch.label.clone())).collect();
+    let kernels = gpu.kernels(&wanted)?;
     let (mut words, mut patches, mut dispatches) = (Vec::new(), Vec::new(), Vec::new());
     let align = gpu.limits.align as usize / 4;
     let mut alike: FxHashMap<(u64, Vec<Target>, usize), usize> = FxHashMap::default();
-    for launch in launches {
-        let access: Vec<_> = launch.bindings.iter().map(|(_, access)| *access).collect();
-        let kernel = gpu.kernel(&launch.source, &access)?;
+    for (launch, kernel) in launches.into_iter().zip(kernels) {
         words.resize(words.len().next_multiple_of(align), 0);
         let start = words.len();
         patches.extend(launch.args.patches.iter().map(|patch| codegen::args::Patch { word: patch.word + start, ..*patch }));
@@ -250,5 +257,5 @@ pub(crate) fn compile(gpu: &'static Gpu, plan: &Plan) -> Result<Compiled> {
         });
     }
     let calls = Arc::new(calls(plan));
-    Ok(Compiled { dispatches, commit, temporaries, words, patches, fresh_commit, raises, calls })
+    Ok(Compiled { dispatches, commit, temporaries, words, patches, awaited, alone, calls })
 }

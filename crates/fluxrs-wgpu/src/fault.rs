@@ -12,8 +12,10 @@ pub enum Fault {
     Missing(String),
     /// The device was used in a child of the process that made it.
     Forked,
-    /// Memory that cannot be had, in bytes.
-    Memory(u64),
+    /// Memory that cannot be had; says how much, and what there is.
+    Memory(String),
+    /// A kernel that the driver does not take: its ops, and why.
+    Refused(String, String),
     /// The device is gone, with everything that was only there.
     Lost(String),
     /// The driver or wgpu refused something that should be valid.
@@ -34,10 +36,16 @@ impl fmt::Display for Fault {
                 "the GPU was opened by the parent process and cannot be used after a fork; \
                  start workers with multiprocessing.set_start_method(\"spawn\"), or use the GPU in one process only",
             ),
-            Fault::Memory(bytes) => write!(f, "the GPU has no room for {bytes} bytes"),
+            Fault::Memory(why) => f.write_str(why),
+            Fault::Refused(kernel, why) => write!(
+                f,
+                "the GPU's driver does not take the kernel of {kernel} ({}); this is a fault of fluxrs or of the driver: please \
+                 report it with what fluxrs.gpu_report() prints, and use cpu(x) until then",
+                why.trim()
+            ),
             Fault::Lost(why) => write!(
                 f,
-                "the GPU was lost ({why}), and with it every tensor that was only there; restart the process to use it again"
+                "the GPU was lost ({why}), and with it every tensor that was only there; restart the process to use it again, and see fluxrs.gpu_report()"
             ),
             Fault::Driver(why) => write!(f, "the GPU driver reported an error: {why}"),
             Fault::Unsupported(what) => write!(f, "the GPU does not do {what} yet; move the tensor with cpu(x)"),

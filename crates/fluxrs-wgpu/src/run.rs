@@ -4,31 +4,20 @@ use crate::backend::storage;
 use crate::codegen::Target;
 use crate::codegen::args::Args;
 use crate::compile::{Compiled, Dispatch, WORD, compile};
-use crate::device::{Gpu, lock};
+use crate::device::{Gpu, Own, lock};
 use crate::fault::{Fault, Result};
+use crate::groups::Set;
 use crate::pool::Storage;
-use crate::steps::{Raised, Steps, is_bad};
+use crate::steps::{Raised, Step, Steps, is_bad};
 use fluxrs::backend::Executable;
 use fluxrs::plan::{Bindings, Plan};
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
-
-/// Bind groups kept for each dispatch: buffers of a training loop alternate between few sets.
-const GROUPS: usize = 4;
-/// An estimate of a driver's memory for one.
-const GROUP_BYTES: usize = 512;
-/// Work handed over in one submit while it may still be stopped, in nanoseconds of a CPU core.
-const SOFTWARE_SUBMIT: usize = 200_000_000;
-const HARDWARE_SUBMIT: usize = 20_000_000_000;
-
-/// Bind groups of one dispatch by the buffers in them.
-type Groups = Vec<(Vec<u64>, wgpu::BindGroup)>;
+use std::sync::{Arc, Mutex};
 
 struct State {
     words: Vec<u32>,
     /// True if the uniform holds these words.
     written: bool,
-    groups: Vec<Groups>,
 }
 
 pub(crate) struct GpuPlan {
@@ -37,27 +26,22 @@ pub(crate) struct GpuPlan {
     losses: usize,
     args: wgpu::Buffer,
     state: Mutex<State>,
+    groups: Arc<Set>,
 }
 
 impl GpuPlan {
     pub fn new(gpu: &'static Gpu, plan: &Plan) -> Result<GpuPlan> {
         let compiled = compile(gpu, plan)?;
         let args = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
+            label: Some("fluxrs arguments"),
             size: (4 * compiled.words.len() as u64).max(256),
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
         gpu.check()?;
-        let groups = (0..=compiled.dispatches.iter().map(|d| d.group).max().unwrap_or(0)).map(|_| Groups::new()).collect();
-        let state = State { words: compiled.words.clone(), written: false, groups };
-        Ok(GpuPlan { gpu, compiled, losses: plan.guards.len(), args, state: Mutex::new(state) })
-    }
-
-    /// True if the host must know how a run ended before it goes on: where a commit that did not happen would leave a result
-    /// without a value, and where an index out of range, or the like, would leave one with a wrong value.
-    fn is_awaited(&self) -> bool {
-        self.compiled.raises || self.losses > 0 && self.compiled.fresh_commit
+        let groups = gpu.groups.set(compiled.dispatches.iter().map(|d| d.group + 1).max().unwrap_or(0));
+        let state = State { words: compiled.words.clone(), written: false };
+        Ok(GpuPlan { gpu, compiled, losses: plan.guards.len(), args, state: Mutex::new(state), groups })
     }
 
     fn write_args(&self, state: &mut State, bindings: &Bindings<'_>) -> Result<()> {
@@ -72,58 +56,55 @@ impl GpuPlan {
     }
 
     /// The bind group of a dispatch for the buffers of this run.
-    fn group(&self, groups: &mut Groups, dispatch: &Dispatch, run: &Run<'_>) -> Result<wgpu::BindGroup> {
+    fn group(&self, dispatch: &Dispatch, run: &Run<'_>) -> Result<wgpu::BindGroup> {
         let mut ids = Vec::with_capacity(dispatch.targets.len());
         for target in &dispatch.targets {
             ids.push(run.id(*target)?);
         }
-        if let Some((_, group)) = groups.iter().find(|(known, _)| *known == ids) {
-            return Ok(group.clone());
-        }
-        let size = std::num::NonZeroU64::new(dispatch.args.1);
-        let args = wgpu::BufferBinding { buffer: &self.args, offset: 0, size };
-        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(args) }];
-        for (i, target) in dispatch.targets.iter().enumerate() {
-            let resource = run.buffer(*target)?.as_entire_binding();
-            entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource });
-        }
-        let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &dispatch.kernel.layout, entries: &entries };
-        let group = self.gpu.device.create_bind_group(&descriptor);
-        self.gpu.counters.bind_groups.fetch_add(1, Ordering::Relaxed);
-        if groups.len() == GROUPS {
-            groups.remove(0);
-        }
-        groups.push((ids, group.clone()));
-        Ok(group)
+        self.groups.get(dispatch.group, ids, || {
+            let size = std::num::NonZeroU64::new(dispatch.args.1);
+            let args = wgpu::BufferBinding { buffer: &self.args, offset: 0, size };
+            let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(args) }];
+            for (i, target) in dispatch.targets.iter().enumerate() {
+                let resource = run.buffer(*target)?.as_entire_binding();
+                entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource });
+            }
+            self.gpu.counters.bind_groups.fetch_add(1, Ordering::Relaxed);
+            let label = Some("fluxrs");
+            let descriptor = wgpu::BindGroupDescriptor { label, layout: &dispatch.kernel.layout, entries: &entries };
+            Ok(self.gpu.device.create_bind_group(&descriptor))
+        })
     }
 
-    /// Encodes dispatches from `at` on until a submit's worth of work; the commit is never cut. Returns where it stopped.
-    fn encode(&self, state: &mut State, at: usize, run: &Run<'_>, encoder: &mut wgpu::CommandEncoder) -> Result<usize> {
-        let budget = if self.gpu.limits.software { SOFTWARE_SUBMIT } else { HARDWARE_SUBMIT };
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+    /// Encodes dispatches from `at` on until a submit's worth of work; the commit is never cut. Returns where it stopped, and
+    /// the work.
+    fn encode(&self, at: usize, run: &Run<'_>, encoder: &mut wgpu::CommandEncoder) -> Result<(usize, usize)> {
+        let budget = self.gpu.pace.budget(self.gpu.limits.submit);
+        let label = Some("fluxrs");
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label, timestamp_writes: None });
         let mut cost = 0;
         let mut last = None;
         for (i, dispatch) in self.compiled.dispatches.iter().enumerate().skip(at) {
             if i > at && i <= self.compiled.commit && cost + dispatch.cost > budget {
-                return Ok(i);
+                return Ok((i, cost));
             }
             cost += dispatch.cost;
             if last != Some(dispatch.kernel.id) {
                 pass.set_pipeline(&dispatch.kernel.pipeline);
                 last = Some(dispatch.kernel.id);
             }
-            let group = self.group(&mut state.groups[dispatch.group], dispatch, run)?;
-            pass.set_bind_group(0, &group, &[dispatch.args.0]);
+            pass.set_bind_group(0, &self.group(dispatch, run)?, &[dispatch.args.0]);
             let [x, y, z] = dispatch.groups;
             pass.dispatch_workgroups(x, y, z);
             self.gpu.counters.dispatches.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(self.compiled.dispatches.len())
+        Ok((self.compiled.dispatches.len(), cost))
     }
 
     fn run_steps(&self, bindings: &mut Bindings<'_>) -> Result<()> {
         let gpu = self.gpu;
         gpu.check()?;
+        gpu.purge();
         let mut state = lock(&self.state);
         let steps = &mut *lock(&gpu.steps);
         if self.compiled.dispatches.is_empty() {
@@ -134,12 +115,13 @@ impl GpuPlan {
         let mut at = 0;
         let first = steps.number().wrapping_add(1);
         loop {
-            let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("fluxrs") });
             steps.begin(gpu, &mut encoder);
-            at = self.encode(&mut state, at, &run, &mut encoder)?;
+            let (end, work) = self.encode(at, &run, &mut encoder)?;
+            at = end;
             let is_last = at == self.compiled.dispatches.len();
-            let rollback = if is_last && self.losses > 0 && !self.is_awaited() { bindings.rollback.take() } else { None };
-            steps.submit(gpu, encoder, rollback, &self.compiled.calls)?;
+            let rollback = if is_last && self.losses > 0 && !self.compiled.awaited { bindings.rollback.take() } else { None };
+            steps.submit(gpu, encoder, Step { work, rollback, calls: self.compiled.calls.clone() })?;
             gpu.counters.submits.fetch_add(1, Ordering::Relaxed);
             if is_last {
                 break;
@@ -147,7 +129,7 @@ impl GpuPlan {
             // A plan in pieces may be stopped between them.
             steps.wait(gpu, 0, Some(bindings.stop))?;
         }
-        if self.is_awaited() {
+        if self.compiled.awaited {
             // The commit is under way: it is awaited to its end, whatever the stop flag says.
             steps.wait(gpu, 0, None)?;
             match steps.take_raised(gpu)? {
@@ -169,14 +151,25 @@ impl GpuPlan {
     }
 }
 
-impl Executable for GpuPlan {
+impl Executable for Own<GpuPlan> {
     fn run(&self, bindings: &mut Bindings<'_>) -> fluxrs::error::Result<()> {
         Ok(self.run_steps(bindings)?)
     }
 
     fn bytes(&self) -> usize {
-        let groups = self.compiled.dispatches.len() * GROUPS * GROUP_BYTES;
+        let groups = Set::bytes(self.compiled.dispatches.len());
         size_of::<GpuPlan>() + self.compiled.bytes() + 4 * self.compiled.words.len() + groups
+    }
+
+    fn runs_alone(&self) -> bool {
+        self.compiled.alone
+    }
+
+    fn late_calls(&self) -> Vec<u32> {
+        if self.compiled.awaited {
+            return Vec::new();
+        }
+        self.compiled.calls.values().map(|(_, local)| *local).collect()
     }
 }
 

@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Instant;
 
 const BYTES: u64 = 32;
 /// Words of the status: a loss was bad, in which step, which losses; the canary; a kernel raised its flag (the number of its
@@ -41,14 +42,23 @@ fn raised(step: u32, words: &[u32], calls: &Calls) -> Raised {
 const WAITING: u8 = 0;
 const MAPPED: u8 = 1;
 
+/// What goes with a submit.
+pub(crate) struct Step {
+    /// In nanoseconds of one CPU core, as estimated.
+    pub work: usize,
+    /// Undoes the step on the host if it did not commit.
+    pub rollback: Option<Arc<dyn Rollback>>,
+    /// The calls that may raise flags in it.
+    pub calls: Arc<Calls>,
+}
+
 struct Flight {
-    step: u32,
+    number: u32,
     submission: wgpu::SubmissionIndex,
+    begun: Instant,
     readback: wgpu::Buffer,
     mapped: Arc<AtomicU8>,
-    /// Undoes the step on the host if it did not commit.
-    rollback: Option<Arc<dyn Rollback>>,
-    calls: Arc<Calls>,
+    step: Step,
 }
 
 /// The flags as they were read back.
@@ -73,6 +83,8 @@ pub(crate) struct Steps {
     ticket: wgpu::Buffer,
     step: u32,
     flights: VecDeque<Flight>,
+    /// When the last one was seen to be done.
+    done: Instant,
     idle: Vec<wgpu::Buffer>,
     /// A flag that was seen and not yet reported.
     raised: Option<Raised>,
@@ -86,7 +98,7 @@ pub(crate) fn is_bad(losses: u32, loss: usize) -> bool {
 }
 
 fn buffer(device: &wgpu::Device, usage: wgpu::BufferUsages) -> wgpu::Buffer {
-    device.create_buffer(&wgpu::BufferDescriptor { label: None, size: BYTES, usage, mapped_at_creation: false })
+    device.create_buffer(&wgpu::BufferDescriptor { label: Some("fluxrs status"), size: BYTES, usage, mapped_at_creation: false })
 }
 
 impl Steps {
@@ -97,6 +109,7 @@ impl Steps {
             ticket: buffer(device, Usage::COPY_SRC | Usage::COPY_DST),
             step: 0,
             flights: VecDeque::new(),
+            done: Instant::now(),
             idle: Vec::new(),
             raised: None,
             failed: Vec::new(),
@@ -114,31 +127,42 @@ impl Steps {
                 _ => {
                     self.flights.pop_front();
                     gpu.check()?;
-                    return Err(Fault::Lost("its status could not be read".to_owned()));
+                    return Err(gpu.lose("its status could not be read"));
                 }
             }
-            let flight = self.flights.pop_front().expect("looked at above");
+            let Flight { number, readback, step, .. } = self.flights.pop_front().expect("looked at above");
             let mut words = [0u32; BYTES as usize / 4];
             {
-                let view = flight.readback.get_mapped_range(..).map_err(|error| Fault::Driver(error.to_string()))?;
+                let view = readback.get_mapped_range(..).map_err(|error| Fault::Driver(error.to_string()))?;
                 for (word, bytes) in words.iter_mut().zip(view.chunks_exact(4)) {
                     *word = u32::from_le_bytes(bytes.try_into().expect("four bytes"));
                 }
             }
-            flight.readback.unmap();
-            self.idle.push(flight.readback);
-            if words[CANARY] != flight.step {
-                return Err(Fault::Lost("a step did not run to its end".to_owned()));
+            readback.unmap();
+            self.idle.push(readback);
+            if words[CANARY] != number {
+                return Err(gpu.lose("a step did not run to its end"));
             }
-            if words[BAD] | words[FLAG] != 0 {
-                let own = if words[BAD_STEP] == flight.step { words[BAD_LOSSES] } else { 0 };
-                self.failed.extend(flight.rollback.map(|rollback| (rollback, own)));
+            if words[BAD] | words[FLAG] == 0 {
+                continue;
             }
-            if words[BAD] != 0 {
-                self.raised.get_or_insert(Raised::Loss { step: words[BAD_STEP], losses: words[BAD_LOSSES] });
-            } else if words[FLAG] != 0 {
-                self.raised.get_or_insert_with(|| raised(flight.step, &words[FLAG..], &flight.calls));
-            }
+            let own = match words[BAD] {
+                0 if self.raised.is_none() => {
+                    let mut seen = raised(number, &words[FLAG..], &step.calls);
+                    if let (Raised::Call { local, error, .. }, Some(rollback)) = (&mut seen, &step.rollback) {
+                        *error = rollback.named(*local, error.clone());
+                    }
+                    self.raised = Some(seen);
+                    // What was made of a wrong value is worth no more than a bad loss.
+                    u32::MAX
+                }
+                0 => 0,
+                _ => {
+                    self.raised.get_or_insert(Raised::Loss { step: words[BAD_STEP], losses: words[BAD_LOSSES] });
+                    if words[BAD_STEP] == number { words[BAD_LOSSES] } else { 0 }
+                }
+            };
+            self.failed.extend(step.rollback.map(|rollback| (rollback, own)));
         }
         Ok(())
     }
@@ -150,6 +174,10 @@ impl Steps {
         while self.flights.len() > most {
             let flight = &self.flights[0];
             gpu.wait(&flight.submission, stop)?;
+            // The time is known of what was waited for.
+            let begun = flight.begun.max(self.done);
+            self.done = Instant::now();
+            gpu.pace.learn(flight.step.work, self.done.duration_since(begun));
             while flight.mapped.load(Ordering::Acquire) == WAITING {
                 let _ = gpu.device.poll(wgpu::PollType::Poll);
                 gpu.check()?;
@@ -172,6 +200,18 @@ impl Steps {
         Ok(self.raised.take())
     }
 
+    /// Steps that are not known to be done.
+    #[cfg(test)]
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Makes the last step one that did not run to its end.
+    #[cfg(test)]
+    pub fn cut_short(&mut self) {
+        self.flights.iter_mut().last().unwrap().number += 1;
+    }
+
     /// The number of the step under way, or of the last one.
     pub fn number(&self) -> u32 {
         self.step
@@ -184,14 +224,8 @@ impl Steps {
         encoder.copy_buffer_to_buffer(&self.ticket, 0, &self.status, 4 * STEP as u64, 4);
     }
 
-    /// Ends and submits a step, with what is to be taken back if it does not commit and the calls that may raise flags in it.
-    pub fn submit(
-        &mut self,
-        gpu: &Gpu,
-        mut encoder: wgpu::CommandEncoder,
-        rollback: Option<Arc<dyn Rollback>>,
-        calls: &Arc<Calls>,
-    ) -> Result<()> {
+    /// Ends and submits a step.
+    pub fn submit(&mut self, gpu: &Gpu, mut encoder: wgpu::CommandEncoder, step: Step) -> Result<()> {
         use wgpu::BufferUsages as Usage;
         let fresh = || buffer(&gpu.device, Usage::MAP_READ | Usage::COPY_DST);
         let readback = self.idle.pop().unwrap_or_else(fresh);
@@ -203,7 +237,7 @@ impl Steps {
         readback.map_async(wgpu::MapMode::Read, .., move |result| {
             seen.store(if result.is_ok() { MAPPED } else { 2 }, Ordering::Release);
         });
-        self.flights.push_back(Flight { step: self.step, submission, readback, mapped, rollback, calls: calls.clone() });
+        self.flights.push_back(Flight { number: self.step, submission, begun: Instant::now(), readback, mapped, step });
         gpu.check()
     }
 }

@@ -59,13 +59,13 @@ impl Gpu {
         let size = out.len() as u64;
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
+            label: Some("fluxrs readback"),
             size,
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
         if crate::adapter::ready(scope.pop()).is_some() {
-            return Err(Fault::Memory(size));
+            return Err(Fault::Memory(format!("the GPU has no room for {size} bytes to read a tensor through")));
         }
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(buffer, at, &staging, 0, size);

@@ -13,6 +13,14 @@ pub trait Executable: Send + Sync {
     fn run(&self, bindings: &mut Bindings<'_>) -> Result<()>;
     /// Memory of the host that it takes beside the plan.
     fn bytes(&self) -> usize;
+    /// True if a run may begin only when all before it are known to have ended well.
+    fn runs_alone(&self) -> bool {
+        false
+    }
+    /// The calls whose errors may come after a run has returned.
+    fn late_calls(&self) -> Vec<u32> {
+        Vec::new()
+    }
 }
 
 pub trait Backend: Send + Sync {
@@ -34,13 +42,23 @@ pub trait Backend: Send + Sync {
     fn synchronize(&self) -> Result<()>;
 }
 
-static BACKENDS: RwLock<Vec<Arc<dyn Backend>>> = RwLock::new(Vec::new());
+static BACKENDS: RwLock<Vec<Option<Arc<dyn Backend>>>> = RwLock::new(Vec::new());
 
 /// Adds a device; its number is returned.
 pub fn register(backend: Arc<dyn Backend>) -> Device {
     let mut all = BACKENDS.write().unwrap_or_else(|e| e.into_inner());
-    all.push(backend);
+    all.push(Some(backend));
     Device(all.len() as u8)
+}
+
+/// Adds a device under a number that it is known by.
+pub fn register_as(device: Device, backend: Arc<dyn Backend>) {
+    let mut all = BACKENDS.write().unwrap_or_else(|e| e.into_inner());
+    let place = device.0 as usize - 1;
+    if all.len() <= place {
+        all.resize(place + 1, None);
+    }
+    all[place] = Some(backend);
 }
 
 /// The backend of a device; the CPU's is always there.
@@ -48,5 +66,6 @@ pub fn backend(device: Device) -> Arc<dyn Backend> {
     if device.is_cpu() {
         return crate::CPU();
     }
-    BACKENDS.read().unwrap_or_else(|e| e.into_inner())[device.0 as usize - 1].clone()
+    let all = BACKENDS.read().unwrap_or_else(|e| e.into_inner());
+    all[device.0 as usize - 1].clone().expect("a device has a backend before it has tensors")
 }

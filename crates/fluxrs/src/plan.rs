@@ -3,6 +3,7 @@
 use crate::buffer::Buffer;
 use crate::cache::bytes_of;
 use crate::dtype::{DType, Number};
+use crate::error::Error;
 use crate::ops::reduce::Kind;
 use crate::ops::{Elementwise, Structured};
 use crate::shape::{self, Bound, Map, Shape, spilled};
@@ -421,6 +422,8 @@ pub struct Argument {
 pub trait Rollback: Send + Sync {
     /// The commit did not happen, because of these losses or of an earlier step. Of several commits the latest is rolled back first.
     fn roll_back(&self, bad: &dyn Fn(usize) -> bool);
+    /// An error of a call of the plan, with the line that made the call.
+    fn named(&self, local: u32, error: Error) -> Error;
 }
 
 /// The memory that one run of a plan works on, and its outcome.

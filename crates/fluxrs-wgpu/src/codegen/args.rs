@@ -56,6 +56,13 @@ impl Args {
         self.words.push(value);
     }
 
+    /// Changes a word that was added under a name.
+    pub fn set(&mut self, name: &str, value: u32) {
+        if let Some((word, _)) = self.names.iter().find(|(_, known)| known == name) {
+            self.words[*word] = value;
+        }
+    }
+
     /// A size that must fit 32 bits, which buffers of at most 2 GiB ensure.
     pub fn size(&mut self, value: usize) -> String {
         self.word(u32::try_from(value).unwrap_or(u32::MAX))

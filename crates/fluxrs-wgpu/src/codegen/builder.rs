@@ -3,6 +3,7 @@
 use super::args::Args;
 use crate::fault::{Fault, Result};
 use crate::library;
+use crate::limits::Limits;
 use crate::pipeline::Access;
 use crate::steps::{BAD, FLAG, OVERFLOW};
 use fluxrs::dtype::DType;
@@ -29,6 +30,8 @@ pub(crate) struct Launch {
     pub groups: [u32; 3],
     /// An estimate, in nanoseconds of one CPU core.
     pub cost: usize,
+    /// The names of the ops in it, for people.
+    pub label: Arc<str>,
 }
 
 /// A storage buffer of a kernel.
@@ -164,14 +167,17 @@ impl<'a> Builder<'a> {
             if raises {
                 let number = self.args.word(self.number);
                 flags += &format!(
-                    "fn fx_raise(a: u32, b: u32) {{\n    if (atomicExchange(&{status}[{FLAG}], {number}) == 0u) {{\n        \
+                    "fn fx_raise(a: u32, b: u32) {{\n    \
+                     if (atomicLoad(&{status}[{FLAG}]) == 0u && atomicExchange(&{status}[{FLAG}], {number}) == 0u) {{\n        \
                      atomicStore(&{status}[{}], a);\n        atomicStore(&{status}[{}], b);\n    }}\n}}\n",
                     FLAG + 1,
                     FLAG + 2
                 );
             }
             if overflows {
-                flags += &format!("fn fx_overflow() {{\n    atomicStore(&{status}[{FLAG}], {OVERFLOW}u);\n}}\n");
+                flags += &format!(
+                    "fn fx_overflow() {{\n    if (atomicLoad(&{status}[{FLAG}]) == 0u) {{ atomicStore(&{status}[{FLAG}], {OVERFLOW}u); }}\n}}\n"
+                );
             }
             if self.guarded {
                 flags += &format!(
@@ -197,12 +203,41 @@ impl<'a> Builder<'a> {
         source += &flags;
         source += &text;
         let bindings = self.bindings.iter().map(|slot| (slot.target, slot.access)).collect();
-        Launch { source: source.into(), bindings, args: self.args, groups, cost }
+        Launch { source: source.into(), bindings, args: self.args, groups, cost, label: "".into() }
     }
 }
 
-/// Workgroups in a grid whose rows hold at most `limit` of them.
-pub(crate) fn grid(groups: usize, limit: u32) -> [u32; 2] {
-    let x = groups.clamp(1, limit as usize);
-    [x as u32, groups.div_ceil(x).max(1) as u32]
+/// The items of a kernel, so many a workgroup. Those of one dispatch begin with workgroup `args.base` and end before item
+/// `args.end`; `args.across` is the number of workgroups in a row of the grid.
+pub(crate) struct Items {
+    pub count: usize,
+    pub each: usize,
+}
+
+impl Items {
+    /// The number of a thread's workgroup.
+    pub const GROUP: &'static str = "(args.base + group.y * args.across + group.x)";
+
+    pub fn declare(&self, args: &mut Args) {
+        ["base", "across", "end"].iter().for_each(|name| args.named(name, 0));
+    }
+
+    /// A kernel as dispatches of a bounded size, in rows that hold no more workgroups than a driver allows.
+    pub fn dispatches(&self, launch: Launch, limits: &Limits) -> Vec<Launch> {
+        let groups = self.count.div_ceil(self.each).max(1);
+        let pieces = launch.cost.div_ceil(limits.dispatch).clamp(1, groups);
+        let length = groups.div_ceil(pieces);
+        let piece = |first: usize| {
+            let count = length.min(groups - first);
+            let mut part = launch.clone();
+            let x = count.clamp(1, limits.groups as usize);
+            part.groups = [x as u32, count.div_ceil(x) as u32, launch.groups[2]];
+            part.cost = launch.cost / pieces;
+            part.args.set("base", first as u32);
+            part.args.set("across", x as u32);
+            part.args.set("end", (self.each * (first + count)).min(self.count) as u32);
+            part
+        };
+        (0..groups).step_by(length).map(piece).collect()
+    }
 }

@@ -1,12 +1,12 @@
 //! Elementwise kernels: one thread an element, every load before every store.
 
-use super::builder::{Builder, Launch, Target, grid};
+use super::builder::{Builder, Items, Launch, Target};
 use super::index::Segment;
 use super::ops::any_overflows;
 use super::program::{Program, name, place};
 use super::spill::{self, Targets};
-use crate::device::Limits;
 use crate::fault::Result;
+use crate::limits::Limits;
 use fluxrs::plan::{Buf, Load, Loop, Source, Store};
 use rustc_hash::FxHashSet;
 
@@ -83,45 +83,38 @@ pub(crate) fn dispatches<'a>(program: &Program<'a>, targets: &[Target], limit: u
     packed
 }
 
-/// One dispatch over all elements.
-fn launch(body: &Loop, targets: &[Target], guarded: bool, cost: usize, limits: &Limits) -> Result<Launch> {
-    let n: usize = body.dims.iter().product();
+/// One kernel over all elements.
+pub(super) fn launch(body: &Loop, targets: &[Target], guarded: bool, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
+    let items = Items { count: body.dims.iter().product(), each: THREADS };
     let program = Program::new(body)?;
     let stores: Vec<&Store> = body.stores.iter().collect();
     let mut builder = Builder::new(targets, guarded, 0);
-    let [x, y] = grid(n.div_ceil(THREADS), limits.groups);
-    let length = builder.args.size(n);
-    let width = builder.args.word(x);
+    items.declare(&mut builder.args);
     let element = element(&program, &stores, &mut builder, None)?;
     let live = if guarded { format!("    if (!({})) {{ return; }}\n", Builder::LIVE) } else { String::new() };
     let text = format!(
         "@compute @workgroup_size({THREADS})\n\
          fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {{\n\
-         let i = (group.y * {width} + group.x) * {THREADS}u + local;\n\
-         if (i >= {length}) {{ return; }}\n{live}{element}}}\n"
+         let i = {} * {THREADS}u + local;\n\
+         if (i >= args.end) {{ return; }}\n{live}{element}}}\n",
+        Items::GROUP
     );
-    Ok(builder.finish(&text, [x, y, 1], cost))
+    Ok(items.dispatches(builder.finish(&text, [1, 1, 1], cost), limits))
 }
 
 pub(crate) fn launches(body: &Loop, targets: &mut Targets, guarded: bool, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
-    let program = Program::new(body)?;
     if body.dims.contains(&0) {
         return Ok(Vec::new());
     }
     let room = limits.storage - usize::from(guarded || any_overflows(body));
     // Whatever a later dispatch overwrites in place is read by the parts that were cut off before any of them runs.
-    let (mut first, mut then) = (Vec::new(), Vec::new());
-    for stores in dispatches(&program, &targets.all, room) {
-        let (parts, rest) = spill::cut(spill::part(body, &stores), targets, room)?;
-        first.extend(parts);
-        then.push(rest);
-    }
+    let (first, then) = spill::pieces(body, dispatches(&Program::new(body)?, &targets.all, room), targets, room)?;
     let mut all = Vec::new();
     for part in &first {
-        all.push(launch(part, &targets.all, false, cost, limits)?);
+        all.extend(launch(part, &targets.all, false, cost, limits)?);
     }
     for rest in &then {
-        all.push(launch(rest, &targets.all, guarded, cost, limits)?);
+        all.extend(launch(rest, &targets.all, guarded, cost, limits)?);
     }
     Ok(all)
 }

@@ -6,8 +6,8 @@ use super::map;
 use super::ops::any_overflows;
 use super::program::{Program, place};
 use super::spill::{self, Targets};
-use crate::device::Limits;
 use crate::fault::{Fault, Result};
+use crate::limits::Limits;
 use crate::pipeline::Access;
 use crate::template;
 use fluxrs::dtype::DType;
@@ -116,7 +116,7 @@ pub(crate) fn launches(m: &Matmul, targets: &mut Targets, guarded: bool, cost: u
     let cost = cost / parts.len();
     let mut all = Vec::new();
     for part in parts {
-        all.push(launch(m, part, fused, &targets.all, guarded, cost, !limits.software)?);
+        all.push(launch(m, part, fused, &targets.all, guarded, cost, limits.unroll)?);
     }
     if let Some(epilogue) = m.epilogue.as_ref().filter(|_| !fused) {
         all.extend(map::launches(epilogue, targets, guarded, cost, limits)?);

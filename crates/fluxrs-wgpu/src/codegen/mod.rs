@@ -14,8 +14,8 @@ mod structured;
 
 pub(crate) use builder::{Launch, Target};
 
-use crate::device::Limits;
 use crate::fault::Result;
+use crate::limits::Limits;
 use fluxrs::plan::{Body, Kernel, Mode};
 use spill::Targets;
 

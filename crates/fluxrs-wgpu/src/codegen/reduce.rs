@@ -1,14 +1,14 @@
 //! Loops that fold: rows by a workgroup or by a thread each, several passes where a fold's result goes back into the row.
 //! Few long rows are cut into chunks, whose partial results a second kernel folds.
 
-use super::builder::{Builder, Launch, Target, decode, encode, grid, scalar};
+use super::builder::{Builder, Items, Launch, Target, decode, encode, scalar};
 use super::index::Segment;
 use super::map;
 use super::ops::{any_overflows, combine, identity};
 use super::program::{Program, name, place};
 use super::spill::{self, Targets};
-use crate::device::Limits;
 use crate::fault::Result;
+use crate::limits::Limits;
 use crate::pipeline::Access;
 use fluxrs::plan::{Code, Inst, Loop, Mode, Rank, Store};
 
@@ -156,17 +156,14 @@ impl Reduction<'_, '_> {
         format!("{buffer}[({k}u * {rows} + row) * {chunks} + {chunk}]")
     }
 
-    fn launch(mut self, limits: &Limits, cost: usize) -> Result<Launch> {
+    fn launch(mut self, limits: &Limits, cost: usize) -> Result<Vec<Launch>> {
         let rows = self.row.size();
         let length = self.at.size();
-        let groups = match self.walk {
-            Walk::Thread => rows.div_ceil(ROWS),
-            Walk::Group(_) => rows,
-        };
-        let [x, y] = grid(groups, limits.groups);
+        let each = if self.walk == Walk::Thread { ROWS } else { 1 };
+        let items = Items { count: rows, each };
+        items.declare(&mut self.builder.args);
         let rows_word = self.builder.args.size(rows);
         let length_word = self.builder.args.size(length);
-        let width = self.builder.args.word(x);
         let (mut z, mut chunks_word, mut range) = (1, String::new(), format!("let begin = 0u;\nlet end = {length_word};\n"));
         if let Stage::Partial { chunks, .. } | Stage::Finish { chunks, .. } = self.stage {
             chunks_word = self.builder.args.size(chunks);
@@ -178,8 +175,8 @@ impl Reduction<'_, '_> {
         }
         let body = self.stages(&rows_word, &chunks_word)?;
         let (threads, row) = match self.walk {
-            Walk::Thread => (ROWS, format!("(group.y * {width} + group.x) * {ROWS}u + local")),
-            Walk::Group(threads) => (threads, format!("group.y * {width} + group.x")),
+            Walk::Thread => (ROWS, format!("{} * {ROWS}u + local", Items::GROUP)),
+            Walk::Group(threads) => (threads, Items::GROUP.to_owned()),
         };
         let live = if self.builder.guarded { format!("let live = {};\n", Builder::LIVE) } else { String::new() };
         let row_coordinates = self.row.coordinates(&mut self.builder.args);
@@ -193,10 +190,10 @@ impl Reduction<'_, '_> {
         text += &format!(
             "@compute @workgroup_size({threads})\n\
              fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {{\n\
-             let row = {row};\nif (row >= {rows_word}) {{ return; }}\n{live}{range}{row_coordinates}{}}}\n",
+             let row = {row};\nif (row >= args.end) {{ return; }}\n{live}{range}{row_coordinates}{}}}\n",
             body.replace("COORDINATES\n", &at_coordinates)
         );
-        Ok(self.builder.finish(&text, [x, y, z], cost))
+        Ok(items.dispatches(self.builder.finish(&text, [1, 1, z], cost), limits))
     }
 
     fn stages(&mut self, rows: &str, chunks: &str) -> Result<String> {
@@ -283,15 +280,13 @@ pub(crate) fn launches(body: &Loop, targets: &mut Targets, guarded: bool, cost: 
     } else {
         map::dispatches(&Program::new(body)?, &targets.all, room)
     };
-    let (mut first, mut then) = (Vec::new(), Vec::new());
-    for stores in groups {
-        let (parts, rest) = spill::cut(spill::part(body, &stores), targets, room)?;
-        first.extend(parts);
-        then.push(rest);
-    }
+    let (first, then) = spill::pieces(body, groups, targets, room)?;
     let mut all = Vec::new();
     for part in &first {
-        all.extend(map::launches(part, targets, false, cost, limits)?);
+        all.extend(match part.mode {
+            Mode::Map => map::launch(part, &targets.all, false, cost, limits)?,
+            _ => reductions(part, targets, false, cost, limits)?,
+        });
     }
     for rest in &then {
         all.extend(reductions(rest, targets, guarded, cost, limits)?);
@@ -322,8 +317,9 @@ fn reductions(body: &Loop, targets: &mut Targets, guarded: bool, cost: usize, li
         stage,
     };
     if chunks == 1 {
-        return Ok(vec![reduction(walk, Stage::Whole).launch(limits, cost)?]);
+        return reduction(walk, Stage::Whole).launch(limits, cost);
     }
-    let partial = reduction(walk, Stage::Partial { temp, chunks }).launch(limits, cost)?;
-    Ok(vec![partial, reduction(Walk::Thread, Stage::Finish { temp, chunks }).launch(limits, cost / chunks)?])
+    let mut all = reduction(walk, Stage::Partial { temp, chunks }).launch(limits, cost)?;
+    all.extend(reduction(Walk::Thread, Stage::Finish { temp, chunks }).launch(limits, cost / chunks)?);
+    Ok(all)
 }

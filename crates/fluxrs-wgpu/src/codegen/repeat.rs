@@ -4,8 +4,8 @@
 use super::args::Patch;
 use super::builder::{Launch, Target};
 use super::spill::Targets;
-use crate::device::Limits;
 use crate::fault::{Fault, Result};
+use crate::limits::Limits;
 use fluxrs::DType;
 use fluxrs::plan::{Body, Buf, Feed, Kernel, Load, Loop, Mode, Rank, Repeat, Source, Storage, Store};
 use fluxrs::shape::{Map, Shape, Strides};

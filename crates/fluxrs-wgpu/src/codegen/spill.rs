@@ -4,7 +4,6 @@
 use super::builder::Target;
 use super::program::Program;
 use crate::fault::{Fault, Result};
-use fluxrs::dtype::DType;
 use fluxrs::plan::{Buf, Code, Inst, Load, Loop, Mode, Rank, Reg, Source, Store};
 use fluxrs::shape::Map;
 use rustc_hash::FxHashSet;
@@ -58,40 +57,82 @@ pub(crate) fn part(body: &Loop, stores: &[&Store]) -> Loop {
     }
 }
 
-/// The instruction whose value is worth a kernel of its own most: it reads the most buffers that one kernel can.
-fn candidate<'a>(program: &Program<'a>, targets: &[Target], limit: usize) -> Option<&'a Inst> {
-    let mut best: Option<(usize, &Inst)> = None;
-    for inst in &program.body.code {
-        let plain = inst.rank == Rank::Full && inst.code != Code::Spread && program.level(inst.dst) == 0;
-        let cone = program.cone([inst.dst]);
-        let spreads = program.body.code.iter().any(|i| i.code == Code::Spread && cone.contains(&i.dst));
-        let count = read(program.body.loads.iter().filter(|load| cone.contains(&load.reg)), targets).len();
-        if plain && !spreads && (2..limit).contains(&count) && best.as_ref().is_none_or(|(most, _)| count > *most) {
-            best = Some((count, inst));
+/// The instruction whose value is worth a kernel of its own most, and whether that is an elementwise one: it reads the most
+/// buffers that one kernel can, and of those the one of rows, whose temporary is small.
+fn candidate<'a>(body: &'a Loop, targets: &[Target], limit: usize) -> Result<Option<(&'a Inst, bool)>> {
+    let program = Program::new(body)?;
+    let mut best: Option<((usize, bool), &Inst, bool)> = None;
+    for inst in body.code.iter().filter(|inst| inst.code != Code::Spread) {
+        let made_of = part(body, &[&store(body, inst, 0)]);
+        let count = read(&made_of.loads, targets).len();
+        let score = (count, inst.rank == Rank::Row);
+        if (2..limit).contains(&count) && best.as_ref().is_none_or(|(most, ..)| score > *most) {
+            let spreads = made_of.code.iter().any(|i| i.code == Code::Spread);
+            best = Some((score, inst, inst.rank == Rank::Full && !spreads && program.level(inst.dst) == 0));
         }
     }
-    best.map(|(_, inst)| inst)
+    Ok(best.map(|(_, inst, plain)| (inst, plain)))
+}
+
+/// Places of a register's elements in a buffer of their own: a `Row` register has none along the axes that are reduced.
+fn places(body: &Loop, rank: Rank) -> (Map, usize) {
+    let mut map = Map::contiguous(&body.dims);
+    let kept = match (rank, body.mode) {
+        (Rank::Full, _) | (_, Mode::Map) => 0..body.dims.len(),
+        (Rank::Row, Mode::Rows) => 0..body.fence,
+        (Rank::Row, Mode::Columns) => body.fence..body.dims.len(),
+    };
+    let own = Map::contiguous(&body.dims[kept.clone()]);
+    map.strides.iter_mut().for_each(|stride| *stride = 0);
+    map.strides[kept.clone()].copy_from_slice(&own.strides);
+    (map, body.dims[kept].iter().product())
+}
+
+fn store(body: &Loop, inst: &Inst, buffer: Buf) -> Store {
+    let dtype = super::ops::result(inst);
+    Store { reg: inst.dst, buffer, dtype, rank: inst.rank, map: places(body, inst.rank).0 }
+}
+
+/// Loops that together do what one does, each over at most `limit` buffers. Groups of stores may run one after the other. All
+/// of the first loops come before any of the second, which have the stores.
+pub(crate) fn pieces(
+    body: &Loop,
+    groups: Vec<Vec<&Store>>,
+    targets: &mut Targets,
+    limit: usize,
+) -> Result<(Vec<Loop>, Vec<Loop>)> {
+    let (mut first, mut then) = (Vec::new(), Vec::new());
+    for stores in groups {
+        cut(part(body, &stores), targets, limit, (&mut first, &mut then))?;
+    }
+    Ok((first, then))
 }
 
 /// Cuts parts off a loop until it binds at most `limit` buffers. The parts come first, in order.
-pub(crate) fn cut(mut body: Loop, targets: &mut Targets, limit: usize) -> Result<(Vec<Loop>, Loop)> {
-    let mut parts = Vec::new();
+fn cut(mut body: Loop, targets: &mut Targets, limit: usize, out: (&mut Vec<Loop>, &mut Vec<Loop>)) -> Result<()> {
     while bindings(&body, &targets.all) > limit {
-        let program = Program::new(&body)?;
-        let Some(inst) = candidate(&program, &targets.all, limit) else {
-            let count = bindings(&body, &targets.all);
-            return Err(Fault::Unsupported(format!("one kernel over {count} tensors (the driver binds {limit})")));
+        let Some((inst, plain)) = candidate(&body, &targets.all, limit)? else {
+            // All is at hand in temporaries: stores of several buffers hang together no more.
+            let groups = super::map::dispatches(&Program::new(&body)?, &targets.all, limit);
+            if groups.len() < 2 {
+                let count = bindings(&body, &targets.all);
+                return Err(Fault::Unsupported(format!("one kernel over {count} tensors (the driver binds {limit})")));
+            }
+            for stores in groups {
+                cut(part(&body, &stores), targets, limit, (&mut *out.0, &mut *out.1))?;
+            }
+            return Ok(());
         };
-        let (reg, dtype): (Reg, DType) = (inst.dst, super::ops::result(inst));
-        let map = Map::contiguous(&body.dims);
-        let buffer = targets.fresh(body.dims.iter().product());
-        let store = Store { reg, buffer, dtype, rank: Rank::Full, map: map.clone() };
-        let first = part(&body, &[&store]);
-        parts.push(Loop { mode: Mode::Map, fence: 0, ..first });
+        let (map, len) = places(&body, inst.rank);
+        let buffer = targets.fresh(len);
+        let Store { reg, dtype, rank, .. } = store(&body, inst, buffer);
+        let first = part(&body, &[&Store { reg, buffer, dtype, rank, map: map.clone() }]);
+        out.0.push(if plain { Loop { mode: Mode::Map, fence: 0, ..first } } else { first });
         body.code.retain(|inst| inst.dst != reg);
-        body.loads.push(Load { reg, source: Source::Buffer(buffer), dtype, rank: Rank::Full, map });
+        body.loads.push(Load { reg, source: Source::Buffer(buffer), dtype, rank, map });
         let stores: Vec<Store> = body.stores.clone();
         body = part(&body, &stores.iter().collect::<Vec<_>>());
     }
-    Ok((parts, body))
+    out.1.push(body);
+    Ok(())
 }

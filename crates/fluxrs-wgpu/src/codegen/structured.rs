@@ -1,12 +1,12 @@
 //! Structured ops: what their records say of a shader, made into kernels.
 
 use super::args::Args;
-use super::builder::{Builder, Launch, Target, check_dtype, grid};
+use super::builder::{Builder, Items, Launch, Target, check_dtype};
 use super::index::Segment;
 use super::program::place;
 use super::spill::Targets;
-use crate::device::Limits;
 use crate::fault::{Fault, Result};
+use crate::limits::Limits;
 use crate::pipeline::Access;
 use crate::template;
 use fluxrs::dtype::DType;
@@ -42,7 +42,8 @@ pub(crate) fn launches(call: &Call, number: u32, targets: &mut Targets, cost: us
     let kernel = |pass: &Pass| {
         Kernel { call, rooms: &rooms, builder: Builder::new(&targets.all, false, number) }.launch(pass, cost, limits)
     };
-    shader.passes.iter().filter(|pass| items(pass) > 0).map(kernel).collect()
+    let made: Result<Vec<_>> = shader.passes.iter().filter(|pass| items(pass) > 0).map(kernel).collect();
+    Ok(made?.concat())
 }
 
 fn items(pass: &Pass) -> usize {
@@ -68,15 +69,14 @@ struct Kernel<'a> {
 }
 
 impl Kernel<'_> {
-    fn launch(mut self, pass: &Pass, cost: usize, limits: &Limits) -> Result<Launch> {
-        let items = items(pass);
-        let (groups, threads) = match pass.grid {
-            Grid::Threads { group, .. } => (items.div_ceil(group), group),
-            Grid::Groups { .. } => (items, 0),
+    fn launch(mut self, pass: &Pass, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
+        let threads = match pass.grid {
+            Grid::Threads { group, .. } => group,
+            Grid::Groups { .. } => 0,
         };
-        let [x, y] = grid(groups, limits.groups);
-        self.builder.args.named("items", items as u32);
-        self.builder.args.named("across", x);
+        let items = Items { count: items(pass), each: threads.max(1) };
+        items.declare(&mut self.builder.args);
+        self.builder.args.named("items", items.count as u32);
         for (name, arg) in &pass.args {
             self.argument(name, *arg)?;
         }
@@ -90,11 +90,12 @@ impl Kernel<'_> {
             text += &format!(
                 "@compute @workgroup_size({threads})\n\
                  fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {{\n\
-                 let i = (group.y * args.across + group.x) * {threads}u + local;\n\
-                 if (i < args.items) {{ item(i); }}\n}}\n"
+                 let i = {} * {threads}u + local;\n\
+                 if (i < args.end) {{ item(i); }}\n}}\n",
+                Items::GROUP
             );
         }
-        Ok(self.builder.finish(&text, [x, y, 1], cost))
+        Ok(items.dispatches(self.builder.finish(&text, [1, 1, 1], cost), limits))
     }
 
     /// The number of the run that an operand is.
@@ -171,5 +172,5 @@ pub(crate) fn guard(loss: Target, length: usize, number: usize) -> Launch {
     args.size(length);
     args.size(number);
     let bindings = vec![(loss, Access::Read), (Target::Status, Access::Write)];
-    Launch { source: template::GUARD.into(), bindings, args, groups: [1, 1, 1], cost: length }
+    Launch { source: template::GUARD.into(), bindings, args, groups: [1, 1, 1], cost: length, label: "guard".into() }
 }

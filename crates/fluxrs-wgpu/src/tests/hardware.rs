@@ -5,15 +5,17 @@ use super::parity::{Session, registered, values};
 use super::programs::{map, random};
 use super::steps::{Model, a_replayed_step_makes_nothing_new, state, step};
 use crate::backend::GpuBackend;
-use crate::device::Gpu;
+use crate::device::{Gpu, lock};
 use fluxrs::backend::{backend, register};
 use fluxrs::device::Device;
 use fluxrs::error::Error;
 use fluxrs::evaluate::rollback;
 use fluxrs::graph::Tensor;
 use fluxrs::leaf;
+use fluxrs::ops::index::take;
 use fluxrs::ops::matmul::matmul;
 use fluxrs::optim::{Hyper, RULES};
+use fluxrs::tape::{Target, gradient};
 use fluxrs::transfer::to_device;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -24,7 +26,7 @@ fn hardware() -> Option<(Session, Device, &'static Gpu)> {
     let session = registered()?;
     let open = || {
         let gpu = Gpu::open_with(|limits| {
-            (limits.software, limits.flights) = (false, 2);
+            (limits.unroll, limits.flights) = (true, 2);
             limits.storage = limits.storage.min(8);
         });
         let gpu: &Gpu = Box::leak(Box::new(gpu.unwrap()));
@@ -71,6 +73,57 @@ fn a_bad_loss_is_raised_late_and_still_changes_nothing() {
     for (g, w) in model.values().iter().zip(cpu.values()) {
         assert!((g - w).abs() < 1e-5, "{g} instead of {w}");
     }
+}
+
+/// A parameter that is updated without a loss.
+fn shift(p: &Arc<leaf::Leaf>, by: f64) -> Result<(), Error> {
+    let x = p.value().unwrap();
+    leaf::update(p, &(&(&x * 0.0) + by)).unwrap();
+    leaf::flush()
+}
+
+#[test]
+fn what_commits_without_a_loss_waits_for_the_steps_before() {
+    let Some((_session, device, _)) = hardware() else { return };
+    let model = Model::new(device);
+    let w = leaf::Leaf::of(&to_device(&super::parity::tensor(&[1f32, 1.0], &[2]), device).unwrap(), true).unwrap();
+    for _ in 0..3 {
+        step(&model, 1.0).unwrap();
+        shift(&w, 1.0).unwrap();
+    }
+    let before = (model.values(), values(&w.value().unwrap()));
+    assert_eq!(before.1, [4.0, 4.0]);
+    step(&model, 0.0).unwrap();
+    let raised = shift(&w, 1.0);
+    assert!(matches!(raised, Err(Error::BadLoss(_))), "{raised:?}");
+    assert_eq!((model.values(), values(&w.value().unwrap())), before);
+    shift(&w, 1.0).unwrap();
+    assert_eq!(values(&w.value().unwrap()), [5.0, 5.0]);
+}
+
+#[test]
+fn an_index_out_of_range_in_a_step_is_raised_late_and_changes_nothing() {
+    let Some((_session, device, gpu)) = hardware() else { return };
+    let table = random(&[4, 3], 5);
+    let p = leaf::Leaf::of(&to_device(&table, device).unwrap(), true).unwrap();
+    let step = |i: i64| {
+        let index = to_device(&super::parity::tensor(&[1i64, i], &[2]), device).unwrap();
+        let loss = take(&p.value().unwrap(), &index, 0).unwrap().sum(None, false).unwrap();
+        let g = gradient(&loss, None, &[Target::Leaf(p.number())], false).unwrap();
+        leaf::update(&p, g[0].as_ref().unwrap()).unwrap();
+        leaf::flush()
+    };
+    step(0).unwrap();
+    let before = values(&p.value().unwrap());
+    step(7).unwrap();
+    assert!(lock(&gpu.steps).in_flight() > 0, "a step with indices is not waited for");
+    let raised = [step(2), step(2)].into_iter().find_map(Result::err).or_else(|| backend(device).synchronize().err());
+    let Some(Error::Index(message)) = raised else { panic!("{raised:?}") };
+    assert_eq!(message, "take: index 7 is out of range for axis 0 of size 4");
+    assert_eq!(values(&p.value().unwrap()), before);
+    step(3).unwrap();
+    backend(device).synchronize().unwrap();
+    assert_ne!(values(&p.value().unwrap()), before);
 }
 
 #[test]

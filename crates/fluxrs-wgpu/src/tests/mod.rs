@@ -1,5 +1,7 @@
 //! Tests on a device. Without one they say so and pass; with `FLUXRS_GPU` set they must run.
 
+mod fast_math;
+mod faults;
 mod hardware;
 mod math;
 mod matmul;
@@ -43,7 +45,7 @@ fn bytes(words: &[u32]) -> Vec<u8> {
 pub(crate) fn run(gpu: &'static Gpu, source: &str, args: &[u32], inputs: &[&[u32]], out: usize, groups: [u32; 3]) -> Vec<u32> {
     let mut access = vec![Access::Read; inputs.len()];
     access.push(Access::Write);
-    let kernel = gpu.kernel(source, &access).unwrap();
+    let kernel = gpu.kernel(source, &access, "a test").unwrap();
     let mut args = args.to_vec();
     args.resize(args.len().next_multiple_of(64), 0);
     let uniform = gpu.device.create_buffer(&wgpu::BufferDescriptor {

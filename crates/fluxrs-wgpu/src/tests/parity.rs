@@ -22,10 +22,7 @@ pub(crate) struct Session {
 pub(crate) fn registered() -> Option<Session> {
     static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
     static ALONE: Mutex<()> = Mutex::new(());
-    let device = *DEVICE.get_or_init(|| {
-        super::device()?;
-        Some(register(Arc::new(GpuBackend::open().unwrap())))
-    });
+    let device = *DEVICE.get_or_init(|| Some(register(Arc::new(GpuBackend::over(super::device()?)))));
     Some(Session { device: device?, _alone: lock(&ALONE) })
 }
 

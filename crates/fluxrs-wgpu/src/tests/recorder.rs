@@ -3,7 +3,7 @@
 
 use super::shaders::validate;
 use crate::compile::lower;
-use crate::device::Limits;
+use crate::limits::Limits;
 use fluxrs::backend::{Backend, Executable, register};
 use fluxrs::buffer::{Buffer, DeviceBuffer};
 use fluxrs::device::Device;
@@ -43,15 +43,8 @@ fn nothing() -> Result<Buffer> {
 
 /// A portable GPU of the least kind, and a software adapter.
 fn limits(software: bool) -> Limits {
-    Limits {
-        bytes: 1 << 27,
-        storage: if software { 48 } else { 8 },
-        groups: 65_535,
-        shared: 16 << 10,
-        align: 256,
-        software,
-        flights: 2,
-    }
+    let storage = if software { 48 } else { 8 };
+    Limits { bytes: 1 << 27, storage, unroll: !software, flights: 2, ..Limits::of(&wgpu::Limits::default(), software, None) }
 }
 
 impl Backend for Recorder {

@@ -1,17 +1,21 @@
 //! Commits that a device still has under way when their evaluation returns. It tells later how they ended.
 
+use crate::call_site::CallSite;
+use crate::error::Error;
 use crate::graph::{self, Graph, Guarded, Tensor};
 use crate::leaf::{Bad, Update};
 use crate::plan::Rollback;
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A commit that may come to nothing.
 #[derive(Default)]
 pub struct Commit {
     made: Guarded<Made>,
     undone: Arc<AtomicBool>,
+    /// Where the calls were made that may still fail.
+    call_sites: OnceLock<Vec<(u32, CallSite)>>,
 }
 
 #[derive(Default)]
@@ -56,12 +60,21 @@ impl Rollback for Commit {
         drop(g);
         drop(gone);
     }
+
+    fn named(&self, local: u32, error: Error) -> Error {
+        let known = self.call_sites.get().and_then(|all| all.iter().find(|(of, _)| *of == local));
+        known.map_or_else(|| error.clone(), |(_, call_site)| call_site.named(error.clone()))
+    }
 }
 
 impl Commit {
     /// True if the device said so before the results were handed out.
     pub(super) fn is_undone(&self) -> bool {
         self.undone.load(Ordering::Acquire)
+    }
+
+    pub(super) fn remember(&self, call_sites: Vec<(u32, CallSite)>) {
+        let _ = self.call_sites.set(call_sites);
     }
 
     pub(super) fn record(&self, g: &mut Graph, made: Vec<(Update, Option<(Tensor, Tensor)>)>, losses: Vec<Tensor>) {

@@ -176,8 +176,12 @@ impl Runner {
             None => watch(&AtomicBool::new(false), || self.prepare(g, wanted))?,
         };
         drop(looking);
+        let ready = || {
+            let backend = backend(prepared.plan.device);
+            if prepared.executable.runs_alone() { backend.synchronize() } else { backend.ready() }
+        };
         if !prepared.plan.device.is_cpu()
-            && let Err(earlier) = backend(prepared.plan.device).ready()
+            && let Err(earlier) = ready()
         {
             // Of an earlier evaluation: that this one held more than it was asked for is not why.
             self.gathered.held.clear();
@@ -198,13 +202,21 @@ impl Runner {
         let result = execute(&prepared, &mut bindings);
         drop(running);
         // Nodes that only a written gradient has are not among the locals.
-        let failed = bindings.failed.and_then(|local| self.gathered.locals.get(local as usize)).map(|local| local.node.op());
-        let call_site = failed.and_then(|op| if let Op::Structured(s) = op { s.call_site() } else { None });
-        result.map_err(|e| call_site.map_or_else(|| e.clone(), |call_site| call_site.named(e.clone())))?;
+        let locals = &self.gathered.locals;
+        let call_site = |local: u32| match locals.get(local as usize)?.node.op() {
+            Op::Structured(s) => s.call_site(),
+            _ => None,
+        };
+        let failed = bindings.failed.and_then(call_site);
+        result.map_err(|e| failed.map_or_else(|| e.clone(), |call_site| call_site.named(e.clone())))?;
 
         let bad: Bad = bindings.bad_losses.iter().map(|&i| self.gathered.losses[i].0.id()).collect();
         // The device has taken over: it says later if the commit happened.
         let awaited = commit.filter(|_| bindings.rollback.is_none());
+        if let Some(commit) = &awaited {
+            let known = |local| Some((local, call_site(local)?.clone()));
+            commit.remember(prepared.executable.late_calls().into_iter().filter_map(known).collect());
+        }
         let bad = self.publish(&prepared.plan, updates, bad, awaited.as_deref());
         // The plan of an enormous graph is not worth its memory.
         self.last = (self.gathered.locals.len() <= MAX_SHOWN).then_some(prepared);
