@@ -72,7 +72,7 @@ for part in $parts; do
     thread)
         if [ -d "$(rustc --print sysroot)/lib/rustlib/src/rust/library" ]; then
             (
-                sanitizer thread libtsan.so "-Zbuild-std" "--test threads --test pool --test fuzz" \
+                sanitizer thread libtsan.so "-Zbuild-std" "--test threads --test pool --test ops --test fuzz" \
                     "tests/test_threads.py tests/test_interrupt.py"
                 exit $failed
             ) || failed=1
