@@ -153,9 +153,10 @@ fn step(
         g if g.is_none() => Ok(None),
         g => Ok(Some(strong_like(rule.name, &leaf.peek(), &g)?.detached())),
     };
-    let grads = match grads.cast::<PyDeltas>() {
-        Ok(taken) => taken.get().0.iter().map(|g| g.as_ref().map(Tensor::detached)).collect(),
-        Err(_) => grads.try_iter()?.zip(&*leaves).map(delta).collect::<PyResult<Vec<_>>>()?,
+    let taken = grads.cast::<PyDeltas>().ok();
+    let grads = match taken {
+        Some(taken) => taken.get().deltas.iter().map(|g| g.as_ref().map(Tensor::detached)).collect(),
+        None => grads.try_iter()?.zip(&*leaves).map(delta).collect::<PyResult<Vec<_>>>()?,
     };
     if grads.len() != leaves.len() {
         return Err(PyValueError::new_err("step: as many gradients as parameters are needed"));
@@ -166,10 +167,14 @@ fn step(
     let state = state.iter().map(|s| s.iter().map(leaf).collect::<PyResult<Vec<_>>>()).collect::<PyResult<Vec<_>>>()?;
     let step = || rule.step(&hyper, &leaves, &grads, &state);
     // An update that waits is committed first, which runs a plan; only another thread could queue one in between.
-    match alone() && !leaves.iter().chain(state.iter().flatten()).any(|leaf| leaf.is_queued()) {
+    let result = match alone() && !leaves.iter().chain(state.iter().flatten()).any(|leaf| leaf.is_queued()) {
         true => core(step),
         false => detached(py, step),
+    };
+    if let Some(taken) = taken {
+        taken.get().let_go();
     }
+    result
 }
 
 /// The n-th allocation from now on this thread fails; 0 switches that off.

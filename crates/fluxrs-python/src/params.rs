@@ -171,7 +171,7 @@ impl Found {
     }
 
     /// The gradients of leaves that are all in it and that no step has used yet; then one has.
-    fn take(&self, leaves: &[Arc<Leaf>]) -> Option<Vec<Option<Tensor>>> {
+    fn take(&self, leaves: &[Arc<Leaf>]) -> Option<Vec<Option<Handle>>> {
         let places: Vec<usize> =
             match leaves.len() == self.leaves.len() && leaves.iter().zip(&*self.leaves).all(|(a, b)| Arc::ptr_eq(a, b)) {
                 true => (0..leaves.len()).collect(),
@@ -186,7 +186,7 @@ impl Found {
         }
         let mut take = |&i: &usize| {
             entries[i].used = true;
-            entries[i].grad.as_ref().map(|h| h.tensor().clone())
+            entries[i].grad.clone()
         };
         let grads = places.iter().map(&mut take).collect();
         let used_up = entries.iter().all(|e| e.used);
@@ -201,8 +201,8 @@ impl Found {
 }
 
 /// The gradients for a step: accumulated ones, or once those of the latest living Grads that covers the leaves.
-fn latest(leaves: &[Arc<Leaf>]) -> Option<Vec<Option<Tensor>>> {
-    let accumulated: Vec<Option<Tensor>> = leaves.iter().map(|l| l.grad()).collect();
+fn latest(leaves: &[Arc<Leaf>]) -> Option<Vec<Option<Handle>>> {
+    let accumulated: Vec<Option<Handle>> = leaves.iter().map(|l| l.held_grad()).collect();
     if accumulated.iter().any(Option::is_some) {
         return Some(accumulated);
     }
@@ -218,14 +218,25 @@ fn latest(leaves: &[Arc<Leaf>]) -> Option<Vec<Option<Tensor>>> {
     grads.iter().any(Option::is_some).then_some(grads)
 }
 
-/// The δ of each parameter, or None where the loss did not reach it. Without handles: a step that uses them need not keep them.
+/// The δ of each parameter, or None where the loss did not reach it. Held until a step is made of them, which then need not keep them.
 #[pyclass(frozen, module = "fluxrs", name = "Deltas", sequence)]
-pub struct PyDeltas(pub Vec<Option<Tensor>>, Vec<Py<History>>);
+pub struct PyDeltas {
+    pub deltas: Vec<Option<Tensor>>,
+    histories: Vec<Py<History>>,
+    held: Mutex<Vec<Option<Handle>>>,
+}
 
 impl PyDeltas {
-    fn new(deltas: Vec<Option<Tensor>>) -> PyDeltas {
+    fn new(held: Vec<Option<Handle>>) -> PyDeltas {
+        let deltas: Vec<_> = held.iter().map(|h| h.as_ref().map(|h| h.tensor().clone())).collect();
         let histories = deltas.iter().flatten().filter_map(history::of).collect();
-        PyDeltas(deltas, histories)
+        PyDeltas { deltas, histories, held: Mutex::new(held) }
+    }
+
+    /// Holds them no more: the values that a step has queued do.
+    pub fn let_go(&self) {
+        let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(|e| e.into_inner()));
+        drop(held);
     }
 }
 
@@ -233,15 +244,16 @@ impl PyDeltas {
 #[pyo3(crate = "crate::keywords")]
 impl PyDeltas {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.1.iter().try_for_each(|h| visit.call(h))
+        self.histories.iter().try_for_each(|h| visit.call(h))
     }
 
     fn __len__(&self) -> usize {
-        self.0.len()
+        self.deltas.len()
     }
 
     fn __getitem__(&self, i: usize) -> PyResult<Option<PyTensor>> {
-        let found = self.0.get(i).ok_or_else(|| PyIndexError::new_err(format!("there are {} gradients", self.0.len())))?;
+        let count = self.deltas.len();
+        let found = self.deltas.get(i).ok_or_else(|| PyIndexError::new_err(format!("there are {count} gradients")))?;
         Ok(found.clone().map(PyTensor::new))
     }
 }

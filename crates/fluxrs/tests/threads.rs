@@ -38,8 +38,10 @@ impl Optimiser {
     }
 
     fn step(&self) -> Result<()> {
-        let grads: Vec<Option<Tensor>> = self.params.iter().map(|p| p.grad()).collect();
+        let held: Vec<Option<Handle>> = self.params.iter().map(|p| p.held_grad()).collect();
+        let grads: Vec<Option<Tensor>> = held.iter().map(|g| g.as_ref().map(|g| g.tensor().clone())).collect();
         self.rule.step(&HYPER, &self.params, &grads, &self.state)?;
+        drop(held);
         leaf::flush()
     }
 }

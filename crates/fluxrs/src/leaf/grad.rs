@@ -99,6 +99,13 @@ impl Leaf {
         self.grad.get(&graph::lock()).total()
     }
 
+    /// As `grad`, for a step: another thread's step may spend the gradient, and then commit before this one is queued.
+    pub fn held_grad(&self) -> Option<Handle> {
+        let mut g = graph::lock();
+        let total = self.grad.get(&g).total()?;
+        Some(Handle::within(&mut g, total))
+    }
+
     /// What its gradient keeps alive: the total, and the losses that may turn out bad with the totals before them.
     pub fn kept_by_grad(&self) -> Vec<Tensor> {
         let g = graph::lock();
