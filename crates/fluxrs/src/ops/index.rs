@@ -3,7 +3,7 @@
 use super::poll::{PIECE, heard, rows};
 use super::rules::choose;
 use super::shader::{Binding, Pass, Shader, Spec, template};
-use super::sort::ordered;
+use super::sort::{order, ordered};
 use super::structured::room;
 use super::structured::{offset, offsets};
 use super::{Op, Operand, OperandMut, Structured};
@@ -255,16 +255,17 @@ impl Structured for ScatterAdd {
         }
         let (x, index) = (srcs[0], srcs[1].as_slice::<i64>());
         let (mut keys, poll) = (keys, rows.poll);
-        let keys = keys.as_mut_slice::<i64>();
         let n = index.len() as i64;
-        poll.pieces(index.len(), 1, |piece| {
-            for place in piece {
-                keys[place] = self.of.row("scatter_add", index[place], self.rows)? as i64 * n + place as i64;
-            }
-            Ok(())
+        let mut sorted = room(index.len())?;
+        poll.pieces(index.len(), 1, |mut piece| {
+            piece.try_for_each(|place| {
+                sorted.push(self.of.row("scatter_add", index[place], self.rows)? as i64 * n + place as i64);
+                Ok(())
+            })
         })?;
-        poll.before(index.len())?;
-        keys.sort_unstable();
+        order(&mut sorted, poll)?;
+        let keys = keys.as_mut_slice::<i64>();
+        poll.copy(keys, &sorted)?;
         match rows.dtype {
             DType::F32 => sums::<f32>(x.as_slice(), keys, rows),
             DType::F64 => sums::<f64>(x.as_slice(), keys, rows),

@@ -73,7 +73,7 @@ sort_key!(f64, u64, x => float_key!(x, u64));
 const RUN: usize = 4 * PIECE;
 
 /// Sorts keys that carry their index, no two alike, so that an unstable sort gives the one stable order: in runs, merged pairwise.
-fn order<K: Ord + Copy + Send + Sync>(keys: &mut Vec<K>, poll: Poll<'_>) -> Result<()> {
+pub(super) fn order<K: Ord + Copy + Send + Sync>(keys: &mut Vec<K>, poll: Poll<'_>) -> Result<()> {
     let sort = |run: &mut [K]| {
         poll.before(run.len())?;
         run.sort_unstable();
