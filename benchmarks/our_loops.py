@@ -23,20 +23,7 @@ from fluxrs import (
     tensor,
     σ,
 )
-
-Run = Callable[[int], None]
-
-
-def stepped(m: object, loss: Callable) -> Run:
-    opt = ADAM(params(m))
-
-    def run(n: int) -> None:
-        for _ in range(n):
-            fluxrs.back(loss())
-            opt()
-        evaluate(list(params(m)))
-
-    return run
+from our_nets import Run, stepped
 
 
 def results(f: Callable[[], object]) -> Run:
@@ -51,7 +38,7 @@ def mlp256() -> Run:
     x, y = loops.samples()
     m = Chain(Dense(784, 1024, relu), Dense(1024, 1024, relu), Dense(1024, 10))
     x, y = tensor(x), tensor(y)
-    return stepped(m, lambda: logitcrossentropy(m(x), y))
+    return stepped(m, ADAM(params(m)), lambda: logitcrossentropy(m(x), y))
 
 
 def adam25m() -> Run:
@@ -105,7 +92,7 @@ def unrolled() -> Run:
             h, out = cell(h, x[t])
         return ((out - y) ** 2).mean()
 
-    return stepped(cell, loss)
+    return stepped(cell, ADAM(params(cell)), loss)
 
 
 def softmax_rows() -> Run:

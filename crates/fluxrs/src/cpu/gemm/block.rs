@@ -41,7 +41,24 @@ pub(super) unsafe fn block<S: Simd, const R: usize, const W: usize>(block: &Bloc
             (None, false) => sums::<S, R, W, true, false>(block),
             (Some(_), _) => sums::<S, R, W, false, true>(block),
         };
-        let Block { c, ldc, lanes, add, .. } = *block;
+        write::<S, R, W>(&sums, block.c, block.ldc, block.lanes, block.add);
+    }
+}
+
+/// Writes the sums of a block into C, or adds them to what is there; the last vector of a row has so many lanes.
+///
+/// # Safety
+/// C has R rows, `ldc` apart, of that many elements.
+#[inline(always)]
+pub(super) unsafe fn write<S: Simd, const R: usize, const W: usize>(
+    sums: &[[S::V; W]; R],
+    c: *mut S::T,
+    ldc: usize,
+    lanes: usize,
+    add: bool,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
         let mask = S::mask(lanes);
         for (i, sums) in sums.iter().enumerate() {
             for (j, &sum) in sums.iter().enumerate() {

@@ -1,4 +1,5 @@
 //! Blocks of C that stay in registers while both operands are read from packed panels.
+use super::block::write;
 use super::simd::Simd;
 
 /// One call of a kernel: a panel of A, of which each step is whole vectors, by a panel of B.
@@ -33,23 +34,8 @@ pub(super) fn height<S: Simd>(m: usize) -> (usize, usize) {
 /// The matrices are as large as the block says.
 #[inline(always)]
 pub(super) unsafe fn packed<S: Simd, const R: usize, const W: usize>(block: &Packed<S::T>) {
-    let Packed { c, ldc, lanes, add, .. } = *block;
     // SAFETY: the caller's promise.
-    unsafe {
-        let sums = sums::<S, R, W>(block);
-        let mask = S::mask(lanes);
-        for (i, sums) in sums.iter().enumerate() {
-            for (j, &sum) in sums.iter().enumerate() {
-                let to = c.add(i * ldc + j * S::LANES);
-                if j + 1 == W {
-                    let sum = if add { S::add(S::load_part(to, mask), sum) } else { sum };
-                    S::store_part(to, sum, mask);
-                } else {
-                    S::store(to, if add { S::add(S::load(to), sum) } else { sum });
-                }
-            }
-        }
-    }
+    unsafe { write::<S, R, W>(&sums::<S, R, W>(block), block.c, block.ldc, block.lanes, block.add) }
 }
 
 /// # Safety
