@@ -9,7 +9,7 @@ use crate::reference;
 use crate::tensor::{PyTensor, made};
 use fluxrs::Tensor;
 use fluxrs::ops::along::take_along_axis as along;
-use fluxrs::ops::reduce::Kind;
+use fluxrs::ops::reduce::Reduction;
 use fluxrs::ops::{activations, compose, index, linalg, products};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -78,7 +78,7 @@ ops! {
         ///
         /// The axes of `axis` are gone from the result, or have length 1 with `keepdims`.
         /// >>> prod([[1, 2], [3, 4]], axis=1)
-        prod(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).reduce(Kind::Prod, list(&axis), keepdims) }
+        prod(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).reduce(Reduction::Prod, list(&axis), keepdims) }
         /// Σ x / n over the n elements of some axes, or of all. Integers are taken as float32.
         ///
         /// >>> mean([[1, 2], [3, 4]], axis=0, keepdims=True)
@@ -87,20 +87,20 @@ ops! {
         ///
         /// Raises ValueError over an axis of length 0.
         /// >>> fluxrs.max([[1, 5], [3, 4]], axis=1)
-        max(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).reduce(Kind::Max, list(&axis), keepdims) }
+        max(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).reduce(Reduction::Max, list(&axis), keepdims) }
         /// The smallest element along some axes, or of all; NaN if one is. Equal ones share the gradient.
         ///
         /// Raises ValueError over an axis of length 0.
         /// >>> fluxrs.min([[1, 5], [3, 4]])
-        min(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).reduce(Kind::Min, list(&axis), keepdims) }
+        min(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).reduce(Reduction::Min, list(&axis), keepdims) }
         /// True if any element is true, along some axes or of all.
         ///
         /// >>> fluxrs.any([[0, 0], [3, 4]], axis=1)
-        any(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).reduce(Kind::Any, list(&axis), keepdims) }
+        any(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).reduce(Reduction::Any, list(&axis), keepdims) }
         /// True if all elements are true, along some axes or of all.
         ///
         /// >>> fluxrs.all([[0, 1], [3, 4]], axis=1)
-        all(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).reduce(Kind::All, list(&axis), keepdims) }
+        all(x, axis: Option<Axes> = [None], keepdims: bool = [false]) { plain(x).reduce(Reduction::All, list(&axis), keepdims) }
         /// The variance, Σ (x − mean)² / (n − ddof), over some axes or all; corrected (`ddof` 1) as in Flux.
         ///
         /// `np.var(t)` keeps NumPy's `ddof`, 0.

@@ -4,7 +4,7 @@ use crate::buffer::Buffer;
 use crate::cache::bytes_of;
 use crate::dtype::{DType, Number};
 use crate::error::Error;
-use crate::ops::reduce::Kind;
+use crate::ops::reduce::Reduction;
 use crate::ops::{Elementwise, Structured};
 use crate::shape::{self, Bound, Map, Shape, spilled};
 use crate::work;
@@ -281,7 +281,7 @@ pub enum Code {
     /// From the operand's dtype to this one.
     Cast(DType),
     /// A `Full` register to a `Row` register.
-    Fold(Kind),
+    Fold(Reduction),
     /// A `Row` register to a `Full` register.
     Spread,
 }

@@ -2,7 +2,7 @@
 
 use fluxrs::cpu::fold::{self, CHUNK, Fold};
 use fluxrs::dtype::DType;
-use fluxrs::ops::reduce::Kind;
+use fluxrs::ops::reduce::Reduction;
 use fluxrs::simd::lanes::Lane;
 
 /// The tree of the file's head, without a thought for speed.
@@ -54,7 +54,7 @@ fn noise(n: usize) -> Vec<f64> {
 
 const LENGTHS: [usize; 22] = [1, 2, 3, 4, 5, 7, 8, 9, 10, 16, 31, 33, 63, 64, 65, 100, 1000, 2047, 2048, 2049, 13000, 70000];
 
-fn check<T: Lane + PartialEq + std::fmt::Debug>(kind: Kind, dtype: DType, x: &[T], join: impl Fn(T, T) -> T + Copy) {
+fn check<T: Lane + PartialEq + std::fmt::Debug>(kind: Reduction, dtype: DType, x: &[T], join: impl Fn(T, T) -> T + Copy) {
     let fold = fold::of(kind, dtype).unwrap();
     let lanes = if size_of::<T>() == 8 { 32 } else { 64 };
     for n in LENGTHS {
@@ -84,21 +84,21 @@ fn sums_and_products_have_one_tree() {
     let near_one: Vec<f32> = single.iter().map(|x| 1.0 + x * 1e-9).collect();
     let long: Vec<i64> = x.iter().map(|&x| (x * 1e12) as i64 | 1).collect();
     let short: Vec<i32> = long.iter().map(|&x| x as i32 | 1).collect();
-    check(Kind::Sum, DType::F32, &single, |x, y| x + y);
-    check(Kind::Sum, DType::F64, &x, |x, y| x + y);
-    check(Kind::Sum, DType::I32, &short, i32::wrapping_add);
-    check(Kind::Prod, DType::F32, &near_one, |x, y| x * y);
-    check(Kind::Prod, DType::I32, &short, i32::wrapping_mul);
-    check(Kind::Prod, DType::I64, &long, i64::wrapping_mul);
+    check(Reduction::Sum, DType::F32, &single, |x, y| x + y);
+    check(Reduction::Sum, DType::F64, &x, |x, y| x + y);
+    check(Reduction::Sum, DType::I32, &short, i32::wrapping_add);
+    check(Reduction::Prod, DType::F32, &near_one, |x, y| x * y);
+    check(Reduction::Prod, DType::I32, &short, i32::wrapping_mul);
+    check(Reduction::Prod, DType::I64, &long, i64::wrapping_mul);
 }
 
 #[test]
 fn extremes() {
     let x = noise(70_000);
     let words: Vec<i32> = x.iter().map(|&x| (x * 1e5) as i32).collect();
-    check(Kind::Max, DType::F64, &x, f64::max);
-    check(Kind::Min, DType::I32, &words, i32::min);
-    let [max, min] = [Kind::Max, Kind::Min].map(|kind| fold::of(kind, DType::F32).unwrap());
+    check(Reduction::Max, DType::F64, &x, f64::max);
+    check(Reduction::Min, DType::I32, &words, i32::min);
+    let [max, min] = [Reduction::Max, Reduction::Min].map(|kind| fold::of(kind, DType::F32).unwrap());
     for n in [3, 70, 5000] {
         let mut x = vec![-1f32; n];
         assert_eq!((row(&max, &x), row(&min, &x)), (-1.0, -1.0));
@@ -110,7 +110,7 @@ fn extremes() {
 
 #[test]
 fn truth_values() {
-    let [any, all] = [Kind::Any, Kind::All].map(|kind| fold::of(kind, DType::Bool).unwrap());
+    let [any, all] = [Reduction::Any, Reduction::All].map(|kind| fold::of(kind, DType::Bool).unwrap());
     for n in LENGTHS {
         let mut x = vec![false; n];
         assert!(!row(&any, &x) && !row(&all, &x));
@@ -123,7 +123,7 @@ fn truth_values() {
 
 #[test]
 fn edges_of_a_sum() {
-    let sum = fold::of(Kind::Sum, DType::F32).unwrap();
+    let sum = fold::of(Reduction::Sum, DType::F32).unwrap();
     assert_eq!(row::<f32>(&sum, &[]).to_bits(), 0);
     assert_eq!(rows::<f32>(&sum, &[], 2, 0), [0.0, 0.0]);
     // A sequential sum of a million tenths is off by 1 %.

@@ -11,7 +11,7 @@ use fluxrs::ops::apply::select;
 use fluxrs::ops::index::{take, take_at};
 use fluxrs::ops::matmul::matmul;
 use fluxrs::ops::place::{concatenate, stack};
-use fluxrs::ops::reduce::Kind;
+use fluxrs::ops::reduce::Reduction;
 use fluxrs::ops::view::Slice;
 use fluxrs::tape::{Target, gradient};
 use fluxrs::{Elementwise, Tensor};
@@ -141,7 +141,7 @@ fn a_branch_not_chosen_has_a_clean_gradient() {
 fn reductions() {
     let x = numbers(24, (0.3, 2.0), 1);
     let shape: &[usize] = &[2, 3, 4];
-    for kind in [Kind::Sum, Kind::Prod, Kind::Max, Kind::Min] {
+    for kind in [Reduction::Sum, Reduction::Prod, Reduction::Max, Reduction::Min] {
         for axes in [None, Some(&[0][..]), Some(&[1]), Some(&[-1]), Some(&[0, 2]), Some(&[1, 2])] {
             check_gradients(kind.name(), &[(&x, shape)], &|x| exp(x[0].reduce(kind, axes, false).unwrap() * 0.1));
         }
@@ -160,7 +160,7 @@ fn reductions() {
     for zeros in [&[0][..], &[1, 3], &[0, 1, 4]] {
         let mut x = numbers(5, (0.5, 2.0), 2);
         zeros.iter().for_each(|&i| x[i] = 0.0);
-        check_gradients("prod with zeros", &[(&x, &[5])], &|x| x[0].reduce(Kind::Prod, None, false).unwrap());
+        check_gradients("prod with zeros", &[(&x, &[5])], &|x| x[0].reduce(Reduction::Prod, None, false).unwrap());
     }
 }
 

@@ -5,7 +5,7 @@ use crate::fault::{Fault, Result};
 use crate::library;
 use fluxrs::dtype::DType;
 use fluxrs::ops::Elementwise;
-use fluxrs::ops::reduce::Kind;
+use fluxrs::ops::reduce::Reduction;
 use fluxrs::plan::{Code, Inst, Loop};
 
 /// The type of an instruction's result.
@@ -22,7 +22,7 @@ fn may_overflow(inst: &Inst) -> bool {
     match inst.code {
         Code::Map(op) => inst.dtype == DType::I64 && op.record().wide.is_some(),
         Code::Cast(to) => to == DType::I64 && inst.dtype.is_float(),
-        Code::Fold(kind) => inst.dtype == DType::I64 && matches!(kind, Kind::Sum | Kind::Prod),
+        Code::Fold(kind) => inst.dtype == DType::I64 && matches!(kind, Reduction::Sum | Reduction::Prod),
         Code::Spread => false,
     }
 }
@@ -89,39 +89,39 @@ pub(crate) fn expression(inst: &Inst, operands: &[String]) -> Result<String> {
 }
 
 /// The value that a fold begins with.
-pub(crate) fn identity(kind: Kind, dtype: DType) -> &'static str {
+pub(crate) fn identity(kind: Reduction, dtype: DType) -> &'static str {
     let float = dtype.is_float();
     match kind {
-        Kind::Sum if float => "0.0",
-        Kind::Prod if float => "1.0",
-        Kind::Max if float => "fx_neg(fx_inf())",
-        Kind::Min if float => "fx_inf()",
-        Kind::Sum => "0",
-        Kind::Prod => "1",
-        Kind::Max if dtype == DType::Bool => "false",
-        Kind::Min if dtype == DType::Bool => "true",
-        Kind::Max => "bitcast<i32>(0x80000000u)",
-        Kind::Min => "0x7fffffff",
-        Kind::Any => "false",
-        Kind::All => "true",
+        Reduction::Sum if float => "0.0",
+        Reduction::Prod if float => "1.0",
+        Reduction::Max if float => "fx_neg(fx_inf())",
+        Reduction::Min if float => "fx_inf()",
+        Reduction::Sum => "0",
+        Reduction::Prod => "1",
+        Reduction::Max if dtype == DType::Bool => "false",
+        Reduction::Min if dtype == DType::Bool => "true",
+        Reduction::Max => "bitcast<i32>(0x80000000u)",
+        Reduction::Min => "0x7fffffff",
+        Reduction::Any => "false",
+        Reduction::All => "true",
     }
 }
 
 /// Two partial results in one.
-pub(crate) fn combine(kind: Kind, dtype: DType, a: &str, b: &str) -> String {
+pub(crate) fn combine(kind: Reduction, dtype: DType, a: &str, b: &str) -> String {
     let float = dtype.is_float();
     match kind {
-        Kind::Sum if dtype == DType::I64 => format!("fx_wide_add({a}, {b})"),
-        Kind::Prod if dtype == DType::I64 => format!("fx_wide_mul({a}, {b})"),
-        Kind::Sum => format!("{a} + {b}"),
-        Kind::Prod => format!("{a} * {b}"),
-        Kind::Any => format!("{a} || {b}"),
-        Kind::All => format!("{a} && {b}"),
-        Kind::Max if dtype == DType::Bool => format!("{a} || {b}"),
-        Kind::Min if dtype == DType::Bool => format!("{a} && {b}"),
-        Kind::Max if float => format!("fx_max({a}, {b})"),
-        Kind::Min if float => format!("fx_min({a}, {b})"),
-        Kind::Max => format!("max({a}, {b})"),
-        Kind::Min => format!("min({a}, {b})"),
+        Reduction::Sum if dtype == DType::I64 => format!("fx_wide_add({a}, {b})"),
+        Reduction::Prod if dtype == DType::I64 => format!("fx_wide_mul({a}, {b})"),
+        Reduction::Sum => format!("{a} + {b}"),
+        Reduction::Prod => format!("{a} * {b}"),
+        Reduction::Any => format!("{a} || {b}"),
+        Reduction::All => format!("{a} && {b}"),
+        Reduction::Max if dtype == DType::Bool => format!("{a} || {b}"),
+        Reduction::Min if dtype == DType::Bool => format!("{a} && {b}"),
+        Reduction::Max if float => format!("fx_max({a}, {b})"),
+        Reduction::Min if float => format!("fx_min({a}, {b})"),
+        Reduction::Max => format!("max({a}, {b})"),
+        Reduction::Min => format!("min({a}, {b})"),
     }
 }

@@ -44,7 +44,7 @@ const CHUNK: usize = 64;
 /// Threads that keep a device busy.
 const BUSY: usize = 1 << 14;
 
-struct Reduction<'a, 'b> {
+struct ReductionKernel<'a, 'b> {
     program: &'b Program<'a>,
     builder: Builder<'b>,
     row: Segment,
@@ -53,14 +53,14 @@ struct Reduction<'a, 'b> {
     stage: Stage,
 }
 
-fn fold_of(inst: &Inst) -> fluxrs::ops::reduce::Kind {
+fn fold_of(inst: &Inst) -> fluxrs::ops::reduce::Reduction {
     match inst.code {
         Code::Fold(kind) => kind,
         _ => unreachable!("only folds are asked for"),
     }
 }
 
-impl Reduction<'_, '_> {
+impl ReductionKernel<'_, '_> {
     fn position(&mut self, map: &fluxrs::shape::Map, columns: bool) -> String {
         let (row, at) = (&mut self.row, &mut self.at);
         if columns { place(map, &mut [at, row], &mut self.builder) } else { place(map, &mut [row, at], &mut self.builder) }
@@ -308,7 +308,7 @@ fn reductions(body: &Loop, targets: &mut Targets, guarded: bool, cost: usize, li
         && program.stores(Rank::Full).all(|store| program.level(store.reg) == 0);
     let (walk, chunks) = shape_of(body.mode, rows, length, one_round);
     let temp = if chunks > 1 { (targets.temporary)(program.folds().count() * rows * chunks) } else { 0 };
-    let reduction = |walk, stage| Reduction {
+    let reduction = |walk, stage| ReductionKernel {
         program: &program,
         builder: Builder::new(&targets.all, guarded, 0),
         row: Segment::new("row", kept),

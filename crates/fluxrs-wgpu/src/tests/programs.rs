@@ -9,7 +9,7 @@ use fluxrs::ops::Elementwise;
 use fluxrs::ops::index::take;
 use fluxrs::ops::matmul::matmul;
 use fluxrs::ops::place::{concatenate, stack};
-use fluxrs::ops::reduce::Kind;
+use fluxrs::ops::reduce::Reduction;
 use fluxrs::tape::{Target, gradient};
 use fluxrs::transfer::to_device;
 
@@ -86,7 +86,7 @@ fn folds_over_any_axes_agree() {
         agree("sum of the last", |x| vec![x[0].sum(Some(&[-1]), true).unwrap()], &xs, 1e-5);
         agree(
             "max and min",
-            |x| vec![x[0].reduce(Kind::Max, None, false).unwrap(), x[0].reduce(Kind::Min, Some(&[-1]), false).unwrap()],
+            |x| vec![x[0].reduce(Reduction::Max, None, false).unwrap(), x[0].reduce(Reduction::Min, Some(&[-1]), false).unwrap()],
             &xs,
             0.0,
         );
@@ -94,7 +94,7 @@ fn folds_over_any_axes_agree() {
             "any and all",
             |x| {
                 let b = x[0].to_bool();
-                vec![b.reduce(Kind::Any, Some(&[0]), false).unwrap(), b.reduce(Kind::All, None, false).unwrap()]
+                vec![b.reduce(Reduction::Any, Some(&[0]), false).unwrap(), b.reduce(Reduction::All, None, false).unwrap()]
             },
             &xs,
             0.0,
@@ -122,7 +122,7 @@ fn folds_over_any_axes_agree() {
         &xs,
         1e-5,
     );
-    agree("product", |x| vec![x[0].reduce(Kind::Prod, Some(&[2]), false).unwrap()], &xs, 1e-5);
+    agree("product", |x| vec![x[0].reduce(Reduction::Prod, Some(&[2]), false).unwrap()], &xs, 1e-5);
     agree("transposed", |x| vec![x[0].transpose(None).unwrap().sum(Some(&[0, 1]), false).unwrap()], &xs, 1e-5);
 }
 

@@ -11,7 +11,7 @@ use fluxrs::ops::attention::attention;
 use fluxrs::ops::create::{arange, linspace, made_on};
 use fluxrs::ops::linalg::{det, inverse, solve};
 use fluxrs::ops::pool::{Window, maxpool, meanpool, peak_places};
-use fluxrs::ops::reduce::Kind;
+use fluxrs::ops::reduce::Reduction;
 use fluxrs::tape::{Target, gradient};
 use fluxrs::transfer::to_device;
 
@@ -227,7 +227,7 @@ fn int64_is_right_or_raises() {
         |x| x * x,
         |x| -x - 1i64,
         |x| x.sum(None, false).unwrap(),
-        |x| x.reduce(Kind::Prod, None, false).unwrap(),
+        |x| x.reduce(Reduction::Prod, None, false).unwrap(),
         |x| x.cumsum(Some(0)).unwrap(),
         |x| x.cumprod(Some(0)).unwrap(),
         |x| (x.cast(DType::F32) * 4.0).cast(DType::I64),

@@ -10,7 +10,7 @@
 #![allow(clippy::extra_unused_type_parameters, clippy::needless_range_loop)]
 
 use crate::dtype::DType;
-use crate::ops::reduce::Kind;
+use crate::ops::reduce::Reduction;
 use crate::per_isa;
 use crate::pool::grain;
 use crate::simd::isa::{Isa, level};
@@ -254,7 +254,7 @@ unsafe fn clear<T: Lane, M: Monoid<T>>(dst: *mut u8, n: usize) {
 }
 
 /// The loops of a reduction, if the type has it.
-pub fn of(kind: Kind, dtype: DType) -> Option<Fold> {
+pub fn of(kind: Reduction, dtype: DType) -> Option<Fold> {
     macro_rules! fold {
         ($T:ty, $M:ty) => {
             Some(Fold {
@@ -278,13 +278,13 @@ pub fn of(kind: Kind, dtype: DType) -> Option<Fold> {
         };
     }
     match kind {
-        Kind::Sum => numbers!(Sum),
-        Kind::Prod => numbers!(Prod),
-        Kind::Max if dtype == DType::Bool => fold!(bool, Any),
-        Kind::Min if dtype == DType::Bool => fold!(bool, All),
-        Kind::Max => numbers!(Max),
-        Kind::Min => numbers!(Min),
-        Kind::Any => (dtype == DType::Bool).then_some(fold!(bool, Any))?,
-        Kind::All => (dtype == DType::Bool).then_some(fold!(bool, All))?,
+        Reduction::Sum => numbers!(Sum),
+        Reduction::Prod => numbers!(Prod),
+        Reduction::Max if dtype == DType::Bool => fold!(bool, Any),
+        Reduction::Min if dtype == DType::Bool => fold!(bool, All),
+        Reduction::Max => numbers!(Max),
+        Reduction::Min => numbers!(Min),
+        Reduction::Any => (dtype == DType::Bool).then_some(fold!(bool, Any))?,
+        Reduction::All => (dtype == DType::Bool).then_some(fold!(bool, All))?,
     }
 }

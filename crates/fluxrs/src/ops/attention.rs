@@ -3,7 +3,7 @@
 
 use super::matmul::matmul;
 use super::place::{Place, concatenate};
-use super::reduce::Kind;
+use super::reduce::Reduction;
 use super::rules::choose;
 use super::shader::{Binding, Pass, Shader, Spec, template};
 use super::structured::{offset, room};
@@ -201,7 +201,7 @@ impl Attention {
         if !wants(0) && !wants(1) && !wants(3) {
             return [None, None, value, None];
         }
-        let rest = &g_log - (&g * &o).reduce_axes(Kind::Sum, 1 << (n - 1)).reshape_to(g_log.shape());
+        let rest = &g_log - (&g * &o).reduce_axes(Reduction::Sum, 1 << (n - 1)).reshape_to(g_log.shape());
         let slopes = weights * (rest + product(&g, &v.swap_last()));
         let query = wants(0).then(|| product(&slopes, &k) * self.scale);
         let key = wants(1).then(|| product(&slopes.swap_last(), &q) * self.scale);

@@ -3,7 +3,7 @@
 //! One op, closed under differentiation. Its gradient by w is such a convolution of x by g with stride and dilation exchanged, its
 //! gradient by x one of g by w, or, where the stride is not 1, one for each residue of a position by the stride.
 
-use super::reduce::Kind;
+use super::reduce::Reduction;
 use super::view::Slice;
 use super::{Op, Place};
 use crate::bail;
@@ -89,7 +89,7 @@ impl Conv {
         let g = g.permute(&[&[0], &middle[..], &[lead + 2, 1], &spatial].concat());
         let along = self.along.iter().map(|a| Along { stride: a.dilation, dilation: a.stride, before: a.before }).collect();
         let out = Conv { along, lead: lead + 1, swapped: true }.apply(&x, &g, &w[lead + 2..])?;
-        Ok(if parts == 1 { out.reshape_to(w) } else { out.reduce_axes(Kind::Sum, 1) })
+        Ok(if parts == 1 { out.reshape_to(w) } else { out.reduce_axes(Reduction::Sum, 1) })
     }
 }
 

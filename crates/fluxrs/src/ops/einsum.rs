@@ -2,7 +2,7 @@
 
 use super::matmul::matmul;
 use super::place::common_dtype;
-use super::reduce::Kind;
+use super::reduce::Reduction;
 use crate::bail;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -124,7 +124,7 @@ impl Term {
     fn summed(self, keep: impl Fn(&Label) -> bool) -> Term {
         let gone = (0..self.labels.len()).filter(|&a| !keep(&self.labels[a])).fold(0u64, |mask, a| mask | 1 << a);
         let labels = self.labels.into_iter().filter(|l| keep(l)).collect();
-        Term { x: self.x.reduce_axes(Kind::Sum, gone), labels }
+        Term { x: self.x.reduce_axes(Reduction::Sum, gone), labels }
     }
 
     /// With its axes in this order.
@@ -162,7 +162,7 @@ fn contract(a: Term, b: Term, wanted: &dyn Fn(&Label) -> bool) -> Result<Term> {
         let x = a.arranged(&[batch.clone(), left, inner.clone()].concat()).reshape_to(&wide_a);
         let y = b.arranged(&[batch, right, inner].concat()).reshape_to(&wide_b);
         let axes = (labels.len()..labels.len() + k.len()).fold(0u64, |mask, a| mask | 1 << a);
-        return Ok(Term { x: (x * y).reduce_axes(Kind::Sum, axes), labels });
+        return Ok(Term { x: (x * y).reduce_axes(Reduction::Sum, axes), labels });
     }
     let product = |s: &[usize]| s.iter().product::<usize>();
     let with = |r: usize, c: usize| -> Shape { lead.iter().copied().chain([r, c]).collect() };

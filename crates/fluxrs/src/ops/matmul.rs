@@ -1,6 +1,6 @@
 //! Matrix products by NumPy's shape rules.
 
-use super::reduce::Kind;
+use super::reduce::Reduction;
 use super::{Elementwise, Op};
 use crate::bail;
 use crate::dtype::DType;
@@ -111,7 +111,7 @@ fn empty_product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// The sum over the axis that is the `n`-th from the end.
 fn last_sum(x: &Tensor, n: usize) -> Tensor {
-    x.reduce_axes(Kind::Sum, 1 << (x.ndim() - n))
+    x.reduce_axes(Reduction::Sum, 1 << (x.ndim() - n))
 }
 
 /// A·B: dA = g·Bᵀ, dB = Aᵀ·g. For an operand that is a transposed view the transpose of that is made, so that the gradient

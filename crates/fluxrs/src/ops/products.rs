@@ -2,7 +2,7 @@
 
 use super::create::diagonal_matrix;
 use super::matmul::matmul;
-use super::reduce::Kind;
+use super::reduce::Reduction;
 use super::rules::{apart_from_zero, choose};
 use super::{Elementwise, Op, apply, place::common_dtype};
 use crate::bail;
@@ -38,7 +38,7 @@ pub fn vdot(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     }
     let dtype = common_dtype("vdot", &[a.clone(), b.clone()])?;
     let total = multiply(&flat(&a.cast(dtype)), &flat(&b.cast(dtype)))?;
-    Ok(total.reduce_axes(if dtype == DType::Bool { Kind::Any } else { Kind::Sum }, 1))
+    Ok(total.reduce_axes(if dtype == DType::Bool { Reduction::Any } else { Reduction::Sum }, 1))
 }
 
 /// The sum of products over these axes of `a` and `b`, pair by pair; the axes left of `a` stand before those of `b`.
@@ -129,7 +129,7 @@ pub fn norm(x: &Tensor, p: f64, axes: Option<&[isize]>, keepdims: bool) -> Resul
     let number = Tensor::number;
     if p.is_infinite() {
         let empty = x.size() == 0 && axes.is_none();
-        let kind = if p > 0.0 { Kind::Max } else { Kind::Min };
+        let kind = if p > 0.0 { Reduction::Max } else { Reduction::Min };
         // Of no elements the greatest size is 0, as the sums of the others are.
         let all = || x.abs().reduce(kind, axes, keepdims).map_err(|e| e.renamed(kind.name(), "norm"));
         return if empty && p > 0.0 { x.sum(axes, keepdims) } else { all() };

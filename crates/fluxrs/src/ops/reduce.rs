@@ -11,7 +11,7 @@ use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum Reduction {
     Sum,
     Prod,
     Max,
@@ -20,31 +20,34 @@ pub enum Kind {
     All,
 }
 
-impl Kind {
+impl Reduction {
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Sum => "sum",
-            Kind::Prod => "prod",
-            Kind::Max => "max",
-            Kind::Min => "min",
-            Kind::Any => "any",
-            Kind::All => "all",
+            Reduction::Sum => "sum",
+            Reduction::Prod => "prod",
+            Reduction::Max => "max",
+            Reduction::Min => "min",
+            Reduction::Any => "any",
+            Reduction::All => "all",
         }
     }
 
     /// The value of an empty reduction, if there is one.
     pub fn empty(self) -> Option<i64> {
         match self {
-            Kind::Sum | Kind::Any => Some(0),
-            Kind::Prod | Kind::All => Some(1),
-            Kind::Max | Kind::Min => None,
+            Reduction::Sum | Reduction::Any => Some(0),
+            Reduction::Prod | Reduction::All => Some(1),
+            Reduction::Max | Reduction::Min => None,
         }
     }
 }
 
+/// The name that `cpu/lower.rs` has for it.
+pub use Reduction as Kind;
+
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Reduce {
-    pub kind: Kind,
+    pub kind: Reduction,
     /// Bit a: axis a is reduced.
     pub axes: u64,
 }
@@ -59,16 +62,16 @@ impl Reduce {
         (0..x.ndim()).filter(|&a| self.reduces(a)).for_each(|a| kept[a] = 1);
         let wide = |t: &Tensor| t.reshape_to(&kept).broadcast_shape(x.shape());
         match self.kind {
-            Kind::Sum => Some(wide(g)),
+            Reduction::Sum => Some(wide(g)),
             // Equal maxima share the gradient evenly, and it stays with them, whatever it is; beside NaN all is NaN.
-            Kind::Max | Kind::Min => {
+            Reduction::Max | Reduction::Min => {
                 let hit = x.equal(&wide(out));
-                let count = hit.cast(x.dtype()).reduce_axes(Kind::Sum, self.axes);
+                let count = hit.cast(x.dtype()).reduce_axes(Reduction::Sum, self.axes);
                 let rest = choose(&out.equal(out), 0.0, out);
                 Some(choose(&hit, wide(&(g / count)), wide(&rest)))
             }
-            Kind::Prod => Some(product_gradient(x, self.axes, g)),
-            Kind::Any | Kind::All => None,
+            Reduction::Prod => Some(product_gradient(x, self.axes, g)),
+            Reduction::Any | Reduction::All => None,
         }
     }
 }
@@ -130,11 +133,11 @@ impl Tensor {
     }
 
     /// Reduces over a mask of axes, without them in the result.
-    pub(crate) fn reduce_axes(&self, kind: Kind, axes: u64) -> Tensor {
+    pub(crate) fn reduce_axes(&self, kind: Reduction, axes: u64) -> Tensor {
         if axes == 0 {
             return self.clone();
         }
-        if kind == Kind::Sum && self.sums_by_rows(axes) {
+        if kind == Reduction::Sum && self.sums_by_rows(axes) {
             let rows = self.reduce_axes(kind, 1 << (self.ndim() - 1));
             return rows.reduce_axes(kind, axes >> 1);
         }
@@ -143,12 +146,12 @@ impl Tensor {
         Tensor::within(op, smallvec![self.clone()], shape, self.dtype())
     }
 
-    pub fn reduce(&self, kind: Kind, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
+    pub fn reduce(&self, kind: Reduction, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
         let list = shape::axes(kind.name(), axes, self.ndim())?;
         let x = match kind {
-            Kind::Any | Kind::All => self.to_bool(),
+            Reduction::Any | Reduction::All => self.to_bool(),
             // Sums and products of small integers would overflow in their own type: NumPy widens them.
-            Kind::Sum | Kind::Prod if !self.dtype().is_float() => self.cast(DType::I64),
+            Reduction::Sum | Reduction::Prod if !self.dtype().is_float() => self.cast(DType::I64),
             _ => self.clone(),
         };
         if kind.empty().is_none() && list.iter().any(|&a| self.shape()[a] == 0) {
@@ -164,14 +167,14 @@ impl Tensor {
     }
 
     pub fn sum(&self, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
-        self.reduce(Kind::Sum, axes, keepdims)
+        self.reduce(Reduction::Sum, axes, keepdims)
     }
 
     pub fn mean(&self, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
         let list = shape::axes("mean", axes, self.ndim())?;
         let n: usize = list.iter().map(|&a| self.shape()[a]).product();
         let x = self.cast(self.dtype().to_float());
-        Ok(x.reduce(Kind::Sum, axes, keepdims)? / n as f64)
+        Ok(x.reduce(Reduction::Sum, axes, keepdims)? / n as f64)
     }
 
     /// The mean of squared distances from the mean; `ddof` is taken off the count.
@@ -195,7 +198,7 @@ impl Tensor {
         let shift = match list.iter().any(|&a| x.shape()[a] == 0) {
             true => Tensor::number(0.0),
             false => crate::graph::no_grad(|| {
-                let top = x.reduce(Kind::Max, axes, true)?;
+                let top = x.reduce(Reduction::Max, axes, true)?;
                 Ok(choose(&top.isfinite(), &top, 0.0))
             })?,
         };
@@ -231,7 +234,7 @@ impl Tensor {
         let n = x.shape()[shape::axis(op, axis, x.ndim())?];
         let top = match n {
             0 => Tensor::number(0.0),
-            _ => crate::graph::no_grad(|| x.reduce(Kind::Max, Some(&[axis]), true))?,
+            _ => crate::graph::no_grad(|| x.reduce(Reduction::Max, Some(&[axis]), true))?,
         };
         Ok((x, top))
     }

@@ -278,6 +278,6 @@ impl Tensor {
         let axes = (0..self.ndim())
             .filter(|&a| a < lead || (to[a - lead] == 1 && self.shape()[a] != 1))
             .fold(0u64, |mask, a| mask | 1 << a);
-        self.reduce_axes(super::reduce::Kind::Sum, axes).reshape_to(to)
+        self.reduce_axes(super::reduce::Reduction::Sum, axes).reshape_to(to)
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::graph::{Tensor, lock};
 use crate::ops::matmul::matmul;
-use crate::ops::reduce::Kind;
+use crate::ops::reduce::Reduction;
 use crate::ops::{Elementwise, Op, Reduce, ViewKind};
 
 /// A sum over the steps.
@@ -41,7 +41,7 @@ impl Total {
                 };
                 Some(Total::Product(a.reshape_to(&[1, a.size()]), b.reshape_to(&[1, b.size()])))
             }
-            Op::Reduce(Reduce { kind: Kind::Sum, axes }) if at_hand(&srcs[0]) => Some(Total::Sum(srcs[0].clone(), *axes)),
+            Op::Reduce(Reduce { kind: Reduction::Sum, axes }) if at_hand(&srcs[0]) => Some(Total::Sum(srcs[0].clone(), *axes)),
             _ => None,
         }
     }
@@ -69,7 +69,7 @@ impl Total {
                 };
                 matmul(&tall(a).swap_last(), &tall(b)).expect("as many rows of each")
             }
-            Total::Sum(x, axes) => all(x).reduce_axes(Kind::Sum, axes << 1 | 1),
+            Total::Sum(x, axes) => all(x).reduce_axes(Reduction::Sum, axes << 1 | 1),
             Total::View(inner, view) => {
                 let x = inner.made(all);
                 match view.op() {

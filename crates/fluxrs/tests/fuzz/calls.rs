@@ -5,7 +5,7 @@ use crate::random::Random;
 use crate::world::{Origin, World, data, elements};
 use fluxrs::ops::index::{take, take_at};
 use fluxrs::ops::place::{concatenate, stack};
-use fluxrs::ops::reduce::Kind;
+use fluxrs::ops::reduce::Reduction;
 use fluxrs::ops::view::Slice;
 use fluxrs::ops::{Class, matmul as product};
 use fluxrs::{DType, Elementwise, Number, Result, Tensor, no_grad, shape as shapes};
@@ -222,7 +222,16 @@ pub fn reduce(w: &mut World, r: &mut Random) {
     let list = axes(r, n);
     let list = list.as_deref();
     let keep = r.coin();
-    let kind = *r.pick(&[Kind::Sum, Kind::Sum, Kind::Sum, Kind::Max, Kind::Min, Kind::Prod, Kind::Any, Kind::All]);
+    let kind = *r.pick(&[
+        Reduction::Sum,
+        Reduction::Sum,
+        Reduction::Sum,
+        Reduction::Max,
+        Reduction::Min,
+        Reduction::Prod,
+        Reduction::Any,
+        Reduction::All,
+    ]);
     let which = r.below(12);
     let last = r.range(-1, 1).max(-(n as isize));
     call(w, r, &[i], |x| match which {

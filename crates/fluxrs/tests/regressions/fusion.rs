@@ -6,7 +6,7 @@ use fluxrs::evaluate::Handle;
 use fluxrs::leaf;
 use fluxrs::ops::index::take;
 use fluxrs::ops::matmul::matmul;
-use fluxrs::ops::reduce::Kind;
+use fluxrs::ops::reduce::Reduction;
 use fluxrs::reference::computed;
 use fluxrs::tape::{Target, gradient};
 use fluxrs::{Elementwise, Error, Tensor};
@@ -16,7 +16,7 @@ fn operands_of_a_column_fold_outlive_the_block() {
     let x = floats(&[1.0, -2.0, 3.0, 4.0], &[2, 2]);
     let b = by(Elementwise::greater, &[&x, &Tensor::number(-5.0)]);
     let t = by(Elementwise::tanh, &[&b]);
-    let all = t.reduce(Kind::All, Some(&[0]), false).unwrap();
+    let all = t.reduce(Reduction::All, Some(&[0]), false).unwrap();
     check([all, t, by(Elementwise::cos, &[&b]), b]);
 }
 
