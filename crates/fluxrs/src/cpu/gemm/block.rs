@@ -118,6 +118,8 @@ pub(super) struct Panels<T> {
     pub depth: usize,
     pub width: usize,
     pub wide: usize,
+    /// Rows of a panel are multiples of this.
+    pub align: usize,
     pub from: *const T,
     /// Along the inner axis and along columns.
     pub strides: (isize, isize),
@@ -197,6 +199,7 @@ pub(super) unsafe fn product<S: Simd>(p: &Product, a: *const S::T, b: *const S::
                             depth,
                             width,
                             wide,
+                            align: S::LANES,
                             from,
                             strides: p.b_strides,
                             to: panels,

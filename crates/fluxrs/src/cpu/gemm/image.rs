@@ -89,6 +89,9 @@ pub(super) struct Image {
     pub size: usize,
 }
 
+/// Bytes that are fetched ahead of a row: the next rows, or the next image.
+const AHEAD: usize = 4096;
+
 /// Elements behind a copy that are spoilt.
 pub(super) const SPILL: usize = super::simd::MOST_LANES;
 
@@ -103,6 +106,27 @@ impl Image {
     /// Columns from the first place to the last, with those over the ends of rows.
     pub fn columns(&self) -> usize {
         self.axes.iter().zip(&self.pitches).map(|(a, p)| (a.places - 1) * p).sum::<usize>() + 1
+    }
+
+    /// Rows of positions, if none are laid apart.
+    pub fn lines(&self) -> usize {
+        self.size / self.axes[self.axes.len() - 1].extent
+    }
+
+    /// One of them: where it begins in memory, from position 0 on, and which of its positions are there; none of a row in a margin.
+    pub fn line(&self, mut i: usize) -> (isize, Range<usize>) {
+        let (last, outer) = self.axes.split_last().expect("an image has axes");
+        let mut at = Some(last.first as isize * last.step);
+        for axis in outer.iter().rev() {
+            at = at.zip(axis.position(0, i % axis.extent)).map(|(at, p)| at + p * axis.step);
+            i /= axis.extent;
+        }
+        at.map_or((0, 0..0), |at| (at, last.inside(0)))
+    }
+
+    /// From one position of a row to the next, in memory.
+    pub fn step(&self) -> isize {
+        self.axes[self.axes.len() - 1].step
     }
 
     /// Rows of places.
@@ -204,9 +228,12 @@ unsafe fn row<S: Simd>(axis: &Axis, residue: usize, from: Option<*const S::T>, t
             let step = axis.step * axis.stride as isize;
             if step == 1 {
                 let full = (n - 1) / S::LANES * S::LANES;
+                let ahead = AHEAD / size_of::<S::T>();
                 for v in (0..full).step_by(S::LANES) {
+                    S::prefetch::<true>(from.wrapping_add(v + ahead));
                     S::store(start.add(v), S::load(from.add(v)));
                 }
+                S::prefetch::<true>(from.wrapping_add(full + ahead));
                 S::store(start.add(full), S::load_part(from.add(full), S::mask(n - full)));
             } else {
                 for i in 0..n {

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 mod block;
+mod channels;
 mod grid;
 mod image;
 mod lines;

@@ -9,7 +9,7 @@ const AHEAD: isize = 8;
 /// The memory is as large as the panels say.
 #[inline(always)]
 pub(super) unsafe fn pack<S: Simd>(panels: &Panels<S::T>) {
-    let Panels { width, wide, from, strides, to, apart, first, .. } = *panels;
+    let Panels { width, wide, align, from, strides, to, apart, first, .. } = *panels;
     // SAFETY: as promised.
     unsafe {
         if strides.1 == 1 {
@@ -17,7 +17,7 @@ pub(super) unsafe fn pack<S: Simd>(panels: &Panels<S::T>) {
         }
         for (n, j) in (0..width).step_by(wide).enumerate() {
             let width = wide.min(width - j);
-            let to = to.add(n * apart + first * width.next_multiple_of(S::LANES));
+            let to = to.add(n * apart + first * width.next_multiple_of(align));
             let panel = Panels { width, from: from.offset(j as isize * strides.1), to, ..*panels };
             if strides.0 == 1 { columns::<S>(&panel) } else { scattered::<S>(&panel) }
         }
@@ -30,13 +30,13 @@ pub(super) unsafe fn pack<S: Simd>(panels: &Panels<S::T>) {
 /// The machine has the instruction set; the matrices are as large as the panels say.
 #[inline(always)]
 unsafe fn rows<S: Simd>(panels: &Panels<S::T>) {
-    let Panels { depth, width, wide, from, strides, to, apart, first } = *panels;
+    let Panels { depth, width, wide, align, from, strides, to, apart, first } = *panels;
     // SAFETY: the caller's promise; a part is not read beyond its lanes.
     unsafe {
         for p in 0..depth {
             let from = from.offset(p as isize * strides.0);
             for (n, j) in (0..width).step_by(wide).enumerate() {
-                let stride = wide.min(width - j).next_multiple_of(S::LANES);
+                let stride = wide.min(width - j).next_multiple_of(align);
                 let to = to.add(n * apart + (first + p) * stride);
                 for v in (0..stride).step_by(S::LANES) {
                     S::prefetch::<true>(from.wrapping_offset(AHEAD * strides.0).wrapping_add(j + v));
@@ -44,7 +44,7 @@ unsafe fn rows<S: Simd>(panels: &Panels<S::T>) {
                         rest if rest < S::LANES => S::load_part(from.add(j + v), S::mask(rest)),
                         _ => S::load(from.add(j + v)),
                     };
-                    S::store(to.add(v), x);
+                    put::<S>(to.add(v), x, stride - v);
                 }
             }
         }
@@ -57,13 +57,25 @@ unsafe fn rows<S: Simd>(panels: &Panels<S::T>) {
 /// The machine has the instruction set; the matrices are as large as the panels say.
 #[inline(always)]
 unsafe fn columns<S: Simd>(panel: &Panels<S::T>) {
-    let Panels { depth, width, from, strides, to, .. } = *panel;
-    let stride = width.next_multiple_of(S::LANES);
+    let Panels { depth, width, align, from, strides, to, .. } = *panel;
+    let stride = width.next_multiple_of(align);
     for j in (0..width).step_by(S::LANES) {
         let offsets = std::array::from_fn(|i| (j + i).min(width - 1) as isize * strides.1);
         // SAFETY: the caller's promise.
-        unsafe { squares::<S>(&Columns { depth, width: width - j, from, step: 1, offsets, to: to.add(j), stride }) }
+        unsafe {
+            squares::<S>(&Columns { depth, width: width - j, from, step: 1, offsets, to: to.add(j), stride, room: stride - j })
+        }
     }
+}
+
+/// Stores a vector, or as many of its lanes as there is room for.
+///
+/// # Safety
+/// The machine has the instruction set; there is the room.
+#[inline(always)]
+unsafe fn put<S: Simd>(to: *mut S::T, v: S::V, room: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { if room < S::LANES { S::store_part(to, v, S::mask(room)) } else { S::store(to, v) } }
 }
 
 /// Columns to be packed side by side in one vector: where each begins, and from one of its elements to the next.
@@ -77,6 +89,8 @@ pub(super) struct Columns<T> {
     pub to: *mut T,
     /// From one row of the panel to the next.
     pub stride: usize,
+    /// Elements of a row that may be written.
+    pub room: usize,
 }
 
 /// Transposes squares of contiguous columns; takes others element by element.
@@ -85,7 +99,7 @@ pub(super) struct Columns<T> {
 /// The machine has the instruction set; the columns are readable, and there is room for whole vectors.
 #[inline(always)]
 pub(super) unsafe fn squares<S: Simd>(c: &Columns<S::T>) {
-    let Columns { depth, width, from, ref offsets, step, to, stride } = *c;
+    let Columns { depth, width, from, ref offsets, step, to, stride, room } = *c;
     // SAFETY: the caller's promise; a part is not read beyond its lanes.
     unsafe {
         let whole = if step == 1 { depth / S::LANES * S::LANES } else { 0 };
@@ -93,7 +107,7 @@ pub(super) unsafe fn squares<S: Simd>(c: &Columns<S::T>) {
         for p in (0..whole).step_by(S::LANES) {
             S::load_columns(from.add(p), offsets, &mut square);
             for (i, &v) in square.iter().enumerate().take(S::LANES) {
-                S::store(to.add((p + i) * stride), v);
+                put::<S>(to.add((p + i) * stride), v, room);
             }
         }
         if whole < depth && step == 1 {
@@ -103,7 +117,7 @@ pub(super) unsafe fn squares<S: Simd>(c: &Columns<S::T>) {
             }
             S::transpose(&mut square);
             for (i, &v) in square.iter().enumerate().take(depth - whole) {
-                S::store(to.add((whole + i) * stride), v);
+                put::<S>(to.add((whole + i) * stride), v, room);
             }
         } else {
             for p in whole..depth {
@@ -122,39 +136,13 @@ pub(super) unsafe fn squares<S: Simd>(c: &Columns<S::T>) {
 /// The machine has the instruction set; the matrices are as large as the panels say.
 #[inline(always)]
 unsafe fn scattered<S: Simd>(panel: &Panels<S::T>) {
-    let Panels { depth, width, from, strides, to, .. } = *panel;
-    let stride = width.next_multiple_of(S::LANES);
+    let Panels { depth, width, align, from, strides, to, .. } = *panel;
+    let stride = width.next_multiple_of(align);
     for p in 0..depth {
         for j in 0..stride {
             let from = from.wrapping_offset(p as isize * strides.0 + j as isize * strides.1);
             // SAFETY: the caller's promise.
             unsafe { *to.add(p * stride + j) = if j < width { *from } else { S::T::default() } };
-        }
-    }
-}
-
-/// Rows to be put one behind another, of one or two whole vectors each.
-pub(super) struct Rows<T> {
-    pub depth: usize,
-    pub vectors: usize,
-    pub from: *const T,
-    /// Where each begins.
-    pub offsets: *const isize,
-    pub to: *mut T,
-}
-
-/// # Safety
-/// The machine has the instruction set; whole vectors of each row are readable, and there is room for them.
-#[inline(always)]
-pub(super) unsafe fn together<S: Simd>(r: &Rows<S::T>) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        for p in 0..r.depth {
-            let (from, to) = (r.from.offset(*r.offsets.add(p)), r.to.add(p * r.vectors * S::LANES));
-            S::store(to, S::load(from));
-            if r.vectors > 1 {
-                S::store(to.add(S::LANES), S::load(from.add(S::LANES)));
-            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //! however many threads there are. Sums are those of `block`, bit for bit.
 use super::block::{self, Block, Panels};
 use super::grid::{self, Grid, Tile};
-use super::packed::{CHUNK, LINE, Packed};
+use super::packed::{self, CHUNK, LINE, Packed};
 use super::simd::Simd;
 use super::{Element, Product};
 use crate::simd::isa::{Level, level};
@@ -15,6 +15,9 @@ const COLUMNS: usize = 48;
 /// Rows and columns of a piece at most, and elements of it when packed, unless one length of sums needs more.
 const SIDE: usize = 4096;
 const ROOM: usize = 2 << 20;
+/// Bytes of a piece that stays in the second-level cache: where one length of sums fits, no more lengths are packed than do. Others go
+/// through C more seldom instead.
+const NEAR: usize = 1 << 20;
 /// With fewer columns than these a matrix with contiguous rows is read where it lies: packing it would be much of the work.
 const DIRECT: usize = 512;
 /// Panels of contiguous columns that a task packs; of contiguous rows it packs a few, as long as possible.
@@ -69,10 +72,11 @@ impl Shared {
         // Panels of nearly equal height.
         let height = p.m.div_ceil(p.m.div_ceil(register.rows));
         let direct = p.a_strides.1 == 1 && p.n < DIRECT;
-        let stride = if direct { 0 } else { height.next_multiple_of(register.lanes) };
+        let stride = if direct { 0 } else { height.next_multiple_of(packed::ALIGN) };
         let mut shared = Shared { product: *p, level, depth: T::order(level, p.k).depth, height, stride, register, steps: 0 };
         let each = shared.depth * shared.across(p.m.min(SIDE), p.n.min(SIDE));
-        shared.steps = (shared.depth * (ROOM / each).max(1)).min(p.k);
+        let room = if each <= NEAR / size_of::<T>() { NEAR / size_of::<T>() } else { ROOM };
+        shared.steps = (shared.depth * (room / each).max(1)).min(p.k);
         Some(shared)
     }
 
@@ -132,10 +136,18 @@ impl Shared {
             width: if self.stride == 0 { 0 } else { part.rows.len() },
             wide: self.height,
             stride: self.stride,
+            align: packed::ALIGN,
             strides: (p.a_strides.1, p.a_strides.0),
         };
         let columns = self.register.columns;
-        let b = Operand { depth, width: part.cols.len(), wide: columns, stride: columns, strides: p.b_strides };
+        let b = Operand {
+            depth,
+            width: part.cols.len(),
+            wide: columns,
+            stride: columns,
+            align: self.register.lanes,
+            strides: p.b_strides,
+        };
         [a, b]
     }
 
@@ -163,6 +175,7 @@ struct Operand {
     /// Columns of a panel, and from one of its rows to the next.
     wide: usize,
     stride: usize,
+    align: usize,
     /// In memory, along the inner axis and along columns.
     strides: (isize, isize),
 }
@@ -187,6 +200,7 @@ impl Operand {
             depth: steps.min(self.depth - p),
             width: columns.min(self.width - j),
             wide: self.wide,
+            align: self.align,
             from: from.wrapping_offset(p as isize * self.strides.0 + j as isize * self.strides.1),
             strides: self.strides,
             to: to.wrapping_add(j / self.wide * self.stride * self.depth),
@@ -316,6 +330,7 @@ unsafe fn panel<S: Simd>(s: &Shared, p: &Panel<S::T>) {
                 depth,
                 a: p.a.add(n * of_a),
                 b: p.b,
+                offsets: None,
                 c: p.c.add(i * s.product.ldc),
                 ldc: s.product.ldc,
                 lanes: p.width - (vectors - 1) * S::LANES,

@@ -4,7 +4,7 @@
 use super::block::{MicroKernel, Panels};
 use super::image::Copying;
 use super::lines::Lines;
-use super::pack::{Columns, Rows};
+use super::pack::Columns;
 use super::packed::PackedKernel;
 use super::skinny::Task;
 use super::turned::Turn;
@@ -62,7 +62,6 @@ pub(super) trait Simd: Sized + 'static {
     const PACKED: [&'static [PackedKernel<Self::T>]; 2];
     unsafe fn packed<const R: usize, const W: usize>(block: &super::packed::Packed<Self::T>);
     unsafe fn pack(panels: &Panels<Self::T>);
-    unsafe fn together(rows: &Rows<Self::T>);
     unsafe fn squares(columns: &Columns<Self::T>);
     unsafe fn lines(lines: &Lines<'_, Self::T>);
     unsafe fn image(copy: &Copying<'_, Self::T>);
@@ -102,12 +101,6 @@ macro_rules! entries {
         unsafe fn pack(panels: &$crate::cpu::gemm::block::Panels<Self::T>) {
             // SAFETY: the caller's promise.
             unsafe { $crate::cpu::gemm::pack::pack::<Self>(panels) }
-        }
-
-        $(#[$feature])?
-        unsafe fn together(rows: &$crate::cpu::gemm::pack::Rows<Self::T>) {
-            // SAFETY: the caller's promise.
-            unsafe { $crate::cpu::gemm::pack::together::<Self>(rows) }
         }
 
         $(#[$feature])?

@@ -4,7 +4,6 @@ use super::Tile;
 use super::block::{self, Block};
 use super::image::{Axis, Copying, Image, SPILL};
 use super::lines::{Side, split};
-use super::pack::Rows;
 use super::packed::{self, Packed};
 use super::scratch;
 use super::simd::Simd;
@@ -90,7 +89,7 @@ unsafe fn part<S: Simd>(
     let few = rows <= S::KERNELS[3].len();
     let width = if few { 4 * S::LANES } else { 2 * S::LANES };
     let (height, a_stride) = packed::height::<S>(rows);
-    let packed_size = if few { 0 } else { most * (rows.div_ceil(height) * a_stride + width) };
+    let packed_size = if few { 0 } else { most * rows.div_ceil(height) * a_stride };
     // A whole panel may be read from the last position on.
     let stage_size = (most.div_ceil(taps) + 1) * image.size + 4 * S::LANES + SPILL;
     let ldc = n.next_multiple_of(S::LANES);
@@ -99,8 +98,8 @@ unsafe fn part<S: Simd>(
     // SAFETY: the caller's promise; the scratch memory has room for what is put there.
     unsafe {
         let room = packed_size + stage_size + sums_size;
-        let (panel, tables) = scratch::of::<S::T>(room, (2 * most + taps) * 8 / size_of::<S::T>());
-        let (packed_a, stage) = (panel.add(most * width), panel.add(packed_size));
+        let (packed_a, tables) = scratch::of::<S::T>(room, (2 * most + taps) * 8 / size_of::<S::T>());
+        let stage = packed_a.add(packed_size);
         let sums = stage.add(stage_size);
         let (a_offsets, b_offsets) = (tables.cast::<isize>(), tables.cast::<isize>().add(most));
         let of_taps = b_offsets.add(most);
@@ -143,10 +142,10 @@ unsafe fn part<S: Simd>(
                         block::rows::<S>(rows, &block, vectors);
                         continue;
                     }
-                    S::together(&Rows { depth, vectors, from: b, offsets: b_offsets, to: panel });
                     for (n, i) in (0..rows).step_by(height).enumerate() {
                         let (a, c) = (packed_a.add(n * a_stride * depth).cast_const(), c.add(i * ldc));
-                        let block = Packed { depth, a, b: panel, c, ldc, lanes, add, ahead: [(a, 0); 2] };
+                        let offsets = Some(b_offsets.cast_const());
+                        let block = Packed { depth, a, b, offsets, c, ldc, lanes, add, ahead: [(a, 0); 2] };
                         S::PACKED[vectors - 1][height.min(rows - i) - 1](&block);
                     }
                 }

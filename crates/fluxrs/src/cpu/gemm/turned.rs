@@ -97,7 +97,7 @@ pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::
     let copied = (0..k).step_by(most).map(|q| Terms::of(w, q, most.min(k - q), &tile.cols).size()).max().unwrap_or(0);
     let (panel_size, line_size) = (most * ldc, if a_step == Some(1) { 0 } else { wide * line });
     let height = packed::height::<S>(rows).0;
-    let window_size = most * height.next_multiple_of(S::LANES);
+    let window_size = most * height.next_multiple_of(packed::ALIGN);
     let last = w.inner.len() - 1;
     let (a_rows, a_inner) = (Side { lens: &[w.m], strides: &[w.a_row as i64] }, Side { lens: &w.inner, strides: &w.a_inner });
     // SAFETY: the caller's promise; the scratch memory has room for what is put there.
@@ -150,7 +150,7 @@ pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::
                     (lines.cast_const(), (1, line as isize))
                 };
                 let to = panels.add(j * depth);
-                S::pack(&Panels { depth, width, wide, from: packed, strides, to, apart: 0, first: 0 });
+                S::pack(&Panels { depth, width, wide, align: S::LANES, from: packed, strides, to, apart: 0, first: 0 });
             }
             let along = Side { lens: &w.inner, strides: &terms.along[..w.inner.len()] };
             if n <= wide {
@@ -180,7 +180,7 @@ pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::
                     return;
                 }
                 let count = height.min(rows - i);
-                let stride = count.next_multiple_of(S::LANES);
+                let stride = count.next_multiple_of(packed::ALIGN);
                 let columns: [isize; MOST_LANES] =
                     std::array::from_fn(|r| if r < count { terms.column(w, tile.cols.start + i + r) } else { 0 });
                 let mut p = 0;
@@ -197,6 +197,7 @@ pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::
                             step: along.strides[last] as isize,
                             to: window.add(p * stride + v),
                             stride,
+                            room: stride - v,
                         });
                     }
                     p += length;
@@ -204,7 +205,7 @@ pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::
                 for j in (0..n).step_by(wide) {
                     let vectors = (n - j).min(wide).div_ceil(S::LANES);
                     let (a, b, c) = (window.cast_const(), panels.add(j * depth), sums.add(i * ldc + j));
-                    let block = Packed { depth, a, b, c, ldc, lanes: S::LANES, add: q > 0, ahead: [(a, 0); 2] };
+                    let block = Packed { depth, a, b, offsets: None, c, ldc, lanes: S::LANES, add: q > 0, ahead: [(a, 0); 2] };
                     S::PACKED[vectors - 1][count - 1](&block);
                 }
             }
@@ -215,12 +216,12 @@ pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::
 
 /// A matrix to be written transposed: rows of whole vectors, of which the first `n` elements count.
 pub(super) struct Turn<T> {
-    rows: usize,
-    n: usize,
-    from: *const T,
-    from_stride: usize,
-    to: *mut T,
-    to_stride: usize,
+    pub rows: usize,
+    pub n: usize,
+    pub from: *const T,
+    pub from_stride: usize,
+    pub to: *mut T,
+    pub to_stride: usize,
 }
 
 /// # Safety

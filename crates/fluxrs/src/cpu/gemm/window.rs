@@ -2,10 +2,10 @@
 //! that nothing of B's size is ever in memory. Every sum runs over the inner axes in order, in the pieces that [`order`](super::order)
 //! says: its bits depend on nothing else, however it is computed.
 use super::block::{self, Panels};
-use super::lines::{Across, Edge, Lines, Side, offsets};
+use super::lines::{Across, Edge, Lines, Side, offsets, split};
 use super::packed::{self, Packed};
 use super::simd::Simd;
-use super::{Element, Grid, Product, Tile, grid, scratch, staged, turned};
+use super::{Element, Grid, Product, Tile, channels, grid, scratch, staged, turned};
 use crate::shape::{Bound, Shape, Strides, size};
 use crate::simd::isa::level;
 use crate::stop::stopped;
@@ -36,6 +36,8 @@ pub enum Way {
     Staged,
     /// See `turned`.
     Turned,
+    /// See `channels`.
+    Channels,
 }
 
 impl Patches {
@@ -46,6 +48,8 @@ impl Patches {
             Way::Plain
         } else if let Some(staged) = staged::cost(self, lanes) {
             if staged <= turned::cost(self, lanes) { Way::Staged } else { Way::Turned }
+        } else if channels::cost(self, lanes).is_some_and(|cost| cost < turned::cost(self, lanes)) {
+            Way::Channels
         } else if self.by_columns(lanes) {
             Way::Turned
         } else {
@@ -57,6 +61,7 @@ impl Patches {
     pub fn grid<T: Element>(&self, batch: usize, way: Way) -> Grid {
         let step = match way {
             Way::Turned => (grid::COL_STEP, self.cols[1..].iter().product()),
+            Way::Channels => (grid::ROW_STEP, grid::COL_STEP * size(&self.cols[1..])),
             _ => (grid::ROW_STEP, grid::COL_STEP),
         };
         Grid::of_window(self.m, size(&self.inner), size(&self.cols), batch, size_of::<T>(), step)
@@ -78,6 +83,18 @@ impl Patches {
             next = stride * len as i64;
         }
         Some(step as isize)
+    }
+
+    /// The length of the runs of contiguous elements that A's rows are made of.
+    fn a_run(&self) -> usize {
+        let mut run = 1;
+        for (&len, &stride) in self.inner.iter().zip(&self.a_inner).rev() {
+            if len > 1 && stride != run as i64 {
+                break;
+            }
+            run *= len;
+        }
+        run
     }
 
     /// Where the elements of A's rows from the `q`-th on lie.
@@ -102,12 +119,46 @@ impl Patches {
         offsets: *mut isize,
         to: *mut S::T,
     ) {
-        let apart = height.next_multiple_of(S::LANES) * depth;
+        let apart = height.next_multiple_of(packed::ALIGN) * depth;
         // SAFETY: the caller's promise.
         unsafe {
             if let Some(step) = self.a_step() {
                 let (from, strides) = (a.offset(q as isize * step), (step, self.a_row));
-                return S::pack(&Panels { depth, width: m, wide: height, from, strides, to, apart, first: 0 });
+                return S::pack(&Panels {
+                    depth,
+                    width: m,
+                    wide: height,
+                    align: packed::ALIGN,
+                    from,
+                    strides,
+                    to,
+                    apart,
+                    first: 0,
+                });
+            }
+            // Runs of contiguous elements: of a sample.
+            let run = self.a_run();
+            if run >= S::LANES {
+                let mut p = 0;
+                while p < depth {
+                    let length = (run - (q + p) % run).min(depth - p);
+                    let index = split(q + p, &self.inner);
+                    let at: i64 = index.iter().zip(&self.a_inner).map(|(&i, &s)| i as i64 * s).sum();
+                    let (from, strides) = (a.offset(at as isize), (1, self.a_row));
+                    S::pack(&Panels {
+                        depth: length,
+                        width: m,
+                        wide: height,
+                        align: packed::ALIGN,
+                        from,
+                        strides,
+                        to,
+                        apart,
+                        first: p,
+                    });
+                    p += length;
+                }
+                return;
             }
             self.a_offsets(q, depth, offsets);
             for (n, i) in (0..m).step_by(height).enumerate() {
@@ -115,7 +166,7 @@ impl Patches {
                 let to = to.add(n * apart);
                 for p in 0..depth {
                     let (from, to) =
-                        (a.offset(*offsets.add(p) + i as isize * self.a_row), to.add(p * rows.next_multiple_of(S::LANES)));
+                        (a.offset(*offsets.add(p) + i as isize * self.a_row), to.add(p * rows.next_multiple_of(packed::ALIGN)));
                     for r in 0..rows {
                         *to.add(r) = *from.offset(r as isize * self.a_row);
                     }
@@ -178,6 +229,7 @@ pub(super) unsafe fn product<S: Simd>(
         match way {
             Way::Staged => staged::product::<S>(w, a, b, c, tile, stop),
             Way::Turned => turned::product::<S>(w, a, b, c, tile, stop),
+            Way::Channels => channels::product::<S>(w, a, b, c, tile, stop),
             Way::Packed => by_panels::<S>(w, a, b, c, tile, stop),
             Way::Plain => {
                 let a_strides = (w.a_row, w.a_inner[0] as isize);
@@ -226,6 +278,7 @@ unsafe fn by_panels<S: Simd>(w: &Patches, a: *const S::T, b: *const S::T, c: *mu
                         depth,
                         a: packed_a.add(n * a_stride * depth),
                         b: panel,
+                        offsets: None,
                         c: c.add(i * w.ldc + j),
                         ldc: w.ldc,
                         lanes: width - (stride - S::LANES),
