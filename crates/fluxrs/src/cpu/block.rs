@@ -1,6 +1,7 @@
 //! Runs a lowered program on one block of its index space.
 
 use super::accumulate::THREE;
+use super::jit::OPERANDS;
 use super::lower::{Action, LoadStep, Location, Lowered, StoreStep, Walk};
 use crate::per_isa;
 use crate::plan::{Rank, Source};
@@ -109,7 +110,7 @@ impl Worker<'_> {
         };
         for load in &body.loads {
             if load.how == Walk::Fixed {
-                worker.splat(load, elements);
+                worker.splat(load, if load.single { 1 } else { elements });
             }
             worker.loaded.push(worker.register(load.reg));
             worker.singles.push(load.single && load.how == Walk::Fixed);
@@ -208,6 +209,7 @@ impl Worker<'_> {
                         (fold.rows)(src, block.rows, block.len / block.rows.max(1), dst);
                     }
                     Action::Fold(_) => {}
+                    Action::Run(at, operands) => self.run_code(*at, operands, block, n),
                     Action::Spread => {
                         let src = self.operand(micro.src[0], block);
                         let width = block.len / block.rows.max(1);
@@ -224,6 +226,20 @@ impl Worker<'_> {
                 unsafe { self.store(store, block) };
             }
         }
+    }
+
+    /// Runs a function of the machine code.
+    ///
+    /// # Safety
+    /// As for `run`; the function has these operands.
+    unsafe fn run_code(&self, at: usize, operands: &[Location], block: &Block, n: usize) {
+        let Some(machine) = self.body.machine.as_ref().filter(|_| n > 0) else { return };
+        let mut list = [std::ptr::null_mut(); OPERANDS];
+        for (address, &o) in list.iter_mut().zip(operands) {
+            *address = self.operand(o, block);
+        }
+        // SAFETY: lowering made the function for these operands, each of which holds its block, or one element where it asks for one.
+        unsafe { machine.run(at, &list[..operands.len()], n) }
     }
 
     fn is_single(&self, o: Location) -> bool {

@@ -68,7 +68,7 @@ pub(super) fn run_spans(l: &Lowered, mut spans: impl Iterator<Item = Range<usize
 /// Whole rows at a time, several short ones to a block.
 fn run_rows(l: &Lowered, range: Range<usize>, context: &Context<'_>) -> Result<()> {
     let (rows, cols) = (range.len(), l.cols());
-    let per_block = (BLOCK / cols.max(1)).clamp(1, BLOCK);
+    let per_block = if l.by_row { 1 } else { (BLOCK / cols.max(1)).clamp(1, BLOCK) };
     let per_task = if context.parallel { (TASK / cols.max(1)).max(1).next_multiple_of(per_block) } else { rows.max(1) };
     let context = *context;
     context.each(rows.div_ceil(per_task), |t| {

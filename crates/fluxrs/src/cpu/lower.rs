@@ -2,6 +2,7 @@
 
 use super::accumulate::{self, ProductLoop};
 use super::fold::{self, Fold};
+use super::jit::Machine;
 use super::loops::TASK;
 use super::pair;
 use crate::cache::bytes_of;
@@ -14,12 +15,13 @@ use crate::shape::{self, Map, Shape, spilled};
 use crate::simd::lanes::{self, LaneLoop, UnaryBody};
 use crate::simd::math::Cast;
 use smallvec::{SmallVec, smallvec};
+use std::sync::Arc;
 
 /// Elements of a register: a few of them fit the first-level cache.
 pub const BLOCK: usize = grain(2048);
 
 /// Rows from this length on are worth a block of their own.
-const LONG_ROW: usize = 256;
+pub(super) const LONG_ROW: usize = 256;
 
 /// Where an operand's elements are found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,6 +41,8 @@ pub enum Action {
     AddProduct(ProductLoop),
     /// Every element of a row register, once for each element of its row.
     Spread,
+    /// The function at a place of the machine code, and its operands.
+    Run(usize, Box<[Location]>),
 }
 
 pub struct Micro {
@@ -101,9 +105,68 @@ pub struct Lowered {
     pub sparse: Option<Box<(Sparse, usize)>>,
     /// The length of the last axis, where blocks of a loop without reductions should end with it.
     pub row: Option<usize>,
+    /// True if a block of a reduction of rows is one row.
+    pub by_row: bool,
+    pub machine: Option<Arc<Machine>>,
 }
 
 impl Lowered {
+    /// The loop's loads and stores, without code. Loads have registers of their own for the whole program: constants are filled once,
+    /// before it runs.
+    pub(super) fn of(body: &Loop) -> Lowered {
+        let cols = shape::size(&body.dims[body.fence..]);
+        let spreads = body.code.iter().any(|i| i.code == Code::Spread);
+        let block = if spreads && body.mode == Mode::Rows { BLOCK.max(cols) } else { BLOCK };
+        let mut out = Lowered {
+            mode: body.mode,
+            dims: body.dims.clone(),
+            fence: body.fence,
+            loads: vec![],
+            code: vec![],
+            stores: vec![],
+            registers: 0,
+            block,
+            spreads,
+            task: task_of(body),
+            sparse: body
+                .sparse
+                .as_deref()
+                .and_then(|&s| Some(Box::new((s, body.loads.iter().position(|load| load.reg == s.reg)?)))),
+            row: None,
+            by_row: false,
+            machine: None,
+        };
+        for load in &body.loads {
+            let map = own_map(body, load.rank, &load.map);
+            let space = Shape::from(out.space(load.rank));
+            let how = if matches!(load.source, Source::Buffer(_)) { walk(&map, &space) } else { Walk::Fixed };
+            let reg = out.registers as u16;
+            out.registers += (how != Walk::Straight) as usize;
+            out.loads.push(LoadStep { source: load.source, dtype: load.dtype, rank: load.rank, map, how, reg, single: false });
+        }
+        for store in &body.stores {
+            let map = own_map(body, store.rank, &store.map);
+            let space = Shape::from(out.space(store.rank));
+            let how = match walk(&map, &space) {
+                Walk::Fixed if shape::size(&space) == 1 => Walk::Straight,
+                other => other,
+            };
+            let (buffer, dtype, rank) = (store.buffer, store.dtype, store.rank);
+            out.stores.push(StoreStep { buffer, dtype, rank, map, how, from: Location::Reg(0) });
+        }
+        out
+    }
+
+    /// What the code decides: where the stores find their values, and the length of blocks.
+    pub(super) fn finish(&mut self, body: &Loop, place: &[Location]) {
+        for (step, store) in self.stores.iter_mut().zip(&body.stores) {
+            step.from = place[store.reg as usize];
+        }
+        if self.mode == Mode::Map {
+            self.block = map_block(self);
+        }
+    }
+
     /// The axes of a rank's own index space.
     pub fn space(&self, rank: Rank) -> &[usize] {
         match (rank, self.mode) {
@@ -116,7 +179,9 @@ impl Lowered {
     /// Memory that its lists take.
     pub fn bytes(&self) -> usize {
         let maps = self.loads.iter().map(|l| &l.map).chain(self.stores.iter().map(|s| &s.map));
+        let operands = |m: &Micro| if let Action::Run(_, list) = &m.action { size_of_val(&**list) } else { 0 };
         let lists = bytes_of(&self.loads) + bytes_of(&self.code) + bytes_of(&self.stores);
+        let lists = lists + self.code.iter().map(operands).sum::<usize>();
         lists + spilled(&self.dims) + maps.map(|map| spilled(&map.strides)).sum::<usize>()
     }
 
@@ -172,23 +237,7 @@ fn own_map(body: &Loop, rank: Rank, map: &Map) -> Map {
 }
 
 pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
-    let cols = shape::size(&body.dims[body.fence..]);
-    let spreads = body.code.iter().any(|i| i.code == Code::Spread);
-    let block = if spreads && body.mode == Mode::Rows { BLOCK.max(cols) } else { BLOCK };
-    let mut out = Lowered {
-        mode: body.mode,
-        dims: body.dims.clone(),
-        fence: body.fence,
-        loads: vec![],
-        code: vec![],
-        stores: vec![],
-        registers: 0,
-        block,
-        spreads,
-        task: task_of(body),
-        sparse: body.sparse.as_deref().and_then(|&s| Some(Box::new((s, body.loads.iter().position(|load| load.reg == s.reg)?)))),
-        row: None,
-    };
+    let mut out = Lowered::of(body);
     let count = registers(body);
     let mut last_use = vec![0usize; count];
     for (k, inst) in body.code.iter().enumerate() {
@@ -200,17 +249,7 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
     stored.chain(folded).for_each(|r| last_use[r as usize] = usize::MAX);
     let pairs = pairs(body, &mut last_use);
 
-    // Loads have registers of their own for the whole program: constants are filled once, before it runs.
-    let mut place: Vec<Location> = vec![Location::Reg(0); count];
-    for load in &body.loads {
-        let map = own_map(body, load.rank, &load.map);
-        let space = Shape::from(out.space(load.rank));
-        let how = if matches!(load.source, Source::Buffer(_)) { walk(&map, &space) } else { Walk::Fixed };
-        place[load.reg as usize] = Location::Load(out.loads.len() as u16);
-        let reg = out.registers as u16;
-        out.registers += (how != Walk::Straight) as usize;
-        out.loads.push(LoadStep { source: load.source, dtype: load.dtype, rank: load.rank, map, how, reg, single: false });
-    }
+    let mut place = load_places(body, count);
     // A result that is stored straight to memory of its own is computed there.
     let mut direct: Vec<Option<u16>> = vec![None; count];
     // The register that an instruction adds to the memory of the result, instead of adding two operands.
@@ -218,12 +257,7 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
     // The slots that are written over, and the instructions that do it.
     let mut overwritten: Vec<(u32, usize)> = vec![];
     for (k, store) in body.stores.iter().enumerate() {
-        let map = own_map(body, store.rank, &store.map);
-        let space = Shape::from(out.space(store.rank));
-        let how = match walk(&map, &space) {
-            Walk::Fixed if shape::size(&space) == 1 => Walk::Straight,
-            other => other,
-        };
+        let how = out.stores[k].how;
         let made = body.code.iter().position(|i| i.dst == store.reg && !matches!(i.code, Code::Fold(_)));
         if let (Walk::Straight, Some(at), None) = (how, made, direct[store.reg as usize]) {
             // In place, once the old value is read no more.
@@ -238,14 +272,6 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
             }
             overwritten.extend(slot.filter(|_| direct[store.reg as usize].is_some()).map(|slot| (slot, at)));
         }
-        out.stores.push(StoreStep {
-            buffer: store.buffer,
-            dtype: store.dtype,
-            rank: store.rank,
-            map,
-            how,
-            from: Location::Reg(0),
-        });
     }
     // A factor is read where the product is added: it must still be there.
     let gone = |r: Reg, at: usize| {
@@ -320,26 +346,33 @@ pub fn lower(body: &Loop, plan: &Plan) -> Lowered {
             out.code.push(Micro { action, dst, src, arity: 3, rank: inst.rank, size: inst.dtype.bytes() });
             continue;
         }
-        let (action, size) = match inst.code {
-            Code::Map(e) => {
-                let kernel = e.kernel(inst.dtype).expect("the op was called with a type of its class");
-                (Action::Apply(kernel), e.record().class.types(inst.dtype).1.bytes())
-            }
-            Code::Cast(to) => (Action::Apply(cast_loop(inst.dtype, to)), to.bytes()),
-            Code::Fold(kind) => (Action::Fold(fold_of(kind, inst.dtype)), inst.dtype.bytes()),
-            Code::Spread => (Action::Spread, inst.dtype.bytes()),
-        };
-        out.code.push(Micro { action, dst, src, arity: inst.src.len(), rank: inst.rank, size });
-    }
-    if body.mode == Mode::Map {
-        out.block = map_block(&out);
+        out.code.push(instruction(inst, dst, src));
     }
     let along_rows = |l: &LoadStep| l.how == Walk::Strided && l.map.strides.last() == Some(&1);
     out.row = body.dims.last().copied().filter(|&n| n >= LONG_ROW && out.loads.iter().any(along_rows));
-    for (step, store) in out.stores.iter_mut().zip(&body.stores) {
-        step.from = place[store.reg as usize];
-    }
+    out.finish(body, &place);
     out
+}
+
+/// The function of one instruction.
+pub(super) fn instruction(inst: &Inst, dst: Location, src: [Location; 3]) -> Micro {
+    let (action, size) = match inst.code {
+        Code::Map(e) => {
+            let kernel = e.kernel(inst.dtype).expect("the op was called with a type of its class");
+            (Action::Apply(kernel), e.record().class.types(inst.dtype).1.bytes())
+        }
+        Code::Cast(to) => (Action::Apply(cast_loop(inst.dtype, to)), to.bytes()),
+        Code::Fold(kind) => (Action::Fold(fold_of(kind, inst.dtype)), inst.dtype.bytes()),
+        Code::Spread => (Action::Spread, inst.dtype.bytes()),
+    };
+    Micro { action, dst, src, arity: inst.src.len(), rank: inst.rank, size }
+}
+
+/// The place of each load in the list of registers' places.
+pub(super) fn load_places(body: &Loop, count: usize) -> Vec<Location> {
+    let mut place = vec![Location::Reg(0); count];
+    body.loads.iter().enumerate().for_each(|(i, load)| place[load.reg as usize] = Location::Load(i as u16));
+    place
 }
 
 /// As many elements as keep a thread busy for about as long, whatever is done with each.
@@ -359,14 +392,14 @@ fn map_block(l: &Lowered) -> usize {
 }
 
 /// The slot whose memory this buffer takes over.
-fn donor(plan: &Plan, buffer: u32) -> Option<u32> {
+pub(super) fn donor(plan: &Plan, buffer: u32) -> Option<u32> {
     match plan.buffers[buffer as usize].storage {
         Storage::Output(output) => plan.outputs[output as usize].donor,
         _ => None,
     }
 }
 
-fn loads_of<'a>(body: &'a Loop, plan: &'a Plan, slot: u32) -> impl Iterator<Item = &'a Load> {
+pub(super) fn loads_of<'a>(body: &'a Loop, plan: &'a Plan, slot: u32) -> impl Iterator<Item = &'a Load> {
     let is_slot = move |b: u32| plan.buffers[b as usize].storage == Storage::Slot(slot);
     body.loads.iter().filter(move |l| l.source.buffer().is_some_and(is_slot))
 }
@@ -460,7 +493,7 @@ fn fold_of(kind: Kind, dtype: DType) -> Fold {
     fold::of(kind, dtype).expect("the reduction was called with a type it has")
 }
 
-fn registers(body: &Loop) -> usize {
+pub(super) fn registers(body: &Loop) -> usize {
     let loads = body.loads.iter().map(|l| l.reg as usize + 1);
     let code = body.code.iter().map(|i| i.dst as Reg as usize + 1);
     loads.chain(code).max().unwrap_or(0)

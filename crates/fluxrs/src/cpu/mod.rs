@@ -4,6 +4,7 @@ mod accumulate;
 mod block;
 pub mod fold;
 pub mod gemm;
+mod jit;
 mod loops;
 pub(crate) mod lower;
 mod memory;

@@ -1,6 +1,7 @@
 //! Runs a plan on the CPU: kernel after kernel, each cut into tasks by its shape alone.
 
 use super::block::Address;
+use super::jit;
 use super::loops::{run_loop, run_part, scratch_bytes};
 use super::lower::{Lowered, lower};
 use super::memory::lay_out;
@@ -15,7 +16,7 @@ use crate::debug::profile::span;
 use crate::dtype::{DType, Number};
 use crate::error::{Error, Result};
 use crate::ops::{Operand, OperandMut, Poll};
-use crate::plan::{Bindings, Body, Call, Kernel, Plan, Source, Storage};
+use crate::plan::{Bindings, Body, Call, Kernel, Loop, Plan, Source, Storage};
 use crate::pool;
 use crate::stop::{NEVER, go_on, stopped};
 use smallvec::SmallVec;
@@ -34,6 +35,8 @@ pub struct CpuPlan {
     pub(super) workspace: usize,
     /// Bytes behind the workspace for partial results, of whichever kernel needs most.
     pub(super) scratch: usize,
+    /// Bytes of machine code.
+    code: usize,
     /// True if any kernel is worth more threads than the caller's.
     parallel: bool,
     /// True if it has run before.
@@ -45,6 +48,15 @@ enum LoweredKernel {
     Matmul(Option<Lowered>),
     Structured,
     Repeat(Arc<CpuPlan>, Option<Rows>),
+}
+
+impl LoweredKernel {
+    fn as_loop(&mut self) -> Option<&mut Lowered> {
+        match self {
+            LoweredKernel::Loop(l) | LoweredKernel::Matmul(Some(l)) => Some(l),
+            _ => None,
+        }
+    }
 }
 
 /// The parts of a run that every task of a kernel needs.
@@ -76,11 +88,30 @@ impl Context<'_> {
 
 impl CpuPlan {
     pub fn new(plan: &Arc<Plan>) -> Result<CpuPlan> {
+        let mut code = jit::Builder::new();
+        let mut steps = Self::lowered(plan, &mut code)?;
+        let mut bytes = 0;
+        if let Some(code) = code.filter(|code| !code.code().is_empty()) {
+            match jit::Machine::new(code.code()) {
+                Some(machine) => {
+                    bytes = machine.bytes();
+                    let machine = Arc::new(machine);
+                    steps.iter_mut().filter_map(LoweredKernel::as_loop).for_each(|l| l.machine = Some(machine.clone()));
+                }
+                None => steps = Self::lowered(plan, &mut None)?,
+            }
+        }
+        Self::of(plan, steps, bytes)
+    }
+
+    /// The lowered kernels, with runs of machine code if there is a builder.
+    fn lowered(plan: &Arc<Plan>, code: &mut Option<jit::Builder>) -> Result<Vec<LoweredKernel>> {
+        let mut of_loop = |l: &Loop| code.as_mut().and_then(|code| jit::lower(l, plan, code)).unwrap_or_else(|| lower(l, plan));
         let lowered = |(i, k): (usize, &Kernel)| {
             go_on(i)?;
             Ok(match &k.body {
-                Body::Loop(l) => LoweredKernel::Loop(lower(l, plan)),
-                Body::Matmul(m) => LoweredKernel::Matmul(m.epilogue.as_ref().map(|l| lower(l, plan))),
+                Body::Loop(l) => LoweredKernel::Loop(of_loop(l)),
+                Body::Matmul(m) => LoweredKernel::Matmul(m.epilogue.as_ref().map(&mut of_loop)),
                 Body::Structured(_) => LoweredKernel::Structured,
                 Body::Repeat(r) => {
                     let rows = if k.cost > PARALLEL { Rows::of(r) } else { None };
@@ -88,7 +119,10 @@ impl CpuPlan {
                 }
             })
         };
-        let steps = plan.kernels.iter().enumerate().map(lowered).collect::<Result<Vec<LoweredKernel>>>()?;
+        plan.kernels.iter().enumerate().map(lowered).collect()
+    }
+
+    fn of(plan: &Arc<Plan>, steps: Vec<LoweredKernel>, code: usize) -> Result<CpuPlan> {
         let scratch = |(step, kernel): (&LoweredKernel, &Kernel)| match (step, &kernel.body) {
             (LoweredKernel::Loop(l), _) => scratch_bytes(l),
             (_, Body::Matmul(m)) => product::scratch_bytes(m),
@@ -101,7 +135,7 @@ impl CpuPlan {
         let parallel =
             plan.kernels.iter().any(|k| !matches!(k.body, Body::Repeat(_)) && k.cost > PARALLEL) || steps.iter().any(within);
         let (offsets, workspace) = lay_out(plan)?;
-        Ok(CpuPlan { plan: plan.clone(), steps, offsets, workspace, scratch, parallel, ran: AtomicBool::new(false) })
+        Ok(CpuPlan { plan: plan.clone(), steps, offsets, workspace, scratch, code, parallel, ran: AtomicBool::new(false) })
     }
 
     /// The lowered plan of a scan's step, which other plans may have, too.
@@ -191,7 +225,11 @@ impl Executable for CpuPlan {
             LoweredKernel::Repeat(inner, _) => inner.bytes(),
             _ => 0,
         };
-        size_of::<CpuPlan>() + bytes_of(&self.steps) + bytes_of(&self.offsets) + self.steps.iter().map(lists).sum::<usize>()
+        size_of::<CpuPlan>()
+            + self.code
+            + bytes_of(&self.steps)
+            + bytes_of(&self.offsets)
+            + self.steps.iter().map(lists).sum::<usize>()
     }
 }
 

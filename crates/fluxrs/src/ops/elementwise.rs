@@ -2,9 +2,10 @@
 
 use crate::dtype::DType;
 use crate::graph::Tensor;
-use crate::simd::isa::Isa;
+use crate::simd::isa::{Avx2, Isa};
 use crate::simd::lanes::{self, BinaryBody, LaneLoop, TernaryBody, UnaryBody};
 use crate::simd::math::{Num, Real};
+use crate::simd::trace::{self, Bits, Id, Recorded, Step, Traced, Truth};
 
 /// Which types an op takes, and what it gives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,8 +108,8 @@ macro_rules! loops {
     (real $cpu:expr, $x:ident) => { loops!(@unary [T: Real] T => T, [F32 f32, F64 f64] $cpu, $x) };
     (real $cpu:expr, $x:ident $y:ident) => { loops!(@binary [T: Real] T => T, [F32 f32, F64 f64] $cpu, $x $y) };
     (round $cpu:expr, $x:ident) => { loops!(@unary [T: Real] T => T, [F32 f32, F64 f64] $cpu, $x) };
-    (test $cpu:expr, $x:ident) => { loops!(@unary [T: Real] T => bool, [F32 f32, F64 f64] $cpu, $x) };
-    (compare $cpu:expr, $x:ident $y:ident) => { loops!(@binary [T: Num] T => bool, [F32 f32, F64 f64, I32 i32, I64 i64] $cpu, $x $y) };
+    (test $cpu:expr, $x:ident) => { loops!(@unary [T: Real<Truth = bool>] T => bool, [F32 f32, F64 f64] $cpu, $x) };
+    (compare $cpu:expr, $x:ident $y:ident) => { loops!(@binary [T: Num<Truth = bool>] T => bool, [F32 f32, F64 f64, I32 i32, I64 i64] $cpu, $x $y) };
     (logic $cpu:expr, $x:ident) => {{
         struct Body;
         impl UnaryBody<bool, bool> for Body {
@@ -139,7 +140,7 @@ macro_rules! loops {
             DType::F64 => lanes::ternary::<Body, bool, f64, f64, f64>(),
         })
     }};
-    (@unary [T: $bound:ident] T => $U:ident, [$($D:ident $E:ident),*] $cpu:expr, $x:ident) => {{
+    (@unary [T: $bound:path] T => $U:ident, [$($D:ident $E:ident),*] $cpu:expr, $x:ident) => {{
         struct Body;
         impl<T: $bound> UnaryBody<T, loops!(@result $U T)> for Body {
             #[inline(always)]
@@ -150,7 +151,7 @@ macro_rules! loops {
             _ => None,
         }
     }};
-    (@binary [T: $bound:ident] T => $U:ident, [$($D:ident $E:ident),*] $cpu:expr, $x:ident $y:ident) => {{
+    (@binary [T: $bound:path] T => $U:ident, [$($D:ident $E:ident),*] $cpu:expr, $x:ident $y:ident) => {{
         struct Body;
         impl<T: $bound> BinaryBody<T, T, loops!(@result $U T)> for Body {
             #[inline(always)]
@@ -163,6 +164,45 @@ macro_rules! loops {
     }};
     (@result T $E:ident) => { $E };
     (@result bool $E:ident) => { bool };
+}
+
+/// The steps of one op's expression over the operands' dtype, and the number of the last; see [`crate::simd::trace`].
+macro_rules! traces {
+    (num $cpu:expr, $($x:ident)+) => {{ fn body<T: Num, I: Isa>($($x: T),+) -> T { $cpu } traces!(@call $($x)+) }};
+    (compare $cpu:expr, $($x:ident)+) => {{ fn body<T: Num, I: Isa>($($x: T),+) -> T::Truth { $cpu } traces!(@call $($x)+) }};
+    (test $cpu:expr, $x:ident) => {{ fn body<T: Real, I: Isa>($x: T) -> T::Truth { $cpu } traces!(@call $x) }};
+    (logic $cpu:expr, $($x:ident)+) => {
+        |_: DType, s: [Id; 3]| {
+            let mut operands = s.into_iter();
+            $(let $x = Truth(operands.next()?);)+
+            let _ = operands;
+            Some($cpu.id())
+        }
+    };
+    // A truth and two values: the table has one such op, whose name says what it does.
+    (select $cpu:expr, $($x:ident)+) => {{
+        fn body<F: Bits>([x, y, z]: [Id; 3]) -> Id {
+            Traced::<F>::choose(Truth(x), Traced::Value(y), Traced::Value(z)).id()
+        }
+        |dtype: DType, s: [Id; 3]| match dtype {
+            DType::F32 => Some(body::<f32>(s)),
+            DType::F64 => Some(body::<f64>(s)),
+            _ => None,
+        }
+    }};
+    ($real:ident $cpu:expr, $($x:ident)+) => {{ fn body<T: Real, I: Isa>($($x: T),+) -> T { $cpu } traces!(@call $($x)+) }};
+    (@call $($x:ident)+) => {
+        |dtype: DType, s: [Id; 3]| {
+            let mut operands = s.into_iter();
+            $(let $x = operands.next()?;)+
+            let _ = operands;
+            match dtype {
+                DType::F32 => Some(body::<Traced<f32>, Avx2>($(Traced::Value($x)),+).id()),
+                DType::F64 => Some(body::<Traced<f64>, Avx2>($(Traced::Value($x)),+).id()),
+                _ => None,
+            }
+        }
+    };
 }
 
 /// The gradient towards operand `$i`, from the list of the table.
@@ -236,6 +276,15 @@ macro_rules! define {
                         pick(dtype)
                     })*
                 }
+            }
+
+            /// Adds what the loop computes to `steps`, for operands that are steps already, and gives the number of the result: if its
+            /// expression is free of branches and the instruction sets that have fused multiply-add have all of it.
+            pub fn trace(self, dtype: DType, operands: [Id; 3], steps: &mut Vec<Step>) -> Option<Id> {
+                let body: fn(DType, [Id; 3]) -> Option<Id> = match self {
+                    $(Elementwise::$name => traces!($class $cpu, $x $($rest)*),)*
+                };
+                trace::record(steps, || body(dtype, operands)).flatten()
             }
 
             pub(crate) fn gradient(self, i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {

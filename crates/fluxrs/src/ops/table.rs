@@ -106,9 +106,9 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     /// max(x, 0).
     relu(x): num { cpu: x.maximum(T::of(0.0)), wgsl: "fx_relu(x)", grad(g, out): [$crate::ops::rules::choose(&out.greater_than(0.0), g, out)], ulp: 0, domain: [(-5.0, 5.0)] }
     /// x where it is positive, else y · x.
-    leakyrelu(x, y): real { cpu: if x > T::of(0.0) { x } else { y * x }, wgsl: "select(y * x, x, x > 0.0)", grad(g, out): [$crate::ops::rules::choose(&x.greater_than(0.0), g, &(g * y)), $crate::ops::rules::choose(&x.greater_than(0.0), 0.0, &(g * x))], ulp: 0, domain: [(-5.0, 5.0), (0.01, 0.5)] }
+    leakyrelu(x, y): real { cpu: T::choose(T::of(0.0).less(x), x, y * x), wgsl: "select(y * x, x, x > 0.0)", grad(g, out): [$crate::ops::rules::choose(&x.greater_than(0.0), g, &(g * y)), $crate::ops::rules::choose(&x.greater_than(0.0), 0.0, &(g * x))], ulp: 0, domain: [(-5.0, 5.0), (0.01, 0.5)] }
     /// x where it is positive, else y · (eˣ − 1).
-    elu(x, y): real { cpu: if x > T::of(0.0) { x } else { y * x.expm1::<I>() }, wgsl: "select(y * fx_expm1(x), x, x > 0.0)", grad(g, out): [$crate::ops::rules::choose(&x.greater_than(0.0), g, &(g * (y * x.minimum_with(0.0).exp()))), $crate::ops::rules::choose(&x.greater_than(0.0), 0.0, &(g * x.minimum_with(0.0).expm1()))], ulp: 4, domain: [(-5.0, 5.0), (0.5, 2.0)] }
+    elu(x, y): real { cpu: T::choose(T::of(0.0).less(x), x, y * x.expm1::<I>()), wgsl: "select(y * fx_expm1(x), x, x > 0.0)", grad(g, out): [$crate::ops::rules::choose(&x.greater_than(0.0), g, &(g * (y * x.minimum_with(0.0).exp()))), $crate::ops::rules::choose(&x.greater_than(0.0), 0.0, &(g * x.minimum_with(0.0).expm1()))], ulp: 4, domain: [(-5.0, 5.0), (0.5, 2.0)] }
     /// x · sigmoid(x).
     swish(x): real { cpu: x.maximum(T::of(-1e38)) * x.sigmoid::<I>(), wgsl: "fx_max(x, -1e38) * fx_sigmoid(x)", grad(g, out): [g * $crate::ops::rules::swish_slope(x)], ulp: 4, domain: [(-5.0, 5.0)] }
     /// x / (1 + |x|).
@@ -122,20 +122,20 @@ macro_rules! elementwise_table { ($callback:ident) => { $callback! {
     /// x · tanh(log(1 + eˣ)).
     mish(x): real { cpu: { let n = x.minimum(T::of(30.0)).exp::<I>(); let w = n * (n + T::of(2.0)); x.maximum(T::of(-1e38)) * (w / (w + T::of(2.0))) }, wgsl: "fx_max(x, -1e38) * fx_tanh(fx_softplus(x))", grad(g, out): [g * $crate::ops::rules::mish_slope(x)], ulp: 6, domain: [(-5.0, 5.0)] }
     /// x where it is not negative, else y · (e^(x/y) − 1), for positive y.
-    celu(x, y): real { cpu: if x >= T::of(0.0) { x } else { y * (x / y).expm1::<I>() }, wgsl: "select(y * fx_expm1(x / y), x, x >= 0.0)", grad(g, out): [g * $crate::ops::rules::below_zero(x, y).exp(), g * $crate::ops::rules::celu_slope(x, y)], ulp: 6, domain: [(-5.0, 5.0), (0.5, 2.0)] }
+    celu(x, y): real { cpu: T::choose(T::of(0.0).at_most(x), x, y * (x / y).expm1::<I>()), wgsl: "select(y * fx_expm1(x / y), x, x >= 0.0)", grad(g, out): [g * $crate::ops::rules::below_zero(x, y).exp(), g * $crate::ops::rules::celu_slope(x, y)], ulp: 6, domain: [(-5.0, 5.0), (0.5, 2.0)] }
 
     /// True where x = y.
-    equal(x, y): compare { cpu: x == y, wgsl: "fx_eq(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
+    equal(x, y): compare { cpu: x.equals(y), wgsl: "fx_eq(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
     /// True where x ≠ y.
-    not_equal(x, y): compare { cpu: x != y, wgsl: "!fx_eq(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
+    not_equal(x, y): compare { cpu: x.differs(y), wgsl: "!fx_eq(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
     /// True where x < y.
-    less(x, y): compare { cpu: x < y, wgsl: "fx_lt(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
+    less(x, y): compare { cpu: x.less(y), wgsl: "fx_lt(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
     /// True where x ≤ y.
-    less_equal(x, y): compare { cpu: x <= y, wgsl: "fx_le(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
+    less_equal(x, y): compare { cpu: x.at_most(y), wgsl: "fx_le(x, y)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
     /// True where x > y.
-    greater(x, y): compare { cpu: x > y, wgsl: "fx_lt(y, x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
+    greater(x, y): compare { cpu: y.less(x), wgsl: "fx_lt(y, x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
     /// True where x ≥ y.
-    greater_equal(x, y): compare { cpu: x >= y, wgsl: "fx_le(y, x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
+    greater_equal(x, y): compare { cpu: y.at_most(x), wgsl: "fx_le(y, x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
     /// True where x is not a number.
     isnan(x): test { cpu: x.isnan(), wgsl: "fx_isnan(x)", grad(g, out): none, ulp: 0, domain: [(-3.0, 3.0)] }
     /// True where x is +∞ or −∞.

@@ -3,3 +3,4 @@
 pub mod isa;
 pub mod lanes;
 pub mod math;
+pub mod trace;

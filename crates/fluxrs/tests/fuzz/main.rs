@@ -103,6 +103,18 @@ fn search(first: u64, step: u64, time: Duration) -> (Vec<u64>, u64) {
     (failed, (seed - first) / step)
 }
 
+/// The same in a process that makes machine code for all loops, and in one that does so for AVX2.
+#[test]
+fn random_programs_as_machine_code() {
+    for isa in ["", "avx2"] {
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["random_programs", "--exact"])
+            .envs([("FLUXRS_JIT", "all"), ("FLUXRS_ISA", isa), ("FLUXRS_FUZZ_SECONDS", "8")])
+            .status();
+        assert!(status.unwrap().success(), "FLUXRS_ISA={isa}");
+    }
+}
+
 #[test]
 fn random_programs() {
     audit_keys();

@@ -135,13 +135,13 @@ const BINARY: &[(&str, f64, f64, f64)] = &[
     ("hypot", NAN, 1.0, NAN),
 ];
 
-fn same<T: Real>(got: T, want: f64) -> bool {
+fn same<T: Real<Truth = bool>>(got: T, want: f64) -> bool {
     let want = T::of(want);
     let one = T::of(1.0);
     (got == want && one.signed(got) == one.signed(want)) || (got.isnan() && want.isnan())
 }
 
-fn check<T: Real>() {
+fn check<T: Real<Truth = bool>>() {
     for level in levels() {
         for &(name, x, want) in UNARY {
             let got = apply(name, level, &[T::of(x)], &[])[0];

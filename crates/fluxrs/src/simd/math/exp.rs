@@ -61,5 +61,5 @@ pub(super) fn quarter_expm1<T: Float, I: Isa>(x: T) -> T {
 #[inline(always)]
 pub(super) fn expm1<T: Float, I: Isa>(x: T) -> T {
     let y = T::of(4.0) * quarter_expm1::<T, I>(x.clamped([T::of(-50.0), T::EXP[1]]));
-    if x.abs() < T::TINY { x * x.fma::<I>(T::of(0.5), T::of(1.0)) } else { y }
+    T::choose(x.abs().less(T::TINY), x * x.fma::<I>(T::of(0.5), T::of(1.0)), y)
 }

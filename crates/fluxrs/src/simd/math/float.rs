@@ -8,6 +8,9 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 pub trait Float:
     Num + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {
+    /// The type of a polynomial's coefficients.
+    type Coefficient: Copy + 'static;
+
     const INFINITY: Self;
     const NAN: Self;
     const MAX: Self;
@@ -35,14 +38,15 @@ pub trait Float:
     const TANH: Self;
 
     /// Q in e^r = 1 + r + r²·Q(r) for |r| ≤ ln 2 / 2.
-    const EXP_Q: &'static [Self];
+    const EXP_Q: &'static [Self::Coefficient];
     /// P in asin x = x + x³·P(x²) for |x| ≤ 1/2.
-    const ASIN_P: &'static [Self];
+    const ASIN_P: &'static [Self::Coefficient];
     /// P in atan x = x + x³·P(x²) for |x| ≤ tan π/8.
-    const ATAN_P: &'static [Self];
+    const ATAN_P: &'static [Self::Coefficient];
     /// P in log((1 + s)/(1 − s)) = 2s + s³·P(s²) for 0 ≤ s ≤ 1/3.
-    const LOG_P: &'static [Self];
+    const LOG_P: &'static [Self::Coefficient];
 
+    fn coefficient(c: Self::Coefficient) -> Self;
     /// x·y + z, rounded once where that is one instruction.
     fn fma<I: Isa>(self, y: Self, z: Self) -> Self;
     fn root(self) -> Self;
@@ -65,17 +69,18 @@ pub trait Float:
 
     /// c\[0\] + c\[1\]·x + c\[2\]·x² + …: even and odd powers apart, so that neither waits for the other.
     #[inline(always)]
-    fn polynomial<I: Isa>(self, c: &'static [Self]) -> Self {
+    fn polynomial<I: Isa>(self, c: &'static [Self::Coefficient]) -> Self {
+        let at = |k: usize| Self::coefficient(c[k]);
         let square = self * self;
         let top = c.len() - 1;
-        let (mut high, mut low) = (c[top], c[top - 1]);
+        let (mut high, mut low) = (at(top), at(top - 1));
         let mut k = top - 1;
         while k > 1 {
             k -= 2;
-            (high, low) = (high.fma::<I>(square, c[k + 1]), low.fma::<I>(square, c[k]));
+            (high, low) = (high.fma::<I>(square, at(k + 1)), low.fma::<I>(square, at(k)));
         }
         let sum = high.fma::<I>(self, low);
-        if k == 1 { sum.fma::<I>(self, c[0]) } else { sum }
+        if k == 1 { sum.fma::<I>(self, at(0)) } else { sum }
     }
 
     /// Both parts of the exact sum, |self| ≥ |y|.
@@ -96,18 +101,25 @@ pub trait Float:
     /// Between the two bounds; NaN stays NaN.
     #[inline(always)]
     fn clamped(self, [low, high]: [Self; 2]) -> Self {
-        let x = if self > high { high } else { self };
-        if x < low { low } else { x }
+        let x = Self::choose(high.less(self), high, self);
+        Self::choose(x.less(low), low, x)
     }
 }
 
 macro_rules! float {
     ($t:ident, $bits:ty, mantissa: $mantissa:literal, bias: $bias:literal, { $($item:item)* }) => {
         impl Float for $t {
+            type Coefficient = $t;
+
             const INFINITY: $t = $t::INFINITY;
             const NAN: $t = $t::NAN;
             const MAX: $t = $t::MAX;
             const MAGIC: $t = ((3 as $bits) << ($mantissa - 1)) as $t;
+
+            #[inline(always)]
+            fn coefficient(c: $t) -> $t {
+                c
+            }
 
             #[inline(always)]
             fn fma<I: Isa>(self, y: $t, z: $t) -> $t {

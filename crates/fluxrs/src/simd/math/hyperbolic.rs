@@ -9,7 +9,7 @@ use crate::simd::isa::Isa;
 #[inline(always)]
 fn odd<T: Float>(x: T, magnitude: T) -> T {
     let y = magnitude.signed(x);
-    if x.abs() < T::TINY { x } else { y }
+    T::choose(x.abs().less(T::TINY), x, y)
 }
 
 #[inline(always)]
@@ -68,12 +68,12 @@ pub(super) fn sigmoid<T: Float, I: Isa>(x: T) -> T {
     // e^-|x| never overflows, and keeps the left tail down to the subnormals.
     let e = exp::<T, I>(-x.abs());
     let one = T::of(1.0);
-    (if x < T::of(0.0) { e } else { one }) / (one + e)
+    T::choose(x.less(T::of(0.0)), e, one) / (one + e)
 }
 
 #[inline(always)]
 pub(super) fn softplus<T: Float, I: Isa>(x: T) -> T {
-    let positive = if x > T::of(0.0) { x } else { T::of(0.0) };
+    let positive = T::choose(T::of(0.0).less(x), x, T::of(0.0));
     let e = exp::<T, I>(-x.abs());
     // log(1 + e) = t + t·z·P(z)/2 with t = 2e/(2 + e), z = t²/4: for e ≤ 1 without exponents or edges.
     let t = (e + e) / (e + T::of(2.0));

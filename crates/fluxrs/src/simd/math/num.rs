@@ -3,9 +3,17 @@
 use super::real::Real;
 use crate::simd::isa::Isa;
 use crate::simd::lanes::Lane;
+use std::ops::{BitAnd, BitOr, BitXor, Not};
 
 /// A number in a tensor: `f32`, `f64`, `i32` or `i64`.
 pub trait Num: Lane + PartialOrd + std::fmt::Debug {
+    /// What a comparison gives.
+    type Truth: Copy
+        + BitAnd<Output = Self::Truth>
+        + BitOr<Output = Self::Truth>
+        + BitXor<Output = Self::Truth>
+        + Not<Output = Self::Truth>;
+
     /// A constant; integers truncate it.
     fn of(x: f64) -> Self;
     fn add(self, y: Self) -> Self;
@@ -20,45 +28,69 @@ pub trait Num: Lane + PartialOrd + std::fmt::Debug {
     /// self to the power y; of integers to a negative power the whole part of that: 0, unless self is 1 or −1.
     fn power<I: Isa>(self, y: Self) -> Self;
 
+    fn equals(self, y: Self) -> Self::Truth;
+    fn differs(self, y: Self) -> Self::Truth;
+    fn less(self, y: Self) -> Self::Truth;
+    fn at_most(self, y: Self) -> Self::Truth;
+    /// x where the condition holds, else y.
+    fn choose(c: Self::Truth, x: Self, y: Self) -> Self;
+
     /// −1, 0 or 1; NaN stays NaN.
     #[inline(always)]
     fn sign(self) -> Self {
         let zero = Self::of(0.0);
-        if self > zero {
-            Self::of(1.0)
-        } else if self < zero {
-            Self::of(-1.0)
-        } else if self == zero {
-            zero
-        } else {
-            self
-        }
+        let rest = Self::choose(self.equals(zero), zero, self);
+        let below = Self::choose(self.less(zero), Self::of(-1.0), rest);
+        Self::choose(zero.less(self), Self::of(1.0), below)
     }
 
     /// The greater of the two, NaN if either is.
     #[inline(always)]
     fn maximum(self, y: Self) -> Self {
-        let bound = if self > y { self } else { y };
-        if is_nan(self) { self } else { bound }
+        let bound = Self::choose(y.less(self), self, y);
+        Self::choose(self.differs(self), self, bound)
     }
 
     /// The smaller of the two, NaN if either is.
     #[inline(always)]
     fn minimum(self, y: Self) -> Self {
-        let bound = if self < y { self } else { y };
-        if is_nan(self) { self } else { bound }
+        let bound = Self::choose(self.less(y), self, y);
+        Self::choose(self.differs(self), self, bound)
     }
 }
 
-#[expect(clippy::eq_op, reason = "only NaN differs from itself")]
-#[inline(always)]
-pub(super) fn is_nan<T: PartialOrd + Copy>(x: T) -> bool {
-    x != x
+/// The comparisons of a type that is compared as it is.
+macro_rules! comparisons {
+    () => {
+        type Truth = bool;
+        #[inline(always)]
+        fn equals(self, y: Self) -> bool {
+            self == y
+        }
+        #[inline(always)]
+        fn differs(self, y: Self) -> bool {
+            self != y
+        }
+        #[inline(always)]
+        fn less(self, y: Self) -> bool {
+            self < y
+        }
+        #[inline(always)]
+        fn at_most(self, y: Self) -> bool {
+            self <= y
+        }
+        #[inline(always)]
+        fn choose(c: bool, x: Self, y: Self) -> Self {
+            if c { x } else { y }
+        }
+    };
 }
 
 macro_rules! integers {
     ($($t:ty),*) => {$(
         impl Num for $t {
+            comparisons!();
+
             #[inline(always)]
             fn of(x: f64) -> Self {
                 x as $t
@@ -123,6 +155,8 @@ integers!(i32, i64);
 macro_rules! floats {
     ($($t:ty),*) => {$(
         impl Num for $t {
+            comparisons!();
+
             #[inline(always)]
             fn of(x: f64) -> Self {
                 x as $t

@@ -1,7 +1,6 @@
 //! The functions of a real number as methods, `x.exp::<I>()`: what the op table's CPU expressions are written in.
 
 use super::float::Float;
-use super::num::is_nan;
 use super::{erf, exp, hyperbolic, inverse, log, power, trig32, trig64};
 use crate::simd::isa::Isa;
 
@@ -61,18 +60,18 @@ macro_rules! real {
         )*
 
             #[inline(always)]
-            fn isnan(self) -> bool {
-                is_nan(self)
+            fn isnan(self) -> Self::Truth {
+                self.differs(self)
             }
 
             #[inline(always)]
-            fn isfinite(self) -> bool {
-                self.abs() < Self::INFINITY
+            fn isfinite(self) -> Self::Truth {
+                self.abs().less(Self::INFINITY)
             }
 
             #[inline(always)]
-            fn isinf(self) -> bool {
-                self.abs() == Self::INFINITY
+            fn isinf(self) -> Self::Truth {
+                self.abs().equals(Self::INFINITY)
             }
         }
 

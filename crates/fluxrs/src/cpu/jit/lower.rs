@@ -1,0 +1,241 @@
+//! A loop's program made ready to run, with runs of machine code.
+
+use super::Builder;
+use super::units::{Unit, Width, units, widths};
+use crate::cpu::lower::{Action, LONG_ROW, Location, Lowered, Micro, Walk, donor, instruction, load_places, loads_of, registers};
+use crate::dtype::DType;
+use crate::plan::{Code, Inst, Loop, Mode, Plan, Rank, Reg};
+use crate::shape;
+use crate::simd::trace::{Id, Step};
+
+/// The most operands of a run.
+pub const OPERANDS: usize = 48;
+
+/// A run's place in the code and the registers that are its operands.
+type Run = (usize, Vec<Reg>);
+
+/// A loop, and what its registers are to runs.
+struct Source<'a> {
+    body: &'a Loop,
+    plan: &'a Plan,
+    types: Vec<DType>,
+    /// The registers that runs read as one element.
+    single: Vec<bool>,
+}
+
+/// The lowered loop; None if it is too small, or has nothing to compile.
+pub fn lower(body: &Loop, plan: &Plan, code: &mut Builder) -> Option<Lowered> {
+    if shape::size(&body.dims) < code.least {
+        return None;
+    }
+    let count = registers(body);
+    let widths = widths(body, count);
+    if widths.iter().all(Option::is_none) {
+        return None;
+    }
+    let mut out = Lowered::of(body);
+    cut_at_rows(&mut out);
+    let mut source = Source { body, plan, types: types(body, count), single: vec![false; count] };
+    source.find_singles(&out, &widths);
+    let aside: Vec<bool> = body.code.iter().map(|i| i.code == Code::Spread && source.single[i.dst as usize]).collect();
+    for (load, step) in body.loads.iter().zip(&mut out.loads) {
+        step.single = source.single[load.reg as usize] && source.only_runs_read(load.reg, &widths);
+    }
+    let mut done: Vec<(Unit, Option<Run>)> = vec![];
+    let mut left = units(body, count, &widths, &aside);
+    left.reverse();
+    while let Some(unit) = left.pop() {
+        let Some(double) = unit.double else {
+            done.push((unit, None));
+            continue;
+        };
+        let (steps, operands) = source.program(&unit.insts)?;
+        let at = if operands.len() <= OPERANDS { code.place(steps, double) } else { None };
+        match at {
+            Some(at) => done.push((unit, Some((at, operands)))),
+            None if unit.insts.len() == 1 => return None,
+            None => {
+                // In two, of which each has less to keep in registers.
+                let (first, second) = unit.insts.split_at(unit.insts.len() / 2);
+                left.extend([second, first].map(|insts| Unit { insts: insts.to_vec(), ..unit }));
+            }
+        }
+    }
+    source.place(&mut out, done);
+    Some(out)
+}
+
+/// Ends blocks with long rows, so that what is broadcast along the others is read in place, and what is one number a row as one.
+fn cut_at_rows(out: &mut Lowered) {
+    let strided =
+        out.loads.iter().any(|l| l.rank == Rank::Full && l.how == Walk::Strided && matches!(l.map.strides.last(), Some(0 | 1)));
+    match out.mode {
+        Mode::Map if out.sparse.is_none() => out.row = out.dims.last().copied().filter(|&n| n >= LONG_ROW && strided),
+        Mode::Rows => out.by_row = out.cols() >= LONG_ROW && (strided || out.spreads),
+        _ => {}
+    }
+}
+
+/// The type of each register.
+fn types(body: &Loop, count: usize) -> Vec<DType> {
+    let mut types = vec![DType::Bool; count];
+    body.loads.iter().for_each(|load| types[load.reg as usize] = load.dtype);
+    for inst in &body.code {
+        types[inst.dst as usize] = match inst.code {
+            Code::Map(e) => e.record().class.types(inst.dtype).1,
+            Code::Cast(to) => to,
+            Code::Fold(_) | Code::Spread => inst.dtype,
+        };
+    }
+    types
+}
+
+impl Source<'_> {
+    /// The register in whose memory a run finds a value: of a spread, the row's.
+    fn origin(&self, r: Reg) -> Reg {
+        let spread = self.body.code.iter().find(|i| i.dst == r && i.code == Code::Spread && self.single[r as usize]);
+        spread.map_or(r, |inst| inst.src[0])
+    }
+
+    fn only_runs_read(&self, r: Reg, widths: &[Option<Width>]) -> bool {
+        let mut readers = self.body.code.iter().zip(widths).filter(|(inst, _)| inst.src.contains(&r));
+        readers.all(|(_, width)| width.is_some()) && !self.body.stores.iter().any(|s| s.reg == r)
+    }
+
+    /// Runs read as one element what is one element in every block.
+    fn find_singles(&mut self, out: &Lowered, widths: &[Option<Width>]) {
+        for (load, step) in self.body.loads.iter().zip(&out.loads) {
+            let same = match step.rank {
+                Rank::Full if out.by_row => step.map.strides[out.fence..].iter().all(|&s| s == 0),
+                Rank::Full if out.row.is_some() => step.map.strides.last() == Some(&0),
+                _ => false,
+            };
+            self.single[load.reg as usize] = load.dtype != DType::Bool && (step.how == Walk::Fixed || same);
+        }
+        for inst in self.body.code.iter().filter(|i| i.code == Code::Spread && out.by_row && i.dtype != DType::Bool) {
+            self.single[inst.dst as usize] = self.only_runs_read(inst.dst, widths);
+        }
+    }
+
+    /// The steps of a run, and the registers whose memory it reads and writes.
+    fn program(&self, insts: &[usize]) -> Option<(Vec<Step>, Vec<Reg>)> {
+        let body = self.body;
+        let (mut steps, mut operands) = (vec![], vec![]);
+        let mut values: Vec<Option<Id>> = vec![None; self.types.len()];
+        // The results that others read, each with the last instruction that must have run before it is written.
+        let mut results: Vec<(usize, Reg)> = vec![];
+        for &k in insts {
+            let dst = body.code[k].dst;
+            let elsewhere = |(other, inst): (usize, &Inst)| inst.src.contains(&dst) && !insts.contains(&other);
+            let stored = body.stores.iter().any(|s| s.reg == dst);
+            if stored || body.code.iter().enumerate().any(elsewhere) {
+                results.push((self.overwrites(dst, insts).unwrap_or(k).max(k), dst));
+            }
+        }
+        for &k in insts {
+            let inst = &body.code[k];
+            let mut ids = [0; 3];
+            for (id, &r) in ids.iter_mut().zip(&inst.src) {
+                *id = *values[r as usize].get_or_insert_with(|| {
+                    let operand = operands.len() as u16;
+                    operands.push(r);
+                    steps.push(match self.types[r as usize] {
+                        DType::Bool => Step::Truths(operand),
+                        _ if self.single[r as usize] => Step::Single(operand),
+                        _ => Step::Load(operand),
+                    });
+                    steps.len() as Id - 1
+                });
+            }
+            let Code::Map(e) = inst.code else { return None };
+            values[inst.dst as usize] = Some(e.trace(inst.dtype, ids, &mut steps)?);
+            for &(_, r) in results.iter().filter(|result| result.0 == k) {
+                let operand = operands.len() as u16;
+                operands.push(r);
+                let id = values[r as usize]?;
+                steps.push(if self.types[r as usize] == DType::Bool {
+                    Step::StoreTruths(operand, id)
+                } else {
+                    Step::Store(operand, id)
+                });
+            }
+        }
+        Some((steps, operands))
+    }
+
+    /// The last of the instructions that reads what a result would be written over.
+    fn overwrites(&self, r: Reg, insts: &[usize]) -> Option<usize> {
+        let slots = self.body.stores.iter().filter(|s| s.reg == r).filter_map(|s| donor(self.plan, s.buffer));
+        let old: Vec<Reg> = slots.flat_map(|slot| loads_of(self.body, self.plan, slot)).map(|load| load.reg).collect();
+        insts.iter().copied().filter(|&k| self.body.code[k].src.iter().any(|r| old.contains(r))).max()
+    }
+
+    /// Finds a place for every register, and writes the actions.
+    fn place(&self, out: &mut Lowered, units: Vec<(Unit, Option<Run>)>) {
+        let (body, count) = (self.body, self.types.len());
+        let mut last = vec![0; count];
+        let mut made = vec![None; count];
+        for (u, (unit, _)) in units.iter().enumerate() {
+            for inst in unit.insts.iter().map(|&k| &body.code[k]) {
+                inst.src.iter().for_each(|&r| last[r as usize] = u);
+                made[inst.dst as usize] = Some(u);
+            }
+        }
+        let folded = body.code.iter().filter(|i| matches!(i.code, Code::Fold(_))).map(|i| i.src[0]);
+        body.stores.iter().map(|s| s.reg).chain(folded).for_each(|r| last[r as usize] = usize::MAX);
+        let ranks: Vec<Rank> = units.iter().map(|(unit, _)| unit.rank).collect();
+        let mut place = load_places(body, count);
+        // A result that is stored straight to memory of its own is computed there: in place, once the old value is read no more.
+        let mut direct: Vec<Option<u16>> = vec![None; count];
+        for (k, (store, step)) in body.stores.iter().zip(&out.stores).enumerate() {
+            let is_fold = |u: usize| matches!(body.code[units[u].0.insts[0]].code, Code::Fold(_));
+            let Some(at) = made[store.reg as usize].filter(|&at| step.how == Walk::Straight && !is_fold(at)) else { continue };
+            let old = donor(self.plan, store.buffer).into_iter().flat_map(|slot| loads_of(body, self.plan, slot));
+            let read = old.map(|l| last[l.reg as usize]).max();
+            // A run reads an element before it writes that.
+            if direct[store.reg as usize].is_none() && read.is_none_or(|read| read < at || read == at && units[at].1.is_some()) {
+                direct[store.reg as usize] = Some(k as u16);
+            }
+        }
+        let mut free: Vec<u16> = vec![];
+        for (u, (unit, run)) in units.into_iter().enumerate() {
+            let insts = || unit.insts.iter().map(|&k| &body.code[k]);
+            for inst in insts() {
+                let within = run.as_ref().is_some_and(|(_, operands)| !operands.contains(&inst.dst));
+                place[inst.dst as usize] = match direct[inst.dst as usize] {
+                    Some(store) => Location::Store(store),
+                    None if within => continue,
+                    None => Location::Reg(free.pop().unwrap_or_else(|| {
+                        out.registers += 1;
+                        out.registers as u16 - 1
+                    })),
+                };
+            }
+            // Row registers are kept: where the reductions run in a pass of their own, their results must outlive it.
+            let mut read: Vec<Reg> = insts().flat_map(|i| i.src.iter().copied()).collect();
+            read.sort_unstable();
+            read.dedup();
+            for r in read {
+                let made_full = made[r as usize].is_some_and(|m| m != u && ranks[m] == Rank::Full);
+                if let (true, true, Location::Reg(reg)) = (last[r as usize] == u, made_full, place[r as usize]) {
+                    free.push(reg);
+                }
+            }
+            match run {
+                Some((at, operands)) => {
+                    let list = operands.iter().map(|&r| place[self.origin(r) as usize]).collect();
+                    let size = if unit.double == Some(true) { 8 } else { 4 };
+                    let (action, dst, src) = (Action::Run(at, list), Location::Reg(0), [Location::Reg(0); 3]);
+                    out.code.push(Micro { action, dst, src, arity: 0, rank: unit.rank, size });
+                }
+                None => {
+                    let inst = &body.code[unit.insts[0]];
+                    let mut src = [Location::Reg(0); 3];
+                    src.iter_mut().zip(&inst.src).for_each(|(s, &r)| *s = place[r as usize]);
+                    out.code.push(instruction(inst, place[inst.dst as usize], src));
+                }
+            }
+        }
+        out.finish(body, &place);
+    }
+}
