@@ -233,3 +233,62 @@ def test_a_call_that_was_interrupted_can_be_made_again(name):
             except Alarm:
                 pass
             np.testing.assert_array_equal(np.array(make()), want)
+
+
+def test_a_signal_while_another_thread_evaluates():
+    """The thread that waits for its turn hears it, and what it queued before is not done later."""
+    p = fluxrs.param([1.0, 2.0])
+    x, begun, done = inputs(1200, 1200), threading.Event(), threading.Event()
+
+    def others():
+        y = x
+        for _ in range(200):
+            y = y @ x * 1e-3
+        begun.set()
+        fluxrs.evaluate(y)
+        done.set()
+
+    thread = threading.Thread(target=others)
+    with alarms():
+        thread.start()
+        begun.wait()
+        time.sleep(0.1)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        try:
+            fluxrs.update(p, 1.0)
+            fluxrs.evaluate(p)
+        except Alarm:
+            assert not done.is_set()
+        else:
+            pytest.fail("the other thread's evaluation ended first")
+    np.testing.assert_array_equal(p, [1.0, 2.0])
+    thread.join()
+    assert done.is_set()
+    fluxrs.update(p, 1.0)
+    np.testing.assert_array_equal(p, [2.0, 3.0])
+
+
+@pytest.mark.skipif(not fluxrs._core.has_gpu(), reason="no GPU")
+def test_a_signal_while_kernels_are_compiled():
+    def many():
+        fluxrs.seed(3)
+        x = fluxrs.gpu(fluxrs.rand(4, 5, 6))
+        ops = [fluxrs.exp, fluxrs.sin, fluxrs.tanh, fluxrs.sigmoid, fluxrs.softplus, fluxrs.erf]
+        reduced = [f(g(x)).sum(axis) for f in ops for g in ops for axis in (0, 1, 2)]
+        return fluxrs.concatenate([r.reshape(-1) for r in reduced])
+
+    def compiled():
+        return fluxrs._core.counters()["pipelines"]
+
+    y, heard = many(), False
+    with alarms():
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            fluxrs.evaluate(y)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except Alarm:
+            heard = True
+    made = compiled()
+    got = fluxrs.cpu(y)
+    assert not heard or compiled() > made
+    np.testing.assert_array_equal(got, fluxrs.cpu(many()))

@@ -8,6 +8,7 @@ use crate::pipeline;
 use crate::steps::Calls;
 use fluxrs::cache::bytes_of;
 use fluxrs::plan::{Body, Buf, Kernel, Loop, Plan, Storage};
+use fluxrs::stop::go_on;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -120,6 +121,7 @@ pub(crate) fn lower(plan: &Plan, limits: &Limits) -> Result<Lowered> {
     let raises = plan.kernels.iter().any(codegen::raises);
     let guarded = raises || !plan.guards.is_empty();
     for (k, (kernel, life)) in plan.kernels.iter().zip(plan.lives()).enumerate() {
+        go_on(k).map_err(|_| Fault::Interrupted)?;
         if k == plan.commit {
             for (number, kernel) in plan.kernels.iter().enumerate().skip(k) {
                 let known = |buffer: &Buf| placed[*buffer as usize] || written(&kernel.body).any(|own| own == *buffer);

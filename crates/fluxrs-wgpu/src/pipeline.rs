@@ -3,8 +3,9 @@
 use crate::device::{Gpu, lock};
 use crate::fault::{Fault, Result};
 use fluxrs::cache::Cache;
+use fluxrs::stop::go_on;
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// The access of a kernel to one of its storage buffers.
@@ -72,7 +73,7 @@ impl Gpu {
     }
 
     /// The compiled kernels of these sources, with the accesses to their buffers and their names. What was not compiled before
-    /// is compiled by several threads: some drivers take a tenth of a second for each.
+    /// is compiled by several threads: some drivers take a tenth of a second for each. The calling one looks for signals.
     pub(crate) fn kernels(&self, wanted: &[(Arc<str>, Vec<Access>, Arc<str>)]) -> Result<Vec<Arc<Kernel>>> {
         self.check()?;
         let mut missing: Vec<&(Arc<str>, Vec<Access>, Arc<str>)> = Vec::new();
@@ -83,18 +84,25 @@ impl Gpu {
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(missing.len());
         let mut made: FxHashMap<&str, Arc<Kernel>> = FxHashMap::default();
-        if threads > 1 {
-            let next = AtomicUsize::new(0);
-            let compile = || -> Result<Vec<(&str, Arc<Kernel>)>> {
+        if threads > 0 {
+            let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+            let compile = |looks: bool| -> Result<Vec<(&str, Arc<Kernel>)>> {
                 let mut own = Vec::new();
                 while let Some((source, access, label)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if looks && go_on(0).is_err() {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    if stop.load(Ordering::Relaxed) {
+                        return Err(Fault::Interrupted);
+                    }
                     own.push((&**source, self.kernel(source, access, label)?));
                 }
                 Ok(own)
             };
             let parts: Vec<_> = std::thread::scope(|scope| {
-                let workers: Vec<_> = (0..threads).map(|_| scope.spawn(compile)).collect();
-                workers.into_iter().map(|worker| worker.join()).collect()
+                let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| compile(false))).collect();
+                let own = compile(true);
+                std::iter::once(Ok(own)).chain(others.into_iter().map(|other| other.join())).collect()
             });
             for part in parts {
                 let stopped = || Fault::Driver("a thread that compiled kernels ended in a panic".to_owned());

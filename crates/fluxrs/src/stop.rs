@@ -94,6 +94,15 @@ pub fn go_on(i: usize) -> Result<()> {
     Ok(())
 }
 
+/// An error if a signal asks this thread to stop, whether it looks for signals otherwise or not. Not called under a lock.
+pub fn hear() -> Result<()> {
+    // As above: its handler must not look again.
+    let watch = WATCH.take();
+    let asked = interrupted();
+    WATCH.set(watch);
+    if asked { Err(Error::Interrupted) } else { Ok(()) }
+}
+
 /// True if the work that polls `stop` is to end.
 #[inline]
 pub fn stopped(stop: &AtomicBool) -> bool {

@@ -3,10 +3,10 @@
 use super::audit;
 use super::closed::is_closed;
 use super::dependents::{add_dependents, add_losses};
-use super::gather::{Gathered, Gatherer, Publish, Wanted, Writing};
+use super::gather::{Gathered, Gatherer, Publish, Wanted, Writing, add};
 use crate::device::Device;
 use crate::error::Result;
-use crate::graph::{Graph, Tensor, Value, base_node, held_count};
+use crate::graph::{Graph, Pass, Tensor, Value, base_node, held_count};
 use crate::guards::Losses;
 use crate::leaf::Update;
 use crate::ops::Op;
@@ -20,35 +20,41 @@ use std::sync::MutexGuard;
 /// As many held nodes are looked through faster than it is found out that none of them matters.
 const FEW_HELD: usize = 64;
 
-pub(super) fn collect(g: &mut Graph, wanted: &Wanted<'_>, writing: Writing<'_>, out: &mut Gathered) -> Result<()> {
+/// Gathers what is wanted and what takes part with it. What is asked for is walked through without the lock at times, and everything
+/// that depends on the handles that there are, under it.
+pub(super) fn collect(
+    mut g: MutexGuard<'static, Graph>,
+    wanted: &Wanted<'_>,
+    writing: Writing<'_>,
+    out: &mut Gathered,
+) -> Result<MutexGuard<'static, Graph>> {
     let Wanted { roots, updates, alone } = *wanted;
     out.begun = true;
-    g.epoch += 1;
-    let epoch = g.epoch;
+    let pass = &mut Pass::begin(&mut g);
     // Before the list of handles is read: another thread drops its handle to a leaf's value only after what it made of it is there.
-    out.free.extend(updates.iter().map(|u| u.leaf.is_this_threads_alone() && !u.leaf.current(g).0.is_held(false)));
-    let mut gatherer = Gatherer { g, epoch, writing, out };
+    out.free.extend(updates.iter().map(|u| u.leaf.is_this_threads_alone() && !u.leaf.current(&g).0.is_held(false)));
     let mut losses = Losses::default();
     for u in updates {
-        gatherer.add(base_node(&u.value))?;
+        g = add(g, pass, writing, out, base_node(&u.value))?;
         if let Some(guards) = &u.value.0.guards {
             losses.add(guards, |loss| {
                 // A loss that was a parameter itself may be gone; then it was committed as it was, and is no news.
                 let base = base_node(loss);
-                if !matches!(base.op, Op::Data) || !matches!(base.value.get(gatherer.g), Value::Overwritten) {
-                    gatherer.out.losses.push((loss.clone(), 0));
+                if !matches!(base.op, Op::Data) || !matches!(base.value.get(&g), Value::Overwritten) {
+                    out.losses.push((loss.clone(), 0));
                 }
             });
         }
     }
     for t in roots {
-        gatherer.add(base_node(t))?;
+        g = add(g, pass, writing, out, base_node(t))?;
     }
-    for i in 0..gatherer.out.losses.len() {
-        let base = base_node(&gatherer.out.losses[i].0).clone();
-        gatherer.add(&base)?;
-        gatherer.out.losses[i].1 = gatherer.local(&base);
+    for i in 0..out.losses.len() {
+        let base = base_node(&out.losses[i].0).clone();
+        g = add(g, pass, writing, out, &base)?;
+        out.losses[i].1 = base.mark.get(&g).1;
     }
+    let mut gatherer = Gatherer { g: &mut g, epoch: pass.epoch, writing, out };
     if !alone {
         // Many are only looked through where one of them may depend on what is computed.
         if held_count(gatherer.g) <= FEW_HELD || !is_closed(gatherer.g, gatherer.out, wanted) {
@@ -62,15 +68,14 @@ pub(super) fn collect(g: &mut Graph, wanted: &Wanted<'_>, writing: Writing<'_>, 
     }
     let Gathered { looks, locals, held, passed, .. } = out;
     work::count(*looks + locals.len() + held.len() + passed.len() + updates.len());
-    Ok(())
+    Ok(g)
 }
 
 /// The plan for what was gathered. A long one is made without the lock, and signals end it as they end a run.
-pub(super) fn make_plan(g: MutexGuard<'_, Graph>, gathered: &Gathered, written: &Written) -> Result<Plan> {
+pub(super) fn make_plan(g: MutexGuard<'static, Graph>, gathered: &Gathered, written: &Written) -> Result<Plan> {
     let guards: Vec<u32> = gathered.losses.iter().map(|l| l.1).collect();
     let device = gathered.device.unwrap_or(Device::CPU);
-    let pending = Pending::new(&g, &gathered.locals, &gathered.requests, written);
-    drop(g);
+    let pending = Pending::new(g, &gathered.locals, &gathered.requests, written)?;
     schedule(&pending, device, &guards)
 }
 
@@ -117,6 +122,76 @@ fn request_results(gatherer: &mut Gatherer<'_>, roots: &[Tensor], updates: &[Upd
             gatherer.request(i as u32, None, Publish::Value);
         } else if keeps && node.tracked && !node.passing && node.op.is_expensive() {
             gatherer.request(i as u32, None, Publish::Keep);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::error::{Error, Result};
+    use crate::graph::{Handle, Tensor};
+    use crate::leaf::Leaf;
+    use crate::ops::Elementwise;
+    use crate::stop::set_interrupt_check;
+    use crate::tape::{self, Target, gradient};
+    use crate::transfer;
+    use std::cell::{Cell, RefCell};
+    use std::sync::Arc;
+
+    thread_local! {
+        /// The graph that is marked by another pass in each pause of this thread's, and the pauses so far.
+        static MARKED: RefCell<Option<Tensor>> = const { RefCell::new(None) };
+        static PAUSES: Cell<usize> = const { Cell::new(0) };
+        /// The pause that a signal comes in.
+        static LAST: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+
+    fn between() -> bool {
+        PAUSES.set(PAUSES.get() + 1);
+        MARKED.with_borrow(|graph| graph.as_ref().map(|y| tape::inputs(y, 0)));
+        PAUSES.get() > LAST.get()
+    }
+
+    fn chain(p: &Arc<Leaf>) -> Tensor {
+        let y = (0..20_000).fold(p.value().unwrap(), |y, _| Elementwise::sin.apply(&[&y]).unwrap() * 1.001);
+        y.sum(None, false).unwrap()
+    }
+
+    fn value(x: &Handle) -> Result<Vec<f32>> {
+        Ok(transfer::to_host(x.tensor())?.as_slice::<f32>()[..x.tensor().size()].to_vec())
+    }
+
+    #[test]
+    fn other_passes_and_signals_come_between() {
+        set_interrupt_check(between);
+        let p = Leaf::of(&Tensor::from_slice(&[0.5f32, 1.5], &[2]).unwrap(), true).unwrap();
+        let forward = |y: &Tensor| Ok(y.clone());
+        let by_leaf = |y: &Tensor, nest| Ok(gradient(y, None, &[Target::Leaf(p.number())], nest)?.remove(0).unwrap());
+        let deferred = |y: &Tensor| by_leaf(y, false);
+        let nested = |y: &Tensor| by_leaf(y, true);
+        let cases: [(&str, &dyn Fn(&Tensor) -> Result<Tensor>); 3] =
+            [("forward", &forward), ("deferred", &deferred), ("nested", &nested)];
+        for (what, of) in cases {
+            let run = |marked: bool, last: usize| {
+                let y = chain(&p);
+                let x = of(&y).map(Handle::new);
+                MARKED.set(marked.then_some(y));
+                PAUSES.set(0);
+                LAST.set(last);
+                let result = x.and_then(|x| value(&x).map(|value| (x, value)));
+                MARKED.set(None);
+                LAST.set(usize::MAX);
+                result
+            };
+            let (_, want) = run(false, usize::MAX).unwrap();
+            let (_, got) = run(true, usize::MAX).unwrap();
+            let pauses = PAUSES.get();
+            assert_eq!(got, want, "{what}");
+            assert!(pauses > 30, "{what}: {pauses} pauses");
+            for last in [0, 7, pauses / 2, pauses - 1] {
+                assert_eq!(run(true, last).map(|got| got.1), Err(Error::Interrupted), "{what}, in pause {last} of {pauses}");
+            }
+            assert_eq!(run(true, usize::MAX).unwrap().1, want, "{what}");
         }
     }
 }

@@ -19,10 +19,9 @@ pub(super) fn plan_beside(
     long: &mut Gathered,
     written: &Written,
 ) -> Result<Option<(Plan, Vec<Number>)>> {
-    let mut g = graph::lock();
     // The number of references to a buffer decides what may be overwritten: the first gathering must not add to it.
     let slots = std::mem::take(&mut short.slots).len();
-    collect(&mut g, wanted, Writing::Beside { written, numbers: short.numbers.len() }, long)?;
+    let g = collect(graph::lock(), wanted, Writing::Beside { written, numbers: short.numbers.len() }, long)?;
     if long.slots.len() != slots || !extends(long, short) {
         return Ok(None);
     }
@@ -39,9 +38,7 @@ pub(super) fn gather_instead(
     written: &Written,
 ) -> Result<MutexGuard<'static, Graph>> {
     gathered.clear();
-    let mut g = graph::lock();
-    collect(&mut g, wanted, Writing::Instead(written), gathered)?;
-    Ok(g)
+    collect(graph::lock(), wanted, Writing::Instead(written), gathered)
 }
 
 /// True if `long` is `short` with nothing but gradients written out in between: the same numbers and results.

@@ -9,11 +9,11 @@ use crate::graph::{self, Graph};
 use crate::{debug, leaf, ops, pool};
 use std::cell::RefCell;
 use std::ffi::c_int;
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{MutexGuard, TryLockError};
 
 /// Locks that are held for a moment, in the order in which they may be nested.
-type Short = (MutexGuard<'static, Graph>, leaf::Locked, ops::random::Locked, debug::Locked);
+type Short = (turn::Gate, MutexGuard<'static, Graph>, leaf::Locked, ops::random::Locked, debug::Locked);
 
 thread_local! {
     static EVALUATION: RefCell<Option<MutexGuard<'static, Runner>>> = const { RefCell::new(None) };
@@ -53,13 +53,9 @@ pub(super) fn keep_turn(turn: Option<MutexGuard<'static, Runner>>) {
 extern "C" fn prepare() {
     if !EVALUATING.get() && EVALUATION.with_borrow(Option::is_none) {
         // Not waited for: who evaluates may wait for something that this thread has.
-        EVALUATION.set(match turn::try_runner() {
-            Ok(guard) => Some(guard),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        });
+        EVALUATION.set(turn::try_runner());
     }
-    SHORT.set(Some((graph::lock(), leaf::lock(), ops::random::lock(), debug::lock())));
+    SHORT.set(Some((turn::gate(), graph::lock(), leaf::lock(), ops::random::lock(), debug::lock())));
 }
 
 extern "C" fn in_parent() {

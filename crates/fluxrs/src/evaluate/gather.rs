@@ -5,13 +5,14 @@ use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::dtype::Number;
 use crate::error::Result;
-use crate::graph::{Borrowed, Graph, Node, Tensor, Value, base_node, overwritten};
+use crate::graph::{Borrowed, Graph, Node, Pass, Tensor, Value, base_node, mark, overwritten};
 use crate::hash::Hasher128;
 use crate::leaf::Update;
 use crate::ops::Op;
-use crate::schedule::{Local, LocalKind, Request};
+use crate::schedule::{Local, LocalKind, Request, mark_all};
+use crate::stop::NODES;
 use crate::tape::deferred::Written;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 /// The result of a pass over the pending graph. Kept between evaluations, so that a replay allocates nothing for it.
 #[derive(Default)]
@@ -152,6 +153,31 @@ impl<'a> Writing<'a> {
     }
 }
 
+/// Adds a base node with everything it needs, without the lock at times.
+pub(super) fn add(
+    mut g: MutexGuard<'static, Graph>,
+    pass: &mut Pass,
+    writing: Writing<'_>,
+    out: &mut Gathered,
+    root: &Arc<Node>,
+) -> Result<MutexGuard<'static, Graph>> {
+    let mut gatherer = Gatherer { g: &mut g, epoch: pass.epoch, writing, out };
+    gatherer.begin(root)?;
+    loop {
+        let steps = gatherer.out.looks / NODES * NODES + NODES;
+        if gatherer.go_on(steps)? {
+            return Ok(g);
+        }
+        if pass.is_due(steps) {
+            g = pass.pause(g, |g, epoch| {
+                mark_all(g, epoch, &out.locals);
+                out.stack.iter().for_each(|open| mark(g, epoch, &open.node, u32::MAX));
+            })?;
+        }
+        gatherer = Gatherer { g: &mut g, epoch: pass.epoch, writing, out };
+    }
+}
+
 pub(super) struct Gatherer<'g> {
     pub g: &'g mut Graph,
     pub epoch: u32,
@@ -174,11 +200,22 @@ impl Gatherer<'_> {
 
     /// Adds a base node with everything it needs, operands first.
     pub fn add(&mut self, root: &Arc<Node>) -> Result<()> {
-        if self.seen(root) {
-            return Ok(());
-        }
-        self.enter(root)?;
+        self.begin(root)?;
+        self.go_on(usize::MAX)?;
+        Ok(())
+    }
+
+    /// As `add`, up to `go_on`.
+    fn begin(&mut self, root: &Arc<Node>) -> Result<()> {
+        if self.seen(root) { Ok(()) } else { self.enter(root) }
+    }
+
+    /// Adds what waits for its operands; false if there is more of it once the walk has taken `steps`.
+    fn go_on(&mut self, steps: usize) -> Result<bool> {
         while let Some(open) = self.out.stack.last_mut() {
+            if self.out.looks >= steps {
+                return Ok(false);
+            }
             let src = match open.operands.get(open.next) {
                 Some(src) => src,
                 None => {
@@ -199,7 +236,7 @@ impl Gatherer<'_> {
                 self.enter(base)?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn enter(&mut self, node: &Arc<Node>) -> Result<()> {

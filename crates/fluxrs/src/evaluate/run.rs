@@ -5,7 +5,7 @@ use super::deferred::{gather_instead, plan_beside};
 use super::gather::{Gathered, Wanted, Writing};
 use super::rollback::Commit;
 use super::seen::Seen;
-use super::turn::{Evaluating, runner};
+use super::turn::{Evaluating, lock_runner, runner};
 use super::{COUNTERS, MAX_PLANNED_BYTES};
 use crate::backend::{Executable, backend};
 use crate::bail;
@@ -82,17 +82,24 @@ impl Default for Runner {
 
 /// Bytes of all that is kept for graphs that come again.
 pub fn cached_bytes() -> usize {
-    let runner = runner();
+    let runner = lock_runner();
     runner.plans.bytes() + runner.seen.bytes() + kept_bytes()
 }
 
 /// Computes `roots`, or commits what is queued. Whatever happens, the queue is empty afterwards.
 pub(super) fn run(roots: &[Tensor], queue: Option<&Queue>) -> Result<()> {
     let _evaluating = Evaluating::enter()?;
-    let mut runner = runner();
+    let turn = runner();
     let (mut updates, _lost);
     let mut g = graph::lock();
     (updates, _lost) = queue.map_or_else(Default::default, |queue| leaf::take_updates(&mut g, queue));
+    let mut runner = match turn {
+        Ok(runner) => runner,
+        Err(interrupted) => {
+            let_go(g, &updates, true);
+            return Err(interrupted);
+        }
+    };
     if queue.is_some() && updates.is_empty() {
         return Ok(());
     }
@@ -137,18 +144,21 @@ fn run_on_one(runner: &mut Runner, g: MutexGuard<'static, Graph>, mut wanted: Wa
         wanted.alone = true;
         result = runner.evaluate(graph::lock(), &wanted);
     }
-    let mut gone = Vec::new();
-    let mut g = graph::lock();
-    if matches!(&result, Err(e) if !matches!(e, Error::BadLoss(_))) {
-        gone.extend(updates.iter().filter_map(|u| u.restore_grad(&mut g)));
-    }
-    leaf::release(&mut g, updates);
-    drop(g);
-    drop(gone);
+    let_go(graph::lock(), updates, matches!(&result, Err(e) if !matches!(e, Error::BadLoss(_))));
     // Buffers and nodes go after the graph lock: dropping a large graph takes time.
     runner.clear();
     runner.dropped.clear();
     result
+}
+
+/// Lets the leaves of updates go, with the gradients that these took away if they have `failed`.
+fn let_go(mut g: MutexGuard<'_, Graph>, updates: &[Update], failed: bool) {
+    let restored = |u: &Update| if failed { u.restore_grad(&mut g) } else { None };
+    let gone: Vec<_> = updates.iter().filter_map(restored).collect();
+    leaf::release(&mut g, updates);
+    // Before what was restored over goes.
+    drop(g);
+    drop(gone);
 }
 
 impl Runner {
@@ -230,8 +240,8 @@ impl Runner {
     }
 
     /// Gathers what takes part; with gradients written out where the key does not say what they are made of.
-    fn gather(&mut self, mut g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<MutexGuard<'static, Graph>> {
-        collect(&mut g, wanted, Writing::Nothing, &mut self.gathered)?;
+    fn gather(&mut self, g: MutexGuard<'static, Graph>, wanted: &Wanted<'_>) -> Result<MutexGuard<'static, Graph>> {
+        let g = collect(g, wanted, Writing::Nothing, &mut self.gathered)?;
         if !self.gathered.shortened || !self.gathered.has_deferred() {
             return Ok(g);
         }
@@ -323,7 +333,7 @@ fn execute(prepared: &Prepared, bindings: &mut Bindings<'_>) -> Result<()> {
 pub fn explain(roots: &[Tensor], queued: bool) -> Result<String> {
     let _evaluating = Evaluating::enter()?;
     // No thread forks while this one has the runner, and so none while it has its queue.
-    let mut runner = runner();
+    let mut runner = runner()?;
     let updates = if queued { leaf::queued_updates() } else { vec![] };
     runner.clear();
     let text = runner.explain(&Wanted { roots, updates: &updates, alone: false });
@@ -334,6 +344,6 @@ pub fn explain(roots: &[Tensor], queued: bool) -> Result<String> {
 /// The plan that ran last, in words.
 pub fn explain_last() -> Result<String> {
     let _evaluating = Evaluating::enter()?;
-    let last = runner().last.clone();
+    let last = runner()?.last.clone();
     Ok(last.map_or_else(|| "nothing has been computed yet\n".into(), |last| describe(&last.plan, "the last that ran")))
 }

@@ -5,11 +5,11 @@ use crate::backend::backend;
 use crate::bail;
 use crate::device::Device;
 use crate::error::Result;
+use crate::stop::{HEARD_WITHIN, hear};
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
-#[cfg(unix)]
-use std::sync::TryLockResult;
-use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 static RUNNER: LazyLock<Mutex<Runner>> = LazyLock::new(|| {
     #[cfg(unix)]
@@ -23,23 +23,70 @@ pub(super) struct Turn {
     is_kept: bool,
 }
 
-pub(super) fn runner() -> Turn {
+/// The threads that wait for their turn.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+static GATE: Mutex<()> = Mutex::new(());
+static OPENS: Condvar = Condvar::new();
+
+pub(super) type Gate = MutexGuard<'static, ()>;
+
+pub(super) fn gate() -> Gate {
+    GATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// This thread's turn, which it waits for. Signals end that.
+pub(super) fn runner() -> Result<Turn> {
     #[cfg(unix)]
     if let Some(kept) = super::fork::kept_turn() {
-        return Turn { runner: Some(kept), is_kept: true };
+        return Ok(Turn { runner: Some(kept), is_kept: true });
     }
-    Turn { runner: Some(lock_runner()), is_kept: false }
+    if let Some(runner) = try_runner() {
+        return Ok(Turn { runner: Some(runner), is_kept: false });
+    }
+    WAITING.fetch_add(1, Ordering::SeqCst);
+    let turn = loop {
+        let gate = gate();
+        if let Some(runner) = try_runner() {
+            break Ok(Turn { runner: Some(runner), is_kept: false });
+        }
+        drop(OPENS.wait_timeout(gate, HEARD_WITHIN).unwrap_or_else(PoisonError::into_inner));
+        // A signal's handler may evaluate or fork: it is not within an evaluation of this thread's yet.
+        let evaluating = EVALUATING.replace(false);
+        let heard = hear();
+        EVALUATING.set(evaluating);
+        if let Err(interrupted) = heard {
+            break Err(interrupted);
+        }
+    };
+    WAITING.fetch_sub(1, Ordering::SeqCst);
+    turn
 }
 
 pub(super) fn lock_runner() -> MutexGuard<'static, Runner> {
-    RUNNER.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    RUNNER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn try_runner() -> Option<MutexGuard<'static, Runner>> {
+    match RUNNER.try_lock() {
+        Ok(runner) => Some(runner),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        let runner = self.runner.take();
         #[cfg(unix)]
         if self.is_kept {
-            super::fork::keep_turn(self.runner.take());
+            return super::fork::keep_turn(runner);
+        }
+        drop(runner);
+        fence(Ordering::SeqCst);
+        if WAITING.load(Ordering::SeqCst) > 0 {
+            // Who has found the turn taken waits by the time that the gate is free.
+            drop(gate());
+            OPENS.notify_one();
         }
     }
 }
@@ -55,11 +102,6 @@ impl DerefMut for Turn {
     fn deref_mut(&mut self) -> &mut Runner {
         self.runner.as_mut().expect("there until it is dropped")
     }
-}
-
-#[cfg(unix)]
-pub(super) fn try_runner() -> TryLockResult<MutexGuard<'static, Runner>> {
-    RUNNER.try_lock()
 }
 
 /// Makes ready, once and by one thread, what a forked child could find half made.
@@ -119,6 +161,5 @@ impl Drop for Evaluating {
 /// Waits for the evaluation under way.
 pub(super) fn wait() -> Result<()> {
     let _evaluating = Evaluating::enter()?;
-    drop(runner());
-    Ok(())
+    runner().map(drop)
 }

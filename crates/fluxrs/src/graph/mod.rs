@@ -7,6 +7,7 @@ mod engine;
 mod handles;
 mod lock;
 mod make;
+mod pass;
 mod scopes;
 mod thread;
 
@@ -18,6 +19,7 @@ pub(crate) use handles::{Claim, held_and_pending, held_count, is_any_held};
 pub use handles::{Handle, has_late};
 pub use lock::{Graph, Guarded, lock};
 pub use make::next_id;
+pub(crate) use pass::{Pass, mark};
 pub use scopes::{Checkpoint, NoGrad, Tracing, Tracking, level, no_grad, tracking};
 pub(crate) use thread::thread;
 

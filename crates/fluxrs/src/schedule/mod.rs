@@ -17,14 +17,14 @@ pub(crate) use repeat::kept_bytes;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::graph::{Borrowed, Graph};
+use crate::graph::{Borrowed, Graph, Pass, Tensor, base_node, mark};
 use crate::ops::Op;
 use crate::plan::{Plan, Source};
 use crate::shape::Map;
 use crate::tape::deferred::Written;
 use crate::work;
-use smallvec::SmallVec;
-use std::sync::OnceLock;
+use std::ops::Index;
+use std::sync::{MutexGuard, OnceLock};
 
 /// A node that takes part in an evaluation.
 pub struct Local {
@@ -59,33 +59,64 @@ pub(crate) struct Edge {
     pub map: Map,
 }
 
+/// The operands of each node, one list behind the other.
+#[derive(Clone, Default)]
+pub(crate) struct Edges {
+    all: Vec<Edge>,
+    ends: Vec<usize>,
+}
+
+impl Edges {
+    pub fn push(&mut self, of_next: impl IntoIterator<Item = Edge>) {
+        self.all.extend(of_next);
+        self.ends.push(self.all.len());
+    }
+}
+
+impl Index<usize> for Edges {
+    type Output = [Edge];
+    fn index(&self, i: usize) -> &[Edge] {
+        &self.all[if i == 0 { 0 } else { self.ends[i - 1] }..self.ends[i]]
+    }
+}
+
+/// Marks nodes with an epoch and their numbers.
+pub(crate) fn mark_all(g: &mut Graph, epoch: u32, locals: &[Local]) {
+    locals.iter().enumerate().for_each(|(i, local)| mark(g, epoch, &local.node, i as u32));
+}
+
 /// The pending graph with operands resolved through views.
 pub(crate) struct Pending<'a> {
     pub locals: &'a [Local],
-    pub edges: Vec<SmallVec<[Edge; 3]>>,
+    pub edges: Edges,
     pub requests: &'a [Request],
     /// The request that each node answers, if any.
     pub requested: Vec<Option<usize>>,
 }
 
 impl<'a> Pending<'a> {
-    pub fn new(g: &Graph, locals: &'a [Local], requests: &'a [Request], written: &Written) -> Pending<'a> {
-        let edges: Vec<SmallVec<[Edge; 3]>> = locals
-            .iter()
-            .map(|local| match local.kind {
-                LocalKind::Compute => {
-                    let srcs = written.operands(g, &local.node.0);
-                    srcs.iter()
-                        .map(|s| Edge { base: s.base().0.mark.get(g).1 as usize, shape: s.0.shape.clone(), map: s.map() })
-                        .collect()
-                }
-                _ => SmallVec::new(),
-            })
-            .collect();
-        work::count(edges.iter().map(|e| 1 + e.len()).sum());
+    /// Of nodes that are marked with their numbers; without the lock at times.
+    pub fn new(
+        mut g: MutexGuard<'static, Graph>,
+        locals: &'a [Local],
+        requests: &'a [Request],
+        written: &Written,
+    ) -> Result<Pending<'a>> {
+        let pass = &mut Pass::of_marked(&g);
+        let mut edges = Edges::default();
+        for (i, local) in locals.iter().enumerate() {
+            if pass.is_due(i) {
+                g = pass.pause(g, |g, epoch| mark_all(g, epoch, locals))?;
+            }
+            let srcs = if local.kind == LocalKind::Compute { written.operands(&g, &local.node.0) } else { &[] };
+            let edge = |s: &Tensor| Edge { base: base_node(s).mark.get(&g).1 as usize, shape: s.0.shape.clone(), map: s.map() };
+            edges.push(srcs.iter().map(edge));
+        }
+        drop(g);
+        work::count(locals.len() + edges.all.len());
         let mut requested = vec![None; locals.len()];
         requests.iter().enumerate().for_each(|(i, r)| requested[r.local as usize] = Some(i));
-        Pending { locals, edges, requests, requested }
+        Ok(Pending { locals, edges, requests, requested })
     }
 
     pub fn op(&self, i: usize) -> &Op {

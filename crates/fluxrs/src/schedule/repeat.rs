@@ -2,7 +2,7 @@
 
 use super::emit::{Program, label};
 use super::group::Group;
-use super::{Edge, Local, LocalKind, Pending, Request, schedule, source_of};
+use super::{Edge, Edges, Local, LocalKind, Pending, Request, schedule, source_of};
 use crate::cache::{Cache, bytes_of};
 use crate::device::Device;
 use crate::error::Result;
@@ -78,7 +78,7 @@ fn key(body: &Body, device: Device, steps: &[usize]) -> u128 {
 struct Step {
     inputs: FxHashMap<u64, usize>,
     locals: Vec<Local>,
-    edges: Vec<SmallVec<[Edge; 3]>>,
+    edges: Edges,
     local_of: FxHashMap<u64, usize>,
     /// As of a [`Planned`].
     slots: Vec<(usize, bool)>,
@@ -88,7 +88,7 @@ struct Step {
 impl Step {
     fn new(body: &Body) -> Step {
         let inputs = body.inputs.iter().enumerate().map(|(k, x)| (x.id(), k)).collect();
-        let (locals, edges, local_of) = (vec![], vec![], FxHashMap::default());
+        let (locals, edges, local_of) = (vec![], Edges::default(), FxHashMap::default());
         Step { inputs, locals, edges, local_of, slots: vec![], numbers: vec![] }
     }
 

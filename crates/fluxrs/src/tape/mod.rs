@@ -6,7 +6,7 @@ mod total;
 
 use crate::bail;
 use crate::error::Result;
-use crate::graph::{self, Graph, Tensor, Value, no_grad};
+use crate::graph::{self, Graph, Pass, Tensor, Value, mark, no_grad};
 use crate::guards::Guards;
 use crate::ops::{self, Op, Sum};
 use crate::shape::show;
@@ -57,14 +57,14 @@ enum Seed {
 
 /// The tracked history of `roots`, every node after its srcs, and whether a parameter in it has been overwritten: back to nodes that
 /// `ends` says are as far as one need go, and to none numbered below `floor`.
-fn history<'a>(g: &mut Graph, roots: &'a [Root], floor: u64, ends: impl Fn(&Tensor) -> bool) -> (Vec<Visit<'a>>, bool) {
-    g.epoch += 1;
-    let epoch = g.epoch;
+fn history<'a>(roots: &'a [Root], floor: u64, ends: impl Fn(&Tensor) -> bool) -> Result<(Vec<Visit<'a>>, bool)> {
+    let mut g = graph::lock();
+    let pass = &mut Pass::begin(&mut g);
     let mut stale = false;
     let mut visits: Vec<Visit<'a>> = Vec::new();
     let mut stack: Vec<(&'a Tensor, &'a [Tensor], usize)> = Vec::new();
-    let enter = |g: &mut Graph, t: &'a Tensor| {
-        t.0.mark.set(g, (epoch, NONE));
+    let enter = |g: &mut Graph, epoch: u32, t: &'a Tensor| {
+        mark(g, epoch, t, NONE);
         if ends(t) {
             return (t, &[][..], 0);
         }
@@ -75,31 +75,40 @@ fn history<'a>(g: &mut Graph, roots: &'a [Root], floor: u64, ends: impl Fn(&Tens
     let mut looks = 0;
     let mut rest = roots.iter();
     loop {
+        if pass.is_due(looks) {
+            // A signal's handler runs outside of the scope that the gradient is made in.
+            let _scope = graph::Tracking::enter();
+            g = pass.pause(g, |g, epoch| {
+                let done = visits.iter().enumerate().map(|(i, visit)| (visit.node, i as u32));
+                let begun = stack.iter().map(|&(node, ..)| (node, NONE));
+                done.chain(begun).for_each(|(node, i)| mark(g, epoch, node, i));
+            })?;
+        }
         let Some((node, srcs, next)) = stack.last_mut() else {
             let Some(Root { y, .. }) = rest.next() else { break };
-            if is_part(y) && y.0.mark.get(g).0 != epoch {
-                stack.push(enter(g, y));
+            if is_part(y) && y.0.mark.get(&g).0 != pass.epoch {
+                stack.push(enter(&mut g, pass.epoch, y));
             }
             continue;
         };
         looks += 1;
         if let Some(src) = srcs.get(*next) {
             *next += 1;
-            if is_part(src) && src.0.mark.get(g).0 != epoch {
-                let entry = enter(g, src);
+            if is_part(src) && src.0.mark.get(&g).0 != pass.epoch {
+                let entry = enter(&mut g, pass.epoch, src);
                 stack.push(entry);
             }
             continue;
         }
         let (node, srcs) = (*node, *srcs);
         stack.pop();
-        stale |= matches!(node.op(), Op::Data) && matches!(node.0.value.get(g), Value::Overwritten);
-        node.0.mark.set(g, (epoch, visits.len() as u32));
-        let links = srcs.iter().map(|s| if is_part(s) { s.0.mark.get(g).1 } else { NONE }).collect();
+        stale |= matches!(node.op(), Op::Data) && matches!(node.0.value.get(&g), Value::Overwritten);
+        mark(&mut g, pass.epoch, node, visits.len() as u32);
+        let links = srcs.iter().map(|s| if is_part(s) { s.0.mark.get(&g).1 } else { NONE }).collect();
         visits.push(Visit { node, srcs, links });
     }
     work::count(looks);
-    (visits, stale)
+    Ok((visits, stale))
 }
 
 /// The gradient of `y`, weighted by `seed` of its shape, by each target; `None` where `y` does not depend on it.
@@ -164,7 +173,7 @@ fn backward(roots: &[Root], targets: &[Target], cut: bool) -> Result<Vec<Option<
         let by_leaf = if node.0.leaf == 0 { None } else { wanted.get(&node.0.leaf) };
         if nodes { by_leaf.or_else(|| wanted.get(&node.id())) } else { by_leaf }
     };
-    let (visits, stale) = history(&mut graph::lock(), roots, floor, |t| cut && hits(t).is_some());
+    let (visits, stale) = history(roots, floor, |t| cut && hits(t).is_some())?;
     // Only nodes between a target and the result take part.
     let mut needed: Vec<bool> = Vec::with_capacity(visits.len());
     for visit in &visits {
