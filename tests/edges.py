@@ -57,3 +57,29 @@ EDGES = {
     "det of a number": (lambda x: fluxrs.det(x.reshape(1, 1, 1)), [0.0], [0], [1]),
     "det of a step": (lambda x: fluxrs.det(x.reshape(1, 3, 3)), [0.0, 1, 0, 0, 0, 1, 0, 0, 0], [0], [0] * 6 + [1, 0, 0]),
 }  # fmt: skip
+
+# Calls whose results have no elements, and which have to raise all the same: a function of how an array becomes an operand.
+RAISES_WITHOUT_ELEMENTS = {
+    "take": (lambda of: fluxrs.take(of(np.zeros((5, 0))), of(np.array([2, 7])), 0), IndexError, "take: index 7 .* of size 5"),
+    "take, negative": (lambda of: fluxrs.take(of(np.zeros((5, 0))), of(np.array([[-6]])), 0), IndexError, "index -6"),
+    "take along the last axis": (lambda of: fluxrs.take(of(np.zeros((0, 5))), of(np.array([5])), 1), IndexError, "axis 1 of size 5"),
+    "an index": (lambda of: of(np.zeros((5, 0)))[of(np.array([7]))], IndexError, "index 7 .* axis 0 of size 5"),
+    "two indices": (lambda of: of(np.zeros((5, 3, 0)))[of(np.array([0])), of(np.array([3]))], IndexError, "out of range"),
+    "a gradient alone": (lambda of: fluxrs.gradient(lambda x: fluxrs.take(x, of(np.array([7])), 0).sum(), of(np.zeros((5, 0))))[0], IndexError, "index 7"),
+    "take_along_axis": (lambda of: fluxrs.take_along_axis(of(np.zeros((2, 0))), of(np.array([[0], [0]])), 1), IndexError, "index 0 .* axis 1 of size 0"),
+    "its gradient": (lambda of: fluxrs.gradient(lambda x: fluxrs.take_along_axis(x, of(np.array([[0], [0]])), 1).sum(), of(np.zeros((2, 0))))[0], IndexError, "index 0"),
+    "solve": (lambda of: fluxrs.solve(of(np.zeros((2, 2))), of(np.zeros((2, 0)))), ValueError, "solve: the matrix is singular"),
+    "solve a batch": (lambda of: fluxrs.solve(of(np.stack([np.eye(2), np.ones((2, 2))])), of(np.zeros((2, 2, 0)))), ValueError, "matrix 1 of the batch"),
+    "rdivide": (lambda of: fluxrs.rdivide(of(np.zeros((0, 2))), of(np.zeros((2, 2)))), ValueError, "rdivide: the matrix is singular"),
+}  # fmt: skip
+# Calls that do not raise, and the shape of what they give.
+WITHOUT_ELEMENTS = {
+    "take": (lambda of: fluxrs.take(of(np.zeros((5, 0))), of(np.array([2, -5])), 0), (2, 0)),
+    "take of nothing": (lambda of: fluxrs.take(of(np.zeros((0, 3))), of(np.zeros(0, "int64")), 0), (0, 3)),
+    "take_along_axis": (lambda of: fluxrs.take_along_axis(of(np.zeros((2, 3))), of(np.zeros((2, 0), "int64")), 1), (2, 0)),
+    "solve": (lambda of: fluxrs.solve(of(np.eye(2)), of(np.zeros((2, 0)))), (2, 0)),
+    "solve no equations": (lambda of: fluxrs.solve(of(np.zeros((3, 0, 0))), of(np.zeros((3, 0, 2)))), (3, 0, 2)),
+    "solve no systems": (lambda of: fluxrs.solve(of(np.zeros((0, 2, 2))), of(np.zeros((0, 2, 1)))), (0, 2, 1)),
+    "inv of nothing": (lambda of: fluxrs.inv(of(np.zeros((3, 0, 0)))), (3, 0, 0)),
+    "a gradient": (lambda of: fluxrs.gradient(lambda x: fluxrs.take(x, of(np.array([4])), 0).sum(), of(np.zeros((5, 0))))[0], (5, 0)),
+}  # fmt: skip

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fluxrs as fx
+from edges import RAISES_WITHOUT_ELEMENTS, WITHOUT_ELEMENTS
 from fluxrs import gpu
 from gpu_cases import agree, slopes
 
@@ -409,3 +410,21 @@ def test_arrays_mix_on_either_side():
         there + fx.tensor(y)
     with pytest.raises(fx.DeviceError, match="float64"):
         np.asarray(there.astype("float64"))
+
+
+def there(x):
+    """An array on the GPU, floats as float32."""
+    return gpu(fx.tensor(x.astype("float32") if x.dtype.kind == "f" else x))
+
+
+@pytest.mark.parametrize("name", RAISES_WITHOUT_ELEMENTS)
+def test_what_is_wrong_with_a_result_without_elements(name):
+    f, error, message = RAISES_WITHOUT_ELEMENTS[name]
+    with pytest.raises(error, match=message):
+        fx.evaluate(f(there))
+
+
+@pytest.mark.parametrize("name", WITHOUT_ELEMENTS)
+def test_results_without_elements(name):
+    f, shape = WITHOUT_ELEMENTS[name]
+    assert np.asarray(f(there)).shape == shape

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fluxrs as fx
+from edges import RAISES_WITHOUT_ELEMENTS, WITHOUT_ELEMENTS
 from fluxrs import gradcheck, gradient, tensor
 
 rng = np.random.default_rng(0)
@@ -255,3 +256,16 @@ def test_gradients_of_nothing(shape):
     at = np.zeros((*shape[:-1], 0), "int64")
     g = gradient(lambda x: fx.take_along_axis(x, at, -1).sum(), np.zeros(shape))[0]
     np.testing.assert_array_equal(g, np.zeros(shape))
+
+
+@pytest.mark.parametrize("name", RAISES_WITHOUT_ELEMENTS)
+def test_what_is_wrong_with_a_result_without_elements(name):
+    f, error, message = RAISES_WITHOUT_ELEMENTS[name]
+    with pytest.raises(error, match=message):
+        fx.evaluate(f(tensor))
+
+
+@pytest.mark.parametrize("name", WITHOUT_ELEMENTS)
+def test_results_without_elements(name):
+    f, shape = WITHOUT_ELEMENTS[name]
+    assert np.asarray(f(tensor)).shape == shape

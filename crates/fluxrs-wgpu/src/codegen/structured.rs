@@ -25,14 +25,19 @@ fn shader(call: &Call) -> Result<Shader> {
     shader.or_else(|what| unsupported(call, &what))
 }
 
+/// True if there is anything to do.
+fn runs(call: &Call) -> bool {
+    size(&call.shape) > 0 || call.op.looks_at_operands()
+}
+
 /// True if a call may raise a flag: for an index out of range, a singular matrix, an int64 that does not fit.
 pub(crate) fn raises(call: &Call) -> bool {
-    size(&call.shape) > 0 && shader(call).is_ok_and(|shader| shader.raises)
+    runs(call) && shader(call).is_ok_and(|shader| shader.raises)
 }
 
 /// The kernels of one call; `number` is what its flag is raised with.
 pub(crate) fn launches(call: &Call, number: u32, targets: &mut Targets, cost: usize, limits: &Limits) -> Result<Vec<Launch>> {
-    if size(&call.shape) == 0 {
+    if !runs(call) {
         return Ok(Vec::new());
     }
     check_dtype(call.dtype)?;

@@ -109,9 +109,6 @@ impl Structured for AddAlong {
         fn add<T: Element + AddAssign>(op: &AddAlong, x: Operand<'_>, index: &[i64], mut out: OperandMut<'_>) -> Result<()> {
             let (k, poll) = (x.shape[x.shape.len() - 1], out.poll);
             let (x, out) = (x.as_slice::<T>(), out.as_mut_slice::<T>());
-            if out.is_empty() {
-                return Ok(());
-            }
             let row = |x: &[T], index: &[i64], out: &mut [T]| {
                 index.iter().zip(x).try_for_each(|(&i, &x)| {
                     out[op.of.row("add_along_axis", i, op.n)?] += x;
@@ -143,9 +140,13 @@ impl Structured for AddAlong {
         }
     }
 
+    fn looks_at_operands(&self) -> bool {
+        true
+    }
+
     fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
         floats(out.dtype)?;
-        let lines = out.size() / self.n.max(1);
+        let lines = if self.n > 0 { out.size() / self.n } else { srcs[1].size() / srcs[1].last().max(1) };
         Ok(Scatter { lines, taken: srcs[0].last(), rows: self.n, width: 1 }.shader().raising())
     }
 

@@ -129,6 +129,9 @@ fn factor<T: Real>(a: &[T], n: usize, complete: bool, poll: Poll<'_>) -> Result<
 impl<T: Real> Factors<T> {
     /// `x` holds B (n, k) and becomes the solution.
     pub fn solve(&self, x: &mut [T], n: usize, k: usize, poll: Poll<'_>) -> Result<()> {
+        if k == 0 {
+            return Ok(());
+        }
         self.forwards(x, n, k, poll)?;
         self.backwards(x, n, k, poll)
     }
@@ -193,15 +196,17 @@ pub(super) fn each<T: Real>(
     let batch = a.len() / (n * n);
     let part = out.len() / batch;
     let found = Mutex::new(vec![None; batch]);
-    let some = |first: usize, out: &mut [T]| {
-        for (i, out) in (first..).zip(out.chunks_exact_mut(part)) {
-            let column = finish(i, factor(&a[i * n * n..(i + 1) * n * n], n, complete, poll)?, out)?;
-            found.lock().unwrap_or_else(|e| e.into_inner())[i] = column;
-        }
+    let one = |i: usize, out: &mut [T]| {
+        let column = finish(i, factor(&a[i * n * n..(i + 1) * n * n], n, complete, poll)?, out)?;
+        found.lock().unwrap_or_else(|e| e.into_inner())[i] = column;
         Ok(())
     };
+    let some = |first: usize, out: &mut [T]| match part {
+        0 => (0..batch).try_for_each(|i| one(i, &mut [])),
+        _ => out.chunks_exact_mut(part).enumerate().try_for_each(|(i, out)| one(first + i, out)),
+    };
     // Each matrix by itself, also when there are many: their sizes do not add up to one elimination step.
-    if batch > 1 && a.len() * n > PARALLEL {
+    if batch > 1 && part > 0 && a.len() * n > PARALLEL {
         let at_once = (PIECE / (n * n)).max(1);
         pool::each_chunk(out, at_once * part, |k, out| some(k * at_once, out))?;
     } else {

@@ -164,8 +164,15 @@ impl Structured for Gather {
         with_element!(out.dtype, T => gather::<T>(&self.of, srcs[0], srcs[1], out))
     }
 
+    fn looks_at_operands(&self) -> bool {
+        true
+    }
+
     fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
         let (rows, width) = (srcs[0].shape[0], shape::size(&srcs[0].shape[1..]));
+        if width == 0 {
+            return Ok(Shader::from(numbers(srcs[1].size(), rows)).raising());
+        }
         let pass = Pass::threads(template!("gather"), out.size(), 256).sizes([("rows", rows), ("width", width)]);
         Ok(Shader::from(pass.operand("x", 0).operand("index", 1).result("out")).raising())
     }
@@ -195,6 +202,11 @@ impl Structured for ScatterAdd {
     fn cpu(&self, srcs: &[Operand<'_>], out: OperandMut<'_>) -> Result<()> {
         fn scatter<T: Element + AddAssign>(op: &ScatterAdd, x: &[T], index: &[i64], mut out: OperandMut<'_>) -> Result<()> {
             let (poll, width) = (out.poll, x.len() / index.len().max(1));
+            if width == 0 && !index.is_empty() {
+                return poll.pieces(index.len(), 1, |piece| {
+                    index[piece].iter().try_for_each(|&i| op.of.row("scatter_add", i, op.rows).map(drop))
+                });
+            }
             // The rows of `part`, from number `first` on: the sums are in the order of the indices, whoever makes them.
             let sums = |first: usize, part: &mut [T]| {
                 poll.clear(part)?;
@@ -275,6 +287,10 @@ impl Structured for ScatterAdd {
         }
     }
 
+    fn looks_at_operands(&self) -> bool {
+        true
+    }
+
     fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
         floats(out.dtype)?;
         let sizes = Scatter { lines: 1, taken: srcs[1].size(), rows: self.rows, width: shape::size(&out.shape[1..]) };
@@ -284,6 +300,11 @@ impl Structured for ScatterAdd {
     fn raised(&self, words: [u32; 2]) -> Error {
         self.of.raised(self.name(), words)
     }
+}
+
+/// Looks at the numbers of rows that have no elements.
+fn numbers(taken: usize, rows: usize) -> Pass {
+    Pass::threads(template!("numbers"), taken, 256).sizes([("rows", rows)]).operand("index", 1)
 }
 
 /// Sums of what goes by number to the same row, in an order that depends on nothing but the numbers: of each line `taken` numbers
@@ -305,6 +326,9 @@ impl Scatter {
     pub fn shader(&self) -> Shader {
         let Scatter { lines, taken, rows, width } = *self;
         let elements = lines * rows * width;
+        if elements == 0 {
+            return numbers(lines * taken, rows).into();
+        }
         let sized = |pass: Pass| pass.sizes([("taken", taken), ("rows", rows), ("width", width)]).operand("x", 0);
         if taken <= FEW || elements.saturating_mul(taken) <= WORK {
             let pass = sized(Pass::threads(template!("scatter_small"), elements, 256));

@@ -86,7 +86,8 @@ fn eliminated(wanted: Wanted, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader
 fn solve_kernel<T: Real + Element>(op: &str, a: &[T], b: Option<&[T]>, n: usize, mut result: OperandMut<'_>) -> Result<()> {
     let poll = result.poll;
     let out = result.as_mut_slice::<T>();
-    if out.is_empty() {
+    // A matrix that is singular is so without another side, too.
+    if a.is_empty() {
         return Ok(());
     }
     let batch = a.len() / (n * n);
@@ -148,6 +149,10 @@ impl Structured for Solve {
 
     fn cost(&self, srcs: &[&[usize]], _: &[usize]) -> usize {
         effort(srcs)
+    }
+
+    fn looks_at_operands(&self) -> bool {
+        true
     }
 
     fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {

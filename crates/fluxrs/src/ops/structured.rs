@@ -181,6 +181,11 @@ pub trait Structured: Send + Sync {
         None
     }
 
+    /// True if operands may be wrong where the result has no elements: its shader runs then as well.
+    fn looks_at_operands(&self) -> bool {
+        false
+    }
+
     /// The kernel for a device that runs WGSL; an error says what of it such a device cannot do: " of bools".
     fn shader(&self, _srcs: &[Spec<'_>], _out: Spec<'_>) -> Result<Shader, String> {
         Err(String::new())
