@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from hostile import SLOWER
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
 
 PARTS = 2
@@ -22,7 +24,7 @@ def test_hostile_values(part, tmp_path):
         [sys.executable, program, *arguments],
         capture_output=True,
         text=True,
-        timeout=120 + 2 * SECONDS,
+        timeout=(120 + 2 * SECONDS) * SLOWER,
     )
     told = (
         f"seed {seed}, part {part}: ended by {child.returncode} in {under_way.read_text().strip()}"

@@ -53,9 +53,9 @@ sanitizer() {
     # Python and NumPy free nothing at the end, and a child that is forked has no leaks of its own.
     # shellcheck disable=SC2086
     run setarch -R env LD_PRELOAD="$library" PYTHONMALLOC=malloc PYTHONPATH="$dir/python" RAYON_NUM_THREADS=4 \
-        ASAN_OPTIONS=detect_leaks=0:use_sigaltstack=0:allocator_may_return_null=1 \
+        ASAN_OPTIONS=detect_leaks=0:use_sigaltstack=0:allocator_may_return_null=1:max_allocation_size_mb=6000 \
         TSAN_OPTIONS="ignore_noninstrumented_modules=1 die_after_fork=0" \
-        "$python" -m pytest -q -p no:cacheprovider $5
+        "$python" -m pytest -q -p no:cacheprovider -o timeout=3000 $5
 }
 
 for part in $parts; do
