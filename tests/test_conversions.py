@@ -229,3 +229,23 @@ def test_masked_arrays_are_refused(call):
 def test_a_masked_array_is_not_saved(tmp_path):
     with pytest.raises(TypeError, match="mask"):
         fluxrs.save(tmp_path / "a.st", a=MASKED)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, r: x + r,
+        lambda x, r: r - x,
+        lambda x, r: x * r,
+        lambda x, r: x @ r,
+        lambda x, r: x == r,
+        lambda x, r: x < r,
+    ],
+)
+def test_a_range_is_the_list_of_its_numbers(f, dtype):
+    x = tensor([[1, 2, 3], [4, 5, 6]], dtype=dtype)
+    got, want = f(x, range(3)), f(x, [0, 1, 2])
+    assert got.dtype == want.dtype
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(got, f(np.asarray(x), np.arange(3)))

@@ -38,8 +38,9 @@ def test_spread(init, dims, std):
     assert abs(x.mean()) < 4 * std / math.sqrt(x.size)
     if "uniform" in getattr(init, "__name__", ""):
         assert abs(x).max() <= math.sqrt(3) * std * (1 + 1e-6)
-    fluxrs.seed(0)
-    np.testing.assert_array_equal(init(*dims), x)
+    for shape in (dims, (dims,), (list(dims),)):
+        fluxrs.seed(0)
+        np.testing.assert_array_equal(init(*shape), x)
 
 
 @pytest.mark.parametrize("dims", [(3, 5), (5, 3), (4, 4), (6, 2, 3), (1, 1), (0, 3), (3, 0)])

@@ -57,7 +57,7 @@ def test_containers_are_their_formulas():
 def test_dense_without_a_bias():
     d = Dense(3, 2, relu, bias=False)
     assert [p.shape for p in params(d)] == [(2, 3)]
-    np.testing.assert_array_equal(d(x), np.maximum(x @ np.asarray(d.W).T, 0))
+    np.testing.assert_allclose(d(x), np.maximum(x @ np.asarray(d.W).T, 0), rtol=1e-6, atol=1e-6)
     assert repr(d) == "Dense(3, 2, relu, bias=False)"
     wide = Dense(3, 2, bias=False, initW=lambda *s: np.ones(s))
     assert wide(x.astype("float64")).dtype == "float64"

@@ -20,6 +20,7 @@ KEYS = [
     (..., np.arange(5) > 2), (None, MASK), ((0, 1), (1, 2)),
     np.zeros((3, 4), bool), (1, MASK[1]), np.zeros(0, int), (slice(None), [0, 1], slice(2, 2)), (True, False, True)[0:0],
     (slice(None), 0, ..., [0, 1]), (I, ..., 0, 0), (slice(None), None, I, ..., I), slice(None, None, 2**70), slice(-(2**70), 2**70),
+    range(2), range(0), range(2, -1, -1), (range(2), 1), (slice(None), range(1, 3)), (range(2), range(2)),
 ]  # fmt: skip
 
 

@@ -276,7 +276,10 @@ def _lookup(i: Any, labels: Sequence[Any]) -> Any:
 def _items(xs: Any) -> list[Any]:
     if isinstance(xs, (int, np.integer)):
         raise TypeError(f"one-hot: wanted is a list of all labels, such as range({xs}), got {xs}")
-    return xs.tolist() if isinstance(xs, (np.ndarray, Tensor)) else list(xs)
+    try:
+        return xs.tolist() if isinstance(xs, (np.ndarray, Tensor)) else list(xs)
+    except OverflowError:
+        raise OverflowError(f"one-hot: {xs} has more labels than a list can hold") from None
 
 
 def _index(l: Any, labels: Sequence[Any], unk: Any) -> int:

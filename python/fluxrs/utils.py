@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -141,7 +141,7 @@ def accuracy(ŷ: Any, y: Any) -> float:
     return float(right.mean())
 
 
-def glorot_uniform(*dims: int) -> Tensor:
+def glorot_uniform(*shape: int | Sequence[int]) -> Tensor:
     """`glorot_uniform(out, in)`: uniform in ±√(6 / (in + out)); a kernel's fans count its area.
 
     Source: Glorot and Bengio, AISTATS 2010.
@@ -149,28 +149,31 @@ def glorot_uniform(*dims: int) -> Tensor:
     >>> glorot_uniform(5, 10).shape
     (5, 10)
     """
+    dims = _dims(shape)
     return (rand(dims) - 0.5) * math.sqrt(24 / _fans(dims))
 
 
-def glorot_normal(*dims: int) -> Tensor:
+def glorot_normal(*shape: int | Sequence[int]) -> Tensor:
     """`glorot_normal(out, in)`: normal with standard deviation √(2 / (in + out)).
 
     >>> glorot_normal(5, 10).shape
     (5, 10)
     """
+    dims = _dims(shape)
     return randn(dims) * math.sqrt(2 / _fans(dims))
 
 
-def initn(*dims: int) -> Tensor:
+def initn(*shape: int | Sequence[int]) -> Tensor:
     """`initn(dims…)`: normal with standard deviation 0.01.
 
     >>> initn(3).shape
     (3,)
     """
+    dims = _dims(shape)
     return randn(dims) / 100
 
 
-def kaiming_uniform(*dims: int, gain: float = math.sqrt(2)) -> Tensor:
+def kaiming_uniform(*shape: int | Sequence[int], gain: float = math.sqrt(2)) -> Tensor:
     """`kaiming_uniform(out, in, gain=√2)`: uniform in ±gain · √(3 / in); a kernel's fan counts its area.
 
     The standard deviation gain / √in keeps the size of a signal through `relu`. Source: arXiv 1502.01852.
@@ -178,10 +181,11 @@ def kaiming_uniform(*dims: int, gain: float = math.sqrt(2)) -> Tensor:
     >>> kaiming_uniform(5, 10).shape
     (5, 10)
     """
+    dims = _dims(shape)
     return (rand(dims) - 0.5) * (gain * math.sqrt(12 / _fan_in(dims)))
 
 
-def kaiming_normal(*dims: int, gain: float = math.sqrt(2)) -> Tensor:
+def kaiming_normal(*shape: int | Sequence[int], gain: float = math.sqrt(2)) -> Tensor:
     """`kaiming_normal(out, in, gain=√2)`: normal with standard deviation gain / √in.
 
     A kernel (out, in, …) has in times its area as its fan, a vector its length. Source: arXiv 1502.01852.
@@ -189,10 +193,11 @@ def kaiming_normal(*dims: int, gain: float = math.sqrt(2)) -> Tensor:
     >>> kaiming_normal(5, 10).shape
     (5, 10)
     """
+    dims = _dims(shape)
     return randn(dims) * (gain / math.sqrt(_fan_in(dims)))
 
 
-def orthogonal(*dims: int, gain: float = 1.0) -> Tensor:
+def orthogonal(*shape: int | Sequence[int], gain: float = 1.0) -> Tensor:
     """`orthogonal(out, in, gain=1)`: rows, or columns if there are fewer, that are orthogonal and of length `gain`.
 
     A kernel (out, in, …) counts as a matrix of `out` rows. Raises ValueError for fewer than two axes.
@@ -203,6 +208,7 @@ def orthogonal(*dims: int, gain: float = 1.0) -> Tensor:
     >>> bool(np.allclose(W @ W.T, np.eye(2), atol=1e-6))
     True
     """
+    dims = _dims(shape)
     if len(dims) < 2:
         raise ValueError(f"orthogonal: at least two axes are needed, got the shape {dims}")
     rows, columns = dims[0], math.prod(dims[1:])
@@ -213,7 +219,11 @@ def orthogonal(*dims: int, gain: float = 1.0) -> Tensor:
 
 
 def truncated_normal(
-    *dims: int, mean: float = 0.0, std: float = 1.0, lo: float = -2.0, hi: float = 2.0
+    *shape: int | Sequence[int],
+    mean: float = 0.0,
+    std: float = 1.0,
+    lo: float = -2.0,
+    hi: float = 2.0,
 ) -> Tensor:
     """`truncated_normal(dims…, mean=0, std=1, lo=-2, hi=2)`: normal, given that it lies between `lo` and `hi`.
 
@@ -224,6 +234,7 @@ def truncated_normal(
     >>> bool((x >= -0.1).all() and (x <= 0.2).all())
     True
     """
+    dims = _dims(shape)
     if not lo < hi or not 0 < std < math.inf:
         raise ValueError(
             f"truncated_normal: lo < hi and 0 < std are needed, got lo={lo}, hi={hi}, std={std}"
@@ -242,7 +253,7 @@ def truncated_normal(
     return (sign * std * (low + high) * 0.5 + mean).clip(lo, hi).astype("float32")
 
 
-def sparse_init(*dims: int, sparsity: float, std: float = 0.01) -> Tensor:
+def sparse_init(*shape: int | Sequence[int], sparsity: float, std: float = 0.01) -> Tensor:
     """`sparse_init(out, in, sparsity, std=0.01)`: normal, with a share `sparsity` of zeros, rounded up, in each column.
 
     Raises ValueError unless there are two axes and 0 ≤ sparsity ≤ 1. Source: Martens, "Deep learning via
@@ -251,12 +262,19 @@ def sparse_init(*dims: int, sparsity: float, std: float = 0.01) -> Tensor:
     >>> (sparse_init(4, 3, sparsity=0.75) == 0).sum(axis=0).tolist()
     [3, 3, 3]
     """
+    dims = _dims(shape)
     if len(dims) != 2:
         raise ValueError(f"sparse_init: a matrix has two axes, got the shape {dims}")
     if not 0 <= sparsity <= 1:
         raise ValueError(f"sparse_init: sparsity is a share between 0 and 1, got {sparsity!r}")
     rank = argsort(argsort(rand(dims), axis=0), axis=0)
     return where(rank < math.ceil(sparsity * dims[0]), 0.0, randn(dims) * std)
+
+
+def _dims(shape: tuple[int | Sequence[int], ...]) -> tuple[int, ...]:
+    """The lengths of a shape that is given as `3, 4` or `(3, 4)`."""
+    given = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+    return tuple(cast("Sequence[int]", given))
 
 
 def _fan_in(dims: Sequence[int]) -> int:

@@ -11,10 +11,10 @@ use fluxrs::shape::show;
 use fluxrs::transfer::to_device;
 use fluxrs::{DType, Number, Tensor};
 use numpy::PyUntypedArray;
-use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyModule, PyTuple};
+use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyModule, PyRange, PyTuple};
 use smallvec::SmallVec;
 
 pub fn numpy(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
@@ -54,8 +54,20 @@ pub fn number(obj: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
 fn integer(x: &Bound<'_, PyInt>) -> PyResult<Number> {
     match x.extract::<i64>() {
         Ok(i) => Ok(Number::Int(i)),
-        Err(_) => Ok(Number::Huge(x.extract()?)),
+        Err(_) => x.extract().map(Number::Huge).map_err(|error| named(error, "a number", x)),
     }
+}
+
+/// Python's error for an integer that is too large, as one that names the argument and says what it got; others as they are.
+#[cold]
+pub fn named(error: PyErr, what: &str, x: &Bound<'_, PyAny>) -> PyErr {
+    let is_integer = x.hasattr("__index__").unwrap_or(false);
+    if !error.is_instance_of::<PyOverflowError>(x.py()) || !(is_integer || is_list(x)) {
+        return error;
+    }
+    let fits = is_integer && x.extract::<i64>().is_ok();
+    let why = if fits { "must be >= 0" } else { "does not fit into 64 bits" };
+    PyOverflowError::new_err(format!("{what} {why}: {}", shown(x)))
 }
 
 pub fn is_numpy_scalar(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -126,15 +138,36 @@ fn taken<'a, 'py>(obj: &'a Bound<'py, PyAny>) -> PyResult<Taken<'a, 'py>> {
 /// The two operands of an op; None if one of them is left to its own operators.
 #[inline]
 pub fn operands<'a>(a: &'a Bound<'_, PyAny>, b: &'a Bound<'_, PyAny>) -> PyResult<Option<[Value<'a>; 2]>> {
-    let Some(x) = operand(a)? else { return Ok(None) };
+    let Some(x) = operand(a)? else { return operands_of_ranges(a, b) };
     let y = if b.is(a) { Some(x.again()) } else { operand(b)? };
-    let Some(y) = y else { return Ok(None) };
-    let mut xs = [x, y];
-    meet(&[a, b], &mut xs)?;
+    let Some(y) = y else { return operands_of_ranges(a, b) };
+    meeting([a, b], [x, y])
+}
+
+#[inline]
+fn meeting<'a>(objs: [&Bound<'_, PyAny>; 2], mut xs: [Value<'a>; 2]) -> PyResult<Option<[Value<'a>; 2]>> {
+    meet(&objs, &mut xs)?;
     if xs[0].device() != xs[1].device() {
-        settle(&[a, b], &mut xs)?;
+        settle(&objs, &mut xs)?;
     }
     Ok(Some(xs))
+}
+
+/// As `operands`, where one is a range: the list of its numbers, as for NumPy.
+#[cold]
+fn operands_of_ranges<'a>(a: &'a Bound<'_, PyAny>, b: &'a Bound<'_, PyAny>) -> PyResult<Option<[Value<'a>; 2]>> {
+    let is_range = |x: &Bound<'_, PyAny>| x.is_instance_of::<PyRange>();
+    if !is_range(a) && !is_range(b) {
+        return Ok(None);
+    }
+    let list = |x| if is_range(x) { yielded(x) } else { Ok(None) };
+    let lists = [list(a)?, list(b)?];
+    let value = |obj: &'a Bound<'_, PyAny>, list: &Option<Bound<'_, PyAny>>| match list {
+        Some(list) => from_list(list, Wanted::Floats).map(Value::Owned).map(Some),
+        None => operand(obj),
+    };
+    let (Some(x), Some(y)) = (value(a, &lists[0])?, value(b, &lists[1])?) else { return Ok(None) };
+    meeting([lists[0].as_ref().unwrap_or(a), lists[1].as_ref().unwrap_or(b)], [x, y])
 }
 
 /// Several arguments of one function.
@@ -294,7 +327,7 @@ fn index_number(obj: &Bound<'_, PyAny>, what: &str) -> PyResult<isize> {
     if obj.is_instance_of::<PyBool>() || !obj.hasattr("__index__")? {
         return Err(PyTypeError::new_err(format!("{what} must be an integer or a tuple of integers, got {}", shown(obj))));
     }
-    obj.extract()
+    obj.extract().map_err(|error| named(error, what, obj))
 }
 
 /// One axis or several.

@@ -3,7 +3,7 @@
 use crate::call_site::alone;
 use crate::convert::strong_like;
 use crate::error::{core, detached};
-use crate::lists::{each, is_list};
+use crate::lists::{DEEPEST, each, is_list, too_deep};
 use crate::params::{PyDeltas, PyParams};
 use crate::tensor::PyTensor;
 use fluxrs::debug::profile;
@@ -20,42 +20,56 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// All tensors in a nest of lists, tuples, dicts and Params. Each of these counts once, however often it stands in others.
-pub fn tensors_in(x: &Bound<'_, PyAny>) -> PyResult<Vec<Tensor>> {
+pub fn tensors_in(op: &str, x: &Bound<'_, PyTuple>) -> PyResult<Vec<Tensor>> {
     let mut out = Vec::new();
-    each_tensor(x, &mut |t| {
+    each_tensor(op, x, &mut |t| {
         out.push(t.get().value(t.py())?.into_owned());
         Ok(())
     })?;
     Ok(out)
 }
 
-fn each_tensor(x: &Bound<'_, PyAny>, f: &mut dyn FnMut(&Bound<'_, PyTensor>) -> PyResult<()>) -> PyResult<()> {
-    let mut pending = vec![x.clone()];
-    // Held, so that no other object comes to lie where one of them was.
-    let mut seen: HashMap<usize, Bound<'_, PyAny>> = HashMap::new();
-    while let Some(x) = pending.pop() {
+fn each_tensor<'py>(
+    op: &str,
+    xs: &Bound<'py, PyTuple>,
+    f: &mut dyn FnMut(&Bound<'py, PyTensor>) -> PyResult<()>,
+) -> PyResult<()> {
+    Walk { op, seen: HashMap::new(), f }.look(xs.as_any(), 0)
+}
+
+struct Walk<'a, 'py> {
+    op: &'a str,
+    /// The nests that were begun, and whether they are done; held, so that no other object comes to lie where one of them was.
+    seen: HashMap<usize, (Bound<'py, PyAny>, bool)>,
+    f: &'a mut dyn FnMut(&Bound<'py, PyTensor>) -> PyResult<()>,
+}
+
+impl<'py> Walk<'_, 'py> {
+    fn look(&mut self, x: &Bound<'py, PyAny>, depth: usize) -> PyResult<()> {
         if let Ok(t) = x.cast::<PyTensor>() {
-            f(t)?;
-            continue;
+            return (self.f)(t);
         }
-        if !(is_list(&x) || x.is_instance_of::<PyDict>() || x.is_instance_of::<PyParams>()) {
-            continue;
+        if !(is_list(x) || x.is_instance_of::<PyDict>() || x.is_instance_of::<PyParams>()) {
+            return Ok(());
         }
-        if seen.insert(x.as_ptr() as usize, x.clone()).is_some() {
-            continue;
-        }
+        let key = x.as_ptr() as usize;
+        match self.seen.get(&key) {
+            Some((_, true)) => return Ok(()),
+            Some(_) => return Err(too_deep(self.op)),
+            // One level more than a nest has: the arguments themselves.
+            None if depth > DEEPEST => return Err(too_deep(self.op)),
+            None => self.seen.insert(key, (x.clone(), false)),
+        };
         if let Ok(d) = x.cast::<PyDict>() {
-            pending.extend(d.values().iter());
+            d.values().iter().try_for_each(|item| self.look(&item, depth + 1))?;
         } else if let Ok(params) = x.cast::<PyParams>() {
-            pending.extend(params.get().members.iter().map(|p| p.bind(x.py()).clone()));
+            params.get().members.iter().try_for_each(|p| self.look(p.bind(x.py()), depth + 1))?;
         } else {
-            each(&x, |item| {
-                pending.push(item);
-                Ok(())
-            })?;
+            each(x, |item| self.look(&item, depth + 1))?;
         }
+        self.seen.insert(key, (x.clone(), true));
+        Ok(())
     }
-    Ok(())
 }
 
 /// Counts since the process began: of evaluation, and of objects made and work done on the GPU.
@@ -84,7 +98,7 @@ fn explain(py: Python<'_>, xs: &Bound<'_, PyTuple>) -> PyResult<String> {
     }
     let mut queued = false;
     let mut roots = Vec::new();
-    each_tensor(xs.as_any(), &mut |t| {
+    each_tensor("explain", xs, &mut |t| {
         // A parameter's value would be computed by asking for it.
         match t.get().leaf() {
             Some(leaf) => queued |= leaf.is_queued(),

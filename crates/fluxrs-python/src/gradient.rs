@@ -339,7 +339,7 @@ impl PyNoGrad {
 #[pyfunction(crate = "crate::keywords")]
 #[pyo3(signature = (*xs))]
 fn evaluate(py: Python<'_>, xs: &Bound<'_, PyTuple>) -> PyResult<()> {
-    let roots = crate::engine::tensors_in(xs.as_any())?;
+    let roots = crate::engine::tensors_in("evaluate", xs)?;
     let devices = roots.iter().map(Tensor::device).filter(|d| !d.is_cpu()).collect::<Vec<_>>();
     detached(py, || {
         leaf::flush()?;

@@ -12,7 +12,7 @@ use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyIndexError, PyTypeError};
 use pyo3::ffi::PySlice_Unpack;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyEllipsis, PyInt, PyList, PySlice, PyTuple};
+use pyo3::types::{PyBool, PyEllipsis, PyInt, PyList, PyRange, PySlice, PyTuple};
 use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -74,6 +74,7 @@ fn entry(key: &Bound<'_, PyAny>) -> PyResult<Index> {
     } else if key.is_instance_of::<PyTensor>()
         || key.is_instance_of::<PyList>()
         || key.is_instance_of::<PyTuple>()
+        || key.is_instance_of::<PyRange>()
         || key.is_instance_of::<PyBool>()
         || key.hasattr("__array__")?
     {

@@ -3,7 +3,9 @@
 // Methods that a macro of ours writes trip this lint over the code PyO3 makes of them.
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use crate::convert::{Axes, argument, arguments, beside, count, is_numpy_scalar, meet, number, settle, strong, strong_beside};
+use crate::convert::{
+    Axes, argument, arguments, beside, count, is_numpy_scalar, meet, named, number, settle, strong, strong_beside,
+};
 use crate::error::{core, shown};
 use crate::lists::{collected, yielded};
 use crate::reference::{self, sections};
@@ -11,7 +13,7 @@ use crate::tensor::{PyTensor, Value, Values, made, made_or_none, result};
 use fluxrs::ops::{compose, einsum as contraction, linalg, place, products};
 use fluxrs::shape::MOST_AXES;
 use fluxrs::{Number, Tensor};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use std::collections::HashMap;
@@ -132,8 +134,11 @@ fn split(x: &Bound<'_, PyAny>, parts: &Bound<'_, PyAny>, axis: isize) -> PyResul
             let n = count("split: the number of parts", n)?;
             core(|| x.split(n, axis))?
         }
+        Err(error) if error.is_instance_of::<PyOverflowError>(parts.py()) => {
+            return Err(named(error, "split: the number of parts", parts));
+        }
         Err(_) => {
-            let at: Vec<isize> = parts.extract()?;
+            let at: Vec<isize> = parts.extract().map_err(|error| named(error, "split: positions", parts))?;
             let at = at.into_iter().map(|n| count("split: positions", n)).collect::<PyResult<Vec<_>>>()?;
             core(|| x.split_at(&at, axis))?
         }
@@ -268,7 +273,7 @@ fn tensordot(x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>, axes: Option<&Bound<'_,
     let (a, b) = match axes.map(|a| a.extract::<(Axes, Axes)>()) {
         Some(Ok((a, b))) => (a.0.to_vec(), b.0.to_vec()),
         _ => {
-            let n: isize = axes.map_or(Ok(2), |a| a.extract())?;
+            let n: isize = axes.map_or(Ok(2), |a| a.extract().map_err(|error| named(error, "tensordot: axes", a)))?;
             if !(0..=MOST_AXES as isize).contains(&n) {
                 return Err(PyValueError::new_err(format!(
                     "tensordot: axes must be a number of axes or a pair of lists of them, got {n}"

@@ -1,5 +1,6 @@
-//! Unexpected keywords: our functions and methods name the one that was meant. PyO3's macros take what they use from here,
-//! by `crate = "crate::keywords"`: all of it is PyO3's, but for the description of a function's arguments.
+//! Unexpected keywords and integers that are too large: our functions and methods name the argument that was meant. PyO3's macros
+//! take what they use from here, by `crate = "crate::keywords"`: all of it is PyO3's, but for the description of a function's
+//! arguments and their extraction.
 
 pub use pyo3::*;
 
@@ -9,6 +10,7 @@ pub mod impl_ {
     pub mod extract_argument {
         pub use pyo3::impl_::extract_argument::*;
 
+        use crate::convert::named;
         use pyo3::exceptions::PyTypeError;
         use pyo3::impl_::extract_argument as original;
         use pyo3::prelude::*;
@@ -18,6 +20,65 @@ pub mod impl_ {
 
         type PyArg<'py> = Borrowed<'py, 'py, PyAny>;
         type Arguments<'py, V, K> = (<V as VarargsHandler<'py>>::Varargs, <K as VarkeywordsHandler<'py>>::Varkeywords);
+
+        pub fn extract_argument<'a, 'holder, 'py, T, const B: bool>(
+            obj: Borrowed<'a, 'py, PyAny>,
+            holder: &'holder mut T::Holder,
+            name: &str,
+        ) -> PyResult<T>
+        where
+            T: PyFunctionArgument<'a, 'holder, 'py, B>,
+        {
+            original::extract_argument(obj, holder, name).map_err(|error| named(error, name, &obj))
+        }
+
+        #[inline]
+        pub fn extract_required_argument<'a, 'holder, 'py, T, const B: bool>(
+            obj: Option<Borrowed<'a, 'py, PyAny>>,
+            holder: &'holder mut T::Holder,
+            name: &str,
+        ) -> PyResult<T>
+        where
+            T: PyFunctionArgument<'a, 'holder, 'py, B>,
+        {
+            extract_argument(obj.expect("the description has checked that it is there"), holder, name)
+        }
+
+        pub fn extract_argument_with_default<'a, 'holder, 'py, T, const B: bool>(
+            obj: Option<Borrowed<'a, 'py, PyAny>>,
+            holder: &'holder mut T::Holder,
+            name: &str,
+            default: fn() -> T,
+        ) -> PyResult<T>
+        where
+            T: PyFunctionArgument<'a, 'holder, 'py, B>,
+        {
+            obj.map_or_else(|| Ok(default()), |obj| extract_argument(obj, holder, name))
+        }
+
+        type Extractor<'a, 'py, T> = fn(&'a Bound<'py, PyAny>) -> PyResult<T>;
+
+        pub fn from_py_with<'a, 'py, T>(obj: &'a Bound<'py, PyAny>, name: &str, take: Extractor<'a, 'py, T>) -> PyResult<T> {
+            original::from_py_with(obj, name, take).map_err(|error| named(error, name, obj))
+        }
+
+        #[inline]
+        pub fn from_py_with_required<'a, 'py, T>(
+            obj: Option<&'a Bound<'py, PyAny>>,
+            name: &str,
+            take: Extractor<'a, 'py, T>,
+        ) -> PyResult<T> {
+            from_py_with(obj.expect("the description has checked that it is there"), name, take)
+        }
+
+        pub fn from_py_with_with_default<'a, 'py, T>(
+            obj: Option<&'a Bound<'py, PyAny>>,
+            name: &str,
+            take: Extractor<'a, 'py, T>,
+            default: fn() -> T,
+        ) -> PyResult<T> {
+            obj.map_or_else(|| Ok(default()), |obj| from_py_with(obj, name, take))
+        }
 
         impl FunctionDescription {
             pub const fn new(

@@ -241,7 +241,7 @@ fn of_numbers(list: &Bound<'_, PyAny>, nest: &Nest, wanted: Wanted) -> PyResult<
         if wanted == Wanted::Indices {
             return Err(PyIndexError::new_err("an index of the list is out of range for any axis"));
         }
-        array = array_of(list, Some("float64"))?;
+        array = array_of(list, Some("float64")).map_err(|error| too_large(error, "float64", py))?;
         kind = b'f';
     }
     if array.is_empty() && kind == b'f' && wanted == Wanted::Indices {
@@ -258,13 +258,17 @@ fn of_numbers(list: &Bound<'_, PyAny>, nest: &Nest, wanted: Wanted) -> PyResult<
     })
 }
 
+fn too_large(error: PyErr, dtype: &str, py: Python<'_>) -> PyErr {
+    match error.is_instance_of::<PyOverflowError>(py) {
+        true => PyOverflowError::new_err(format!("tensor: an integer of the list does not fit into {dtype}")),
+        false => error,
+    }
+}
+
 /// Integers without a way through floats, each of which must fit.
 fn exact(list: &Bound<'_, PyAny>, dtype: DType) -> PyResult<Tensor> {
     let py = list.py();
-    let array = array_of(list, Some("int64")).map_err(|error| match error.is_instance_of::<PyOverflowError>(py) {
-        true => PyOverflowError::new_err(format!("tensor: an integer of the list does not fit into {dtype}")),
-        false => error,
-    })?;
+    let array = array_of(list, Some("int64")).map_err(|error| too_large(error, dtype.name(), py))?;
     if !array.is_empty() {
         for worst in ["min", "max"] {
             let n: i64 = array.call_method0(worst)?.extract()?;

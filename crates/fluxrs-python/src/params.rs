@@ -1,6 +1,6 @@
 //! Params, an ordered set of tensors by identity, and Grads, what `gradient` gives for one.
 
-use crate::convert::strong_like;
+use crate::convert::{named, strong_like};
 use crate::error::{DimensionMismatch, shown};
 use crate::history::{self, History};
 use crate::leaf;
@@ -104,7 +104,7 @@ impl PyParams {
             return self.list(py)?.as_any().get_item(i);
         }
         let n = self.members.len() as isize;
-        let at: isize = i.extract()?;
+        let at: isize = i.extract().map_err(|error| named(error, "an index of Params", i))?;
         let plain = if at < 0 { at + n } else { at };
         match usize::try_from(plain).ok().and_then(|p| self.members.get(p)) {
             Some(x) => Ok(x.bind(py).clone()),
