@@ -3,8 +3,9 @@
 use crate::call_site::alone;
 use crate::convert::strong_like;
 use crate::error::{core, detached};
+use crate::grads::PyDeltas;
 use crate::lists::{DEEPEST, each, is_list, too_deep};
-use crate::params::{PyDeltas, PyParams};
+use crate::params::PyParams;
 use crate::tensor::PyTensor;
 use fluxrs::debug::profile;
 use fluxrs::evaluate::COUNTERS;

@@ -3,8 +3,9 @@
 use crate::convert::{beside, strong};
 use crate::cut::Inside;
 use crate::error::{DimensionMismatch, core, detached, shown};
+use crate::grads::{Found, PyGrads};
 use crate::history::{self, History};
-use crate::params::{Found, Leaves, PyGrads, PyParams};
+use crate::params::{Leaves, PyParams};
 use crate::tensor::{PyTensor, zeros_of};
 use fluxrs::Tensor;
 use fluxrs::graph::{Handle, NoGrad, tracking};

@@ -18,6 +18,7 @@ mod error;
 mod export;
 mod gpu;
 mod gradient;
+mod grads;
 mod history;
 mod index;
 mod joins;
@@ -69,6 +70,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     gradient::register(m)?;
     custom::register(m)?;
     params::register(m)?;
+    grads::register(m)?;
     scan::register(m)?;
     export::register(m)?;
     protocol::register(m)?;

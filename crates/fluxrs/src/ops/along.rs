@@ -1,7 +1,8 @@
 //! Elements by index along an axis, and the adjoint of that.
 
-use super::index::{Indexed, Scatter, brought, floats};
+use super::index::{Indexed, brought};
 use super::poll::{PIECE, rows};
+use super::scatter::{Scatter, floats};
 use super::shader::{Pass, Shader, Spec, template};
 use super::structured::offset;
 use super::{Half, Op, Operand, OperandMut, Structured};
