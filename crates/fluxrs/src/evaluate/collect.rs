@@ -169,8 +169,8 @@ mod tests {
         let by_leaf = |y: &Tensor, nest| Ok(gradient(y, None, &[Target::Leaf(p.number())], nest)?.remove(0).unwrap());
         let deferred = |y: &Tensor| by_leaf(y, false);
         let nested = |y: &Tensor| by_leaf(y, true);
-        let cases: [(&str, &dyn Fn(&Tensor) -> Result<Tensor>); 3] =
-            [("forward", &forward), ("deferred", &deferred), ("nested", &nested)];
+        type Of<'a> = &'a dyn Fn(&Tensor) -> Result<Tensor>;
+        let cases: [(&str, Of<'_>); 3] = [("forward", &forward), ("deferred", &deferred), ("nested", &nested)];
         for (what, of) in cases {
             let run = |marked: bool, last: usize| {
                 let y = chain(&p);

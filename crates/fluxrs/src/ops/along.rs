@@ -147,7 +147,7 @@ impl Structured for AddAlong {
 
     fn shader(&self, srcs: &[Spec<'_>], out: Spec<'_>) -> Result<Shader, String> {
         floats(out.dtype)?;
-        let lines = if self.n > 0 { out.size() / self.n } else { srcs[1].size() / srcs[1].last().max(1) };
+        let lines = shape::size(&out.shape[..out.shape.len() - 1]);
         Ok(Scatter { lines, taken: srcs[0].last(), rows: self.n, width: 1 }.shader().raising())
     }
 
