@@ -215,7 +215,10 @@ class BatchNorm:
         """The batch's mean and variance; the running ones follow, the variance without its bias."""
         axes = (0, *range(2, x.ndim))
         μ = mean(x, axis=axes, keepdims=True)
-        var = mean((x - μ) ** 2, axis=axes)
+        # The variance about any constant, less the square of its distance from the mean. About the mean
+        # that is 0, but for its slopes: so the gradient has no sum over the batch of distances from it.
+        centre = data(μ)
+        var = mean((x - centre) ** 2, axis=axes) - ((μ - centre) ** 2).reshape(-1)
         m, a = prod(x.shape[i] for i in axes), self.momentum
         if m == 0:
             return μ.reshape(-1), var

@@ -88,12 +88,20 @@ struct Assigner<'a> {
     of: Vec<Option<(Position, Rank)>>,
     /// The latest loop over each shape.
     latest: FxHashMap<(Stage, Shape), usize>,
+    /// The latest loop that reduces each shape over some axes.
+    reducing: FxHashMap<(Shape, u64), usize>,
 }
 
 pub(crate) fn assign(pending: &Pending) -> Result<Groups> {
     let n = pending.locals.len();
     let last = last_nodes(pending);
-    let mut a = Assigner { pending, stages: [vec![], vec![], vec![]], of: vec![None; n], latest: FxHashMap::default() };
+    let mut a = Assigner {
+        pending,
+        stages: [vec![], vec![], vec![]],
+        of: vec![None; n],
+        latest: FxHashMap::default(),
+        reducing: FxHashMap::default(),
+    };
     let needed = needed(pending);
     for (i, last) in last.into_iter().enumerate() {
         go_on(i)?;
@@ -266,21 +274,31 @@ impl Assigner<'_> {
                 && (group.axes == 0 || group.axes == axes)
                 && group.members.len() < MAX_MEMBERS;
             if joins {
-                self.group_mut(p).axes = axes;
-                return self.join(i, p, Rank::Row);
+                return self.reduce_in(i, p, axes);
             }
         }
-        // Another reduction of the same space over the same axes shares the pass.
+        // Another reduction of the same space over the same axes shares the pass; else another loop over the space does.
         let shape = edge.shape.clone();
-        for p in self.latest(Stage::Then, &shape) {
+        let reducing = self.reducing.get(&(shape.clone(), axes)).map(|&k| (Stage::Then, k));
+        for p in reducing.into_iter().chain(self.latest(Stage::Then, &shape)) {
             let group = self.group(p);
             let free = group.kind == GroupKind::Loop && (group.axes == 0 || group.axes == axes);
             if free && group.members.len() < MAX_MEMBERS && self.bound(i).is_none_or(|b| b < p) {
-                self.group_mut(p).axes = axes;
-                return self.join(i, p, Rank::Row);
+                return self.reduce_in(i, p, axes);
             }
         }
         let p = self.open(GroupKind::Loop, &shape, axes, Stage::Then);
+        self.reduce_in(i, p, axes);
+    }
+
+    /// Puts a reduction into a group.
+    fn reduce_in(&mut self, i: usize, p: Position, axes: u64) {
+        if p.0 == Stage::Then {
+            let shape = self.group(p).shape.clone();
+            let latest = self.reducing.entry((shape, axes)).or_insert(p.1);
+            *latest = p.1.max(*latest);
+        }
+        self.group_mut(p).axes = axes;
         self.join(i, p, Rank::Row);
     }
 }

@@ -8,6 +8,7 @@ use crate::plan::Rank;
 use crate::shape::{Map, Shape};
 use crate::stop::go_on;
 use crate::work;
+use smallvec::SmallVec;
 
 /// Instructions that are cheaper to run again than to store and load.
 const RECOMPUTE: usize = 16;
@@ -37,10 +38,13 @@ pub(crate) fn decide(pending: &Pending, groups: &Groups) -> Result<Vec<bool>> {
                 true => RECOMPUTE_BROADCAST,
                 false => RECOMPUTE,
             };
-            let inline = !needs_memory && in_own_shape(pending, groups, i) && {
-                let space = if pending.is_elementwise(i) { pending.shape(i) } else { &e.shape };
-                let map = e.map.broadcast(&e.shape, space);
-                cost(pending, &stored, e.base, &map, space, RECOMPUTE).is_some_and(|(c, l)| c <= budget && l <= RECOMPUTE_LOADS)
+            let inline = !needs_memory && {
+                let shape = if pending.is_elementwise(i) { pending.shape(i) } else { &e.shape };
+                let space = space(pending, groups, i);
+                let mut again =
+                    Again { pending, stored: &stored, shape, space: space.as_deref().unwrap_or(shape), loads: SmallVec::new() };
+                let cost = again.cost(e.base, &e.map.broadcast(&e.shape, shape), RECOMPUTE);
+                cost.is_some_and(|cost| cost <= budget) && !again.is_own_result(e.base, groups)
             };
             if inline {
                 store_inputs(pending, &mut stored, e.base);
@@ -65,13 +69,12 @@ pub(super) fn needed(pending: &Pending) -> Vec<bool> {
     needed
 }
 
-/// True if the node's kernel runs over the node's own shape, so that any map over that shape can be loaded there.
-fn in_own_shape(pending: &Pending, groups: &Groups, i: usize) -> bool {
+/// The space that the node's kernel runs over, if that has a shape of its own.
+fn space(pending: &Pending, groups: &Groups, i: usize) -> Option<Shape> {
     match (pending.op(i), groups.of[i]) {
-        (Op::Place(_) | Op::Reduce(_), _) => true,
-        (_, Some((g, Rank::Full))) => groups.list[g].shape.as_slice() == pending.shape(i),
-        (_, Some((g, Rank::Row))) => groups.list[g].kept().as_slice() == pending.shape(i),
-        _ => false,
+        (Op::Place(_) | Op::Reduce(_), _) | (_, None) => None,
+        (_, Some((g, Rank::Full))) => Some(groups.list[g].shape.clone()),
+        (_, Some((g, Rank::Row))) => Some(groups.list[g].kept()),
     }
 }
 
@@ -94,34 +97,62 @@ pub(crate) fn is_fused(pending: &Pending, groups: &Groups, i: usize, e: &Edge) -
     }
 }
 
-/// Instructions and loads of computing value `i` again, read through `map`; None if it cannot be.
-fn cost(pending: &Pending, stored: &[bool], i: usize, map: &Map, space: &[usize], depth: usize) -> Option<(usize, usize)> {
-    work::count(1);
-    if pending.as_number(i).is_some() {
-        return Some((0, 0));
+/// Values that are computed again where they are read: over a shape, in a kernel whose space has as many elements.
+struct Again<'a> {
+    pending: &'a Pending<'a>,
+    stored: &'a [bool],
+    shape: &'a [usize],
+    space: &'a [usize],
+    /// Those that are loaded, and as what.
+    loads: SmallVec<[(usize, Map); RECOMPUTE_LOADS]>,
+}
+
+impl Again<'_> {
+    /// True if a product and something else would be loaded where the product's own kernel can give their result: that, then, is stored
+    /// instead of the product.
+    fn is_own_result(&self, i: usize, groups: &Groups) -> bool {
+        let group = |i: usize| groups.of[i].map(|(g, _)| g);
+        let is_own = |p: usize| matches!(self.pending.op(p), Op::Matmul | Op::Conv(_)) && group(p) == group(i) && !self.stored[p];
+        self.loads.len() > 1 && self.loads.iter().any(|&(p, _)| p != i && self.pending.is_compute(p) && is_own(p))
     }
-    if !pending.is_compute(i) || stored[i] || !pending.is_elementwise(i) {
-        let in_cache = pending.size(i).saturating_mul(SMALL_SHARE) <= crate::shape::size(space);
-        return Some(if in_cache { (1, 0) } else { (0, 1) });
-    }
-    if depth == 0 {
-        return None;
-    }
-    let (mut instructions, mut loads) = (1, 0);
-    for e in &pending.edges[i] {
-        if pending.as_number(e.base).is_some() {
-            continue;
+
+    /// Instructions of computing value `i`, read through `map`; None if it cannot be, or takes too many or too many loads.
+    fn cost(&mut self, i: usize, map: &Map, depth: usize) -> Option<usize> {
+        let pending = self.pending;
+        work::count(1);
+        if pending.as_number(i).is_some() {
+            return Some(0);
         }
-        let shape = pending.shape(i);
-        let through = map.then(space, &e.map.broadcast(&e.shape, shape), shape)?;
-        let (c, l) = cost(pending, stored, e.base, &through, space, depth - 1)?;
-        instructions += c;
-        loads += l;
-        if instructions > RECOMPUTE || loads > RECOMPUTE_LOADS {
+        map.reshape(self.shape, self.space)?;
+        if !pending.is_compute(i) || self.stored[i] || !pending.is_elementwise(i) {
+            if pending.size(i).saturating_mul(SMALL_SHARE) <= crate::shape::size(self.shape) {
+                return Some(1);
+            }
+            if !self.loads.iter().any(|(known, as_)| *known == i && as_ == map) {
+                if self.loads.len() == RECOMPUTE_LOADS {
+                    return None;
+                }
+                self.loads.push((i, map.clone()));
+            }
+            return Some(0);
+        }
+        if depth == 0 {
             return None;
         }
+        let mut instructions = 1;
+        for e in &pending.edges[i] {
+            if pending.as_number(e.base).is_some() {
+                continue;
+            }
+            let shape = pending.shape(i);
+            let through = map.then(self.shape, &e.map.broadcast(&e.shape, shape), shape)?;
+            instructions += self.cost(e.base, &through, depth - 1)?;
+            if instructions > RECOMPUTE {
+                return None;
+            }
+        }
+        Some(instructions)
     }
-    Some((instructions, loads))
 }
 
 /// Stores the inputs of an expression that is computed again.
