@@ -77,6 +77,8 @@ pub struct Worker<'a> {
     loaded: SmallVec<[*mut u8; 12]>,
     /// The loads that are one element in the present block.
     singles: SmallVec<[bool; 12]>,
+    /// Where each fold of columns adds up those of the present block.
+    pub sums: SmallVec<[*mut u8; 4]>,
     /// A load whose elements of the present block are elsewhere.
     pub given: Option<(usize, *mut u8)>,
 }
@@ -106,6 +108,7 @@ impl Worker<'_> {
             stride: words * 64,
             loaded,
             singles,
+            sums: SmallVec::new(),
             given: None,
         };
         for load in &body.loads {
@@ -156,6 +159,7 @@ impl Worker<'_> {
         match o {
             Location::Reg(r) => self.register(r),
             Location::Load(i) => self.loaded[i as usize],
+            Location::Sum(i) => self.sums[i as usize],
             Location::Store(i) => {
                 let s = &self.body.stores[i as usize];
                 let at = s.map.offset as usize + block.range(s.rank).0;
@@ -208,7 +212,7 @@ impl Worker<'_> {
                         let src = self.operand(micro.src[0], block);
                         (fold.rows)(src, block.rows, block.len / block.rows.max(1), dst);
                     }
-                    Action::Fold(_) => {}
+                    Action::Fold(_) | Action::Joined(_) => {}
                     Action::Run(at, operands) => self.run_code(*at, operands, block, n),
                     Action::Spread => {
                         let src = self.operand(micro.src[0], block);

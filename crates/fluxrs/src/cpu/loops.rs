@@ -98,7 +98,7 @@ pub(super) fn scratch_bytes(l: &Lowered) -> usize {
 
 fn folds(l: &Lowered) -> Vec<(usize, Fold)> {
     let of = |(k, m): (usize, &super::lower::Micro)| match m.action {
-        Action::Fold(f) => Some((k, f)),
+        Action::Fold(f) | Action::Joined(f) => Some((k, f)),
         _ => None,
     };
     l.code.iter().enumerate().filter_map(of).collect()
@@ -165,7 +165,7 @@ fn run_columns(l: &Lowered, context: &Context<'_>) -> Result<()> {
     // Per fold: groups × cols partial results.
     let area = groups * cols * 8;
     let store = context.scratch;
-    let per_block = (BLOCK / width).clamp(1, fold::ROWS);
+    let per_block = if l.by_row { 1 } else { (BLOCK / width).clamp(1, fold::ROWS) };
     let context = *context;
     let per_task = if context.parallel { (TASK / (width * fold::ROWS)).max(1) } else { (groups * strips).max(1) };
     context.each((groups * strips).div_ceil(per_task), |t| {
@@ -180,12 +180,14 @@ fn run_columns(l: &Lowered, context: &Context<'_>) -> Result<()> {
                     for (f, (_, fold)) in folds.iter().enumerate() {
                         (fold.clear)(acc(f, fold), n);
                     }
+                    w.sums = folds.iter().enumerate().map(|(f, (_, fold))| acc(f, fold)).collect();
                     let mut row = first;
                     while row < last {
                         let many = per_block.min(last - row);
                         let block = Block { start: row * cols + col, len: many * n, row: col, rows: n };
                         w.run(&block, Part::Full);
-                        for (f, (k, fold)) in folds.iter().enumerate() {
+                        let apart = |(_, (k, _)): &(usize, &(usize, Fold))| matches!(l.code[*k].action, Action::Fold(_));
+                        for (f, (k, fold)) in folds.iter().enumerate().filter(apart) {
                             let src = w.operand(l.code[*k].src[0], &block);
                             for r in 0..many {
                                 (fold.combine)(acc(f, fold), src.add(r * n * fold.size), n);

@@ -32,11 +32,15 @@ pub enum Location {
     Load(u16),
     /// The memory of store i itself.
     Store(u16),
+    /// Where the columns' sums of fold i are added up.
+    Sum(u16),
 }
 
 pub enum Action {
     Apply(LaneLoop),
     Fold(Fold),
+    /// A fold whose elements a run adds up.
+    Joined(Fold),
     /// The product of the operands, added to what the result's memory holds.
     AddProduct(ProductLoop),
     /// Every element of a row register, once for each element of its row.
@@ -105,7 +109,7 @@ pub struct Lowered {
     pub sparse: Option<Box<(Sparse, usize)>>,
     /// The length of the last axis, where blocks of a loop without reductions should end with it.
     pub row: Option<usize>,
-    /// True if a block of a reduction of rows is one row.
+    /// True if a block of a loop with reductions is of one row.
     pub by_row: bool,
     pub machine: Option<Arc<Machine>>,
 }
@@ -487,6 +491,11 @@ fn factors(body: &Loop, at: usize, other: Reg, last_use: &mut [usize]) -> Option
     }
     out.regs.iter().for_each(|&r| last_use[r as usize] = last_use[r as usize].max(at));
     Some(out)
+}
+
+pub(super) fn fold_of_inst(inst: &Inst) -> Fold {
+    let Code::Fold(kind) = inst.code else { unreachable!("only folds are joined") };
+    fold_of(kind, inst.dtype)
 }
 
 fn fold_of(kind: Kind, dtype: DType) -> Fold {

@@ -6,6 +6,7 @@ use crate::simd::isa::{Avx2, Isa};
 use crate::simd::lanes::{self, BinaryBody, LaneLoop, TernaryBody, UnaryBody};
 use crate::simd::math::{Num, Real};
 use crate::simd::trace::{self, Bits, Id, Recorded, Step, Traced, Truth};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// Which types an op takes, and what it gives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -285,6 +286,18 @@ macro_rules! define {
                     $(Elementwise::$name => traces!($class $cpu, $x $($rest)*),)*
                 };
                 trace::record(steps, || body(dtype, operands)).flatten()
+            }
+
+            /// True if `trace` gives an answer for this dtype, as found out once.
+            pub fn has_steps(self, dtype: DType) -> bool {
+                static FOUND: [[AtomicU8; 5]; Elementwise::ALL.len()] = [const { [const { AtomicU8::new(0) }; 5] }; Elementwise::ALL.len()];
+                let found = &FOUND[self as usize][dtype as usize];
+                if found.load(Relaxed) == 0 {
+                    let mut steps = vec![Step::Load(0), Step::Load(1), Step::Load(2)];
+                    let has = self.trace(dtype, [0, 1, 2], &mut steps).is_some();
+                    found.store(if has { 2 } else { 1 }, Relaxed);
+                }
+                found.load(Relaxed) == 2
             }
 
             pub(crate) fn gradient(self, i: usize, srcs: &[Tensor], out: &Tensor, g: &Tensor) -> Option<Tensor> {

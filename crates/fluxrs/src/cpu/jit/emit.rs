@@ -42,20 +42,32 @@ struct Emitter<'a> {
     masks: [Option<Id>; 8],
     /// Values that stay in their registers.
     kept: Vec<bool>,
+    /// Values that are the same for all elements and are not computed in the body.
+    constant: Vec<bool>,
+    /// The general register of each operand's address, if it has one.
+    generals: Vec<Option<General>>,
     /// True in the part for what is left.
     rest: bool,
 }
 
 impl<'a> Emitter<'a> {
     fn new(steps: &'a [Step], double: bool, asm: &'a mut Assembler) -> Self {
-        let mut last = vec![0; steps.len()];
-        for (k, step) in steps.iter().enumerate().rev() {
-            let wanted = matches!(step, Step::Store(..) | Step::StoreTruths(..)) || last[k] > 0;
-            step.reads().filter(|_| wanted).for_each(|id| last[id as usize] = last[id as usize].max(k));
-        }
         let n = steps.len();
-        let (at, kept) = (vec![None; n], vec![false; n]);
-        Emitter { asm, steps, double, last, at, vectors: [None; 32], masks: [None; 8], kept, rest: false }
+        let last = last_reads(steps, &vec![false; n]);
+        let (at, kept, constant) = (vec![None; n], vec![false; n], vec![false; n]);
+        Emitter {
+            asm,
+            steps,
+            double,
+            last,
+            at,
+            vectors: [None; 32],
+            masks: [None; 8],
+            kept,
+            constant,
+            generals: vec![],
+            rest: false,
+        }
     }
 
     fn size(&self) -> u8 {
@@ -126,61 +138,111 @@ impl<'a> Emitter<'a> {
         Some(())
     }
 
-    /// The addresses of the first operands in registers.
+    /// Gives general registers to the addresses that the body needs, as many as there are.
     fn addresses(&mut self) {
-        for (k, &general) in ADDRESSES.iter().enumerate() {
-            if self.steps.iter().any(|s| memory(*s) == Some(k as u16)) {
-                self.asm.address(general, k as u16);
+        let mut free = ADDRESSES.into_iter();
+        for k in 0..self.steps.len() {
+            if let Step::Load(operand) | Step::Truths(operand) | Step::Store(operand, _) | Step::StoreTruths(operand, _) =
+                self.steps[k]
+                && self.generals.len() <= operand as usize
+            {
+                self.generals.resize(operand as usize + 1, None);
+            }
+        }
+        for k in 0..self.steps.len() {
+            if let Step::Load(operand) | Step::Truths(operand) | Step::Store(operand, _) | Step::StoreTruths(operand, _) =
+                self.steps[k]
+                && self.is_wanted(k)
+                && self.generals.get(operand as usize).is_none_or(Option::is_none)
+                && let Some(general) = free.next()
+            {
+                self.asm.address(general, operand);
+                self.generals.resize(self.generals.len().max(operand as usize + 1), None);
+                self.generals[operand as usize] = Some(general);
             }
         }
     }
 
     fn address(&mut self, k: u16) -> General {
-        if let Some(&general) = ADDRESSES.get(k as usize) {
+        if let Some(&Some(general)) = self.generals.get(k as usize) {
             return general;
         }
         self.asm.address(ADDRESS, k);
         ADDRESS
     }
 
-    /// Fills registers with what is the same for all elements, as far as the body leaves any.
+    /// True of values that lie in memory or in the code as one element.
+    fn is_same(&self, id: usize) -> bool {
+        matches!(self.steps[id], Step::Single(_) | Step::Number(_))
+    }
+
+    /// Finds the values that are made of single elements and numbers alone.
+    fn find_constant(&mut self) {
+        for (k, step) in self.steps.iter().enumerate() {
+            let pure = !step.is_truth() && !matches!(step, Step::Load(_) | Step::Store(..) | Step::StoreTruths(..));
+            self.constant[k] = pure && step.reads().all(|id| self.constant[id as usize]);
+        }
+    }
+
+    /// Fills registers with what is the same for all elements: what is computed of it, and of the rest as much as the body leaves room for.
     fn keep(&mut self) -> Option<()> {
-        let steps = self.steps;
-        let same = |id: usize| matches!(steps[id], Step::Single(_) | Step::Number(_));
+        let n = self.steps.len();
+        self.find_constant();
         let is_vector = |s: Step| self.asm.level == Level::Avx2 || !s.is_truth();
-        let mut first = vec![usize::MAX; steps.len()];
-        let mut uses = vec![0; steps.len()];
-        for (k, step) in steps.iter().enumerate() {
-            for id in step.reads().filter(|_| self.is_wanted(k)) {
+        let (mut first, mut uses) = (vec![usize::MAX; n], vec![0; n]);
+        for k in (0..n).filter(|&k| !self.constant[k] && self.is_wanted(k)) {
+            for id in self.steps[k].reads() {
                 first[id as usize] = first[id as usize].min(k);
                 uses[id as usize] += 1;
             }
         }
-        let mut change = vec![0i32; steps.len() + 1];
-        for id in (0..steps.len()).filter(|&id| uses[id] > 0 && !same(id) && is_vector(steps[id])) {
-            let from = if matches!(steps[id], Step::Load(_)) { first[id] } else { id };
+        // The most values that the body has at a time.
+        let mut change = vec![0i32; n + 1];
+        for id in (0..n).filter(|&id| uses[id] > 0 && !self.constant[id] && is_vector(self.steps[id])) {
+            let from = if matches!(self.steps[id], Step::Load(_)) { first[id] } else { id };
             change[from] += 1;
             change[self.last[id] + 1] -= 1;
         }
-        let mut now = 0;
-        let most = change
-            .iter()
-            .map(|c| {
-                now += c;
-                now
-            })
-            .max()
-            .unwrap_or(0);
-        let mut list: Vec<usize> = (0..steps.len()).filter(|&id| uses[id] > 0 && same(id)).collect();
+        let mut most = 0;
+        change.iter().fold(0, |now, c| {
+            most = most.max(now + c);
+            now + c
+        });
         // One for a result that cannot take an operand's place; two more to bring what does not stay.
-        let free = self.registers() as i32 - most - 1;
-        if list.len() as i32 > free {
+        let free = i32::from(self.registers()) - most - 1;
+        let computed: Vec<usize> = (0..n).filter(|&id| self.constant[id] && !self.is_same(id) && uses[id] > 0).collect();
+        let mut list: Vec<usize> = (0..n).filter(|&id| self.is_same(id) && uses[id] > 0).collect();
+        let left = free - computed.len() as i32;
+        if left < 2 {
+            // Too many: all are computed again for each vector.
+            self.constant = (0..n).map(|id| self.is_same(id)).collect();
+            return Some(());
+        }
+        self.prelude(&computed)?;
+        self.last = last_reads(self.steps, &self.constant);
+        if list.len() as i32 > left {
             list.sort_by_key(|&id| std::cmp::Reverse(uses[id]));
-            list.truncate((free - 2).max(0) as usize);
+            list.truncate((left - 2) as usize);
         }
         for id in list {
             self.kept[id] = true;
             self.value(id as Id, &[])?;
+        }
+        Some(())
+    }
+
+    /// Computes what is the same for all elements, of which these values stay.
+    fn prelude(&mut self, stay: &[usize]) -> Option<()> {
+        stay.iter().for_each(|&id| self.kept[id] = true);
+        for k in 0..self.steps.len() {
+            if self.constant[k] && !self.is_same(k) && self.last[k] > 0 {
+                self.step(k)?;
+            }
+        }
+        for register in 0..self.registers() as usize {
+            if let Some(id) = self.vectors[register].filter(|&id| !self.kept[id as usize]) {
+                (self.vectors[register], self.at[id as usize]) = (None, None);
+            }
         }
         Some(())
     }
@@ -271,7 +333,7 @@ impl<'a> Emitter<'a> {
 
     fn body(&mut self) -> Option<()> {
         for k in 0..self.steps.len() {
-            if self.is_wanted(k) {
+            if !self.constant[k] && self.is_wanted(k) {
                 self.step(k)?;
             }
         }
@@ -520,10 +582,12 @@ impl<'a> Emitter<'a> {
     }
 }
 
-/// The operand that a step reads or writes.
-fn memory(step: Step) -> Option<u16> {
-    match step {
-        Step::Load(k) | Step::Single(k) | Step::Truths(k) | Step::Store(k, _) | Step::StoreTruths(k, _) => Some(k),
-        _ => None,
+/// The last step that reads each value, of those that are wanted and are not `constant`.
+fn last_reads(steps: &[Step], constant: &[bool]) -> Vec<usize> {
+    let mut last = vec![0; steps.len()];
+    for (k, step) in steps.iter().enumerate().rev().filter(|&(k, _)| !constant[k]) {
+        let wanted = matches!(step, Step::Store(..) | Step::StoreTruths(..)) || last[k] > 0;
+        step.reads().filter(|_| wanted).for_each(|id| last[id as usize] = last[id as usize].max(k));
     }
+    last
 }

@@ -1,12 +1,13 @@
 //! A loop's program made ready to run, with runs of machine code.
 
-use super::Builder;
-use super::units::{Unit, Width, units, widths};
-use crate::cpu::lower::{Action, LONG_ROW, Location, Lowered, Micro, Walk, donor, instruction, load_places, loads_of, registers};
+use super::units::{Unit, Width, joined, units, widths};
+use super::{Builder, Item};
+use crate::cpu::lower::{
+    Action, LONG_ROW, Location, Lowered, Micro, Walk, donor, fold_of_inst, instruction, load_places, loads_of, registers,
+};
 use crate::dtype::DType;
-use crate::plan::{Code, Inst, Loop, Mode, Plan, Rank, Reg};
+use crate::plan::{Code, Loop, Mode, Plan, Rank, Reg};
 use crate::shape;
-use crate::simd::trace::{Id, Step};
 
 /// The most operands of a run.
 pub const OPERANDS: usize = 48;
@@ -21,6 +22,11 @@ struct Source<'a> {
     types: Vec<DType>,
     /// The registers that runs read as one element.
     single: Vec<bool>,
+    /// The number of times that each is read by instructions, and whether it is stored.
+    reads: Vec<usize>,
+    stored: Vec<bool>,
+    /// The results that are stored over old values, and the loads of those.
+    over: Vec<(Reg, Reg)>,
 }
 
 /// The lowered loop; None if it is too small, or has nothing to compile.
@@ -29,13 +35,13 @@ pub fn lower(body: &Loop, plan: &Plan, code: &mut Builder) -> Option<Lowered> {
         return None;
     }
     let count = registers(body);
-    let widths = widths(body, count);
-    if widths.iter().all(Option::is_none) {
-        return None;
-    }
     let mut out = Lowered::of(body);
     cut_at_rows(&mut out);
-    let mut source = Source { body, plan, types: types(body, count), single: vec![false; count] };
+    let widths = widths(body, count, out.mode == Mode::Columns && out.by_row);
+    if !body.code.iter().zip(&widths).any(|(inst, width)| width.is_some() && matches!(inst.code, Code::Map(_))) {
+        return None;
+    }
+    let mut source = Source::of(body, plan, count);
     source.find_singles(&out, &widths);
     let aside: Vec<bool> = body.code.iter().map(|i| i.code == Code::Spread && source.single[i.dst as usize]).collect();
     for (load, step) in body.loads.iter().zip(&mut out.loads) {
@@ -49,8 +55,8 @@ pub fn lower(body: &Loop, plan: &Plan, code: &mut Builder) -> Option<Lowered> {
             done.push((unit, None));
             continue;
         };
-        let (steps, operands) = source.program(&unit.insts)?;
-        let at = if operands.len() <= OPERANDS { code.place(steps, double) } else { None };
+        let (items, operands) = source.program(&unit.insts);
+        let at = if operands.len() <= OPERANDS { code.place(items, double) } else { None };
         match at {
             Some(at) => done.push((unit, Some((at, operands)))),
             None if unit.insts.len() == 1 => return None,
@@ -72,6 +78,7 @@ fn cut_at_rows(out: &mut Lowered) {
     match out.mode {
         Mode::Map if out.sparse.is_none() => out.row = out.dims.last().copied().filter(|&n| n >= LONG_ROW && strided),
         Mode::Rows => out.by_row = out.cols() >= LONG_ROW && (strided || out.spreads),
+        Mode::Columns => out.by_row = out.cols() >= if strided { LONG_ROW } else { 2 * LONG_ROW },
         _ => {}
     }
 }
@@ -90,7 +97,18 @@ fn types(body: &Loop, count: usize) -> Vec<DType> {
     types
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    fn of(body: &'a Loop, plan: &'a Plan, count: usize) -> Source<'a> {
+        let (mut reads, mut stored, mut over) = (vec![0; count], vec![false; count], vec![]);
+        body.code.iter().flat_map(|inst| &inst.src).for_each(|&r| reads[r as usize] += 1);
+        for store in &body.stores {
+            stored[store.reg as usize] = true;
+            let old = donor(plan, store.buffer).into_iter().flat_map(|slot| loads_of(body, plan, slot));
+            over.extend(old.map(|load| (store.reg, load.reg)));
+        }
+        Source { body, plan, types: types(body, count), single: vec![false; count], reads, stored, over }
+    }
+
     /// The register in whose memory a run finds a value: of a spread, the row's.
     fn origin(&self, r: Reg) -> Reg {
         let spread = self.body.code.iter().find(|i| i.dst == r && i.code == Code::Spread && self.single[r as usize]);
@@ -117,19 +135,20 @@ impl Source<'_> {
         }
     }
 
-    /// The steps of a run, and the registers whose memory it reads and writes.
-    fn program(&self, insts: &[usize]) -> Option<(Vec<Step>, Vec<Reg>)> {
+    /// The program of a run, and the registers whose memory it reads and writes.
+    fn program(&self, insts: &[usize]) -> (Vec<Item>, Vec<Reg>) {
         let body = self.body;
-        let (mut steps, mut operands) = (vec![], vec![]);
-        let mut values: Vec<Option<Id>> = vec![None; self.types.len()];
+        let (mut items, mut operands) = (Vec::with_capacity(3 * insts.len()), vec![]);
+        let mut values: Vec<Option<u16>> = vec![None; self.types.len()];
+        let mut within = vec![0; self.types.len()];
+        insts.iter().flat_map(|&k| &body.code[k].src).for_each(|&r| within[r as usize] += 1);
         // The results that others read, each with the last instruction that must have run before it is written.
         let mut results: Vec<(usize, Reg)> = vec![];
         for &k in insts {
-            let dst = body.code[k].dst;
-            let elsewhere = |(other, inst): (usize, &Inst)| inst.src.contains(&dst) && !insts.contains(&other);
-            let stored = body.stores.iter().any(|s| s.reg == dst);
-            if stored || body.code.iter().enumerate().any(elsewhere) {
-                results.push((self.overwrites(dst, insts).unwrap_or(k).max(k), dst));
+            let r = body.code[k].dst;
+            let is_read = self.stored[r as usize] || within[r as usize] < self.reads[r as usize];
+            if is_read && !matches!(body.code[k].code, Code::Fold(_)) {
+                results.push((self.overwrites(r, insts).unwrap_or(k).max(k), r));
             }
         }
         for &k in insts {
@@ -139,35 +158,39 @@ impl Source<'_> {
                 *id = *values[r as usize].get_or_insert_with(|| {
                     let operand = operands.len() as u16;
                     operands.push(r);
-                    steps.push(match self.types[r as usize] {
-                        DType::Bool => Step::Truths(operand),
-                        _ if self.single[r as usize] => Step::Single(operand),
-                        _ => Step::Load(operand),
+                    items.push(match self.types[r as usize] {
+                        DType::Bool => Item::Truths(operand),
+                        _ if self.single[r as usize] => Item::Single(operand),
+                        _ => Item::Load(operand),
                     });
-                    steps.len() as Id - 1
+                    items.len() as u16 - 1
                 });
             }
-            let Code::Map(e) = inst.code else { return None };
-            values[inst.dst as usize] = Some(e.trace(inst.dtype, ids, &mut steps)?);
+            match inst.code {
+                Code::Fold(kind) => {
+                    let op = joined(kind).expect("its width was found");
+                    items.push(Item::Join(op, inst.dtype, operands.len() as u16, ids[0]));
+                    operands.push(inst.dst);
+                }
+                Code::Map(e) => items.push(Item::Op(e, inst.dtype, ids)),
+                _ => unreachable!("it has no width"),
+            }
+            values[inst.dst as usize] = Some(items.len() as u16 - 1);
             for &(_, r) in results.iter().filter(|result| result.0 == k) {
-                let operand = operands.len() as u16;
+                let (operand, value) = (operands.len() as u16, values[r as usize].unwrap_or(0));
                 operands.push(r);
-                let id = values[r as usize]?;
-                steps.push(if self.types[r as usize] == DType::Bool {
-                    Step::StoreTruths(operand, id)
-                } else {
-                    Step::Store(operand, id)
-                });
+                let truths = self.types[r as usize] == DType::Bool;
+                items.push(if truths { Item::StoreTruths(operand, value) } else { Item::Store(operand, value) });
             }
         }
-        Some((steps, operands))
+        (items, operands)
     }
 
     /// The last of the instructions that reads what a result would be written over.
     fn overwrites(&self, r: Reg, insts: &[usize]) -> Option<usize> {
-        let slots = self.body.stores.iter().filter(|s| s.reg == r).filter_map(|s| donor(self.plan, s.buffer));
-        let old: Vec<Reg> = slots.flat_map(|slot| loads_of(self.body, self.plan, slot)).map(|load| load.reg).collect();
-        insts.iter().copied().filter(|&k| self.body.code[k].src.iter().any(|r| old.contains(r))).max()
+        let reads = |k: usize, old: Reg| self.body.code[k].src.contains(&old);
+        let old = self.over.iter().filter(|over| over.0 == r);
+        old.filter_map(|&(_, old)| insts.iter().copied().rfind(|&k| reads(k, old))).max()
     }
 
     /// Finds a place for every register, and writes the actions.
@@ -181,15 +204,19 @@ impl Source<'_> {
                 made[inst.dst as usize] = Some(u);
             }
         }
-        let folded = body.code.iter().filter(|i| matches!(i.code, Code::Fold(_))).map(|i| i.src[0]);
+        let is_fold = |k: usize| matches!(body.code[k].code, Code::Fold(_));
+        let folds = units.iter().filter(|(unit, run)| run.is_none() && is_fold(unit.insts[0]));
+        let folded = folds.map(|(unit, _)| body.code[unit.insts[0]].src[0]);
         body.stores.iter().map(|s| s.reg).chain(folded).for_each(|r| last[r as usize] = usize::MAX);
+        let mut sums = vec![None; count];
+        body.code.iter().filter(|i| matches!(i.code, Code::Fold(_))).for_each(|i| sums[i.dst as usize] = Some(0));
         let ranks: Vec<Rank> = units.iter().map(|(unit, _)| unit.rank).collect();
         let mut place = load_places(body, count);
         // A result that is stored straight to memory of its own is computed there: in place, once the old value is read no more.
         let mut direct: Vec<Option<u16>> = vec![None; count];
         for (k, (store, step)) in body.stores.iter().zip(&out.stores).enumerate() {
-            let is_fold = |u: usize| matches!(body.code[units[u].0.insts[0]].code, Code::Fold(_));
-            let Some(at) = made[store.reg as usize].filter(|&at| step.how == Walk::Straight && !is_fold(at)) else { continue };
+            let is_sum = sums[store.reg as usize].is_some();
+            let Some(at) = made[store.reg as usize].filter(|_| step.how == Walk::Straight && !is_sum) else { continue };
             let old = donor(self.plan, store.buffer).into_iter().flat_map(|slot| loads_of(body, self.plan, slot));
             let read = old.map(|l| last[l.reg as usize]).max();
             // A run reads an element before it writes that.
@@ -197,7 +224,7 @@ impl Source<'_> {
                 direct[store.reg as usize] = Some(k as u16);
             }
         }
-        let mut free: Vec<u16> = vec![];
+        let (mut free, mut folds_so_far) = (Vec::<u16>::new(), 0);
         for (u, (unit, run)) in units.into_iter().enumerate() {
             let insts = || unit.insts.iter().map(|&k| &body.code[k]);
             for inst in insts() {
@@ -216,20 +243,40 @@ impl Source<'_> {
             read.sort_unstable();
             read.dedup();
             for r in read {
-                let made_full = made[r as usize].is_some_and(|m| m != u && ranks[m] == Rank::Full);
+                let made_full = made[r as usize].is_some_and(|m| m != u && ranks[m] == Rank::Full) && sums[r as usize].is_none();
                 if let (true, true, Location::Reg(reg)) = (last[r as usize] == u, made_full, place[r as usize]) {
                     free.push(reg);
                 }
             }
             match run {
                 Some((at, operands)) => {
-                    let list = operands.iter().map(|&r| place[self.origin(r) as usize]).collect();
+                    // The sums of columns are added to where they are kept for all rows.
+                    let added = insts().filter(|i| matches!(i.code, Code::Fold(_)));
+                    let joins: Vec<Micro> = added
+                        .map(|inst| {
+                            sums[inst.dst as usize] = Some(folds_so_far);
+                            folds_so_far += 1;
+                            let action = Action::Joined(fold_of_inst(inst));
+                            Micro {
+                                action,
+                                dst: place[inst.dst as usize],
+                                src: [Location::Reg(0); 3],
+                                arity: 0,
+                                rank: Rank::Row,
+                                size: inst.dtype.bytes(),
+                            }
+                        })
+                        .collect();
+                    let at_sum = |r: Reg| sums[r as usize].filter(|_| unit.rank == Rank::Full).map(Location::Sum);
+                    let list = operands.iter().map(|&r| at_sum(r).unwrap_or(place[self.origin(r) as usize])).collect();
                     let size = if unit.double == Some(true) { 8 } else { 4 };
                     let (action, dst, src) = (Action::Run(at, list), Location::Reg(0), [Location::Reg(0); 3]);
                     out.code.push(Micro { action, dst, src, arity: 0, rank: unit.rank, size });
+                    out.code.extend(joins);
                 }
                 None => {
                     let inst = &body.code[unit.insts[0]];
+                    folds_so_far += matches!(inst.code, Code::Fold(_)) as u16;
                     let mut src = [Location::Reg(0); 3];
                     src.iter_mut().zip(&inst.src).for_each(|(s, &r)| *s = place[r as usize]);
                     out.code.push(instruction(inst, place[inst.dst as usize], src));

@@ -18,8 +18,10 @@ mod tests;
 pub use lower::{OPERANDS, lower};
 pub use memory::Machine;
 
+use crate::dtype::DType;
+use crate::ops::Elementwise;
 use crate::simd::isa::{Level, level};
-use crate::simd::trace::Step;
+use crate::simd::trace::{Id, Step};
 use encode::Assembler;
 use rustc_hash::FxHashMap;
 use std::sync::OnceLock;
@@ -41,11 +43,56 @@ fn least() -> Option<usize> {
     })
 }
 
+/// A part of a run's program, whose number is that of its value.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Item {
+    /// The elements of an operand, or its one element, or truth values.
+    Load(u16),
+    Single(u16),
+    Truths(u16),
+    /// An op on values.
+    Op(Elementwise, DType, [u16; 3]),
+    /// A value goes to an operand's memory.
+    Store(u16, u16),
+    StoreTruths(u16, u16),
+    /// A value is joined to what an operand's memory holds.
+    Join(Elementwise, DType, u16, u16),
+}
+
+/// The steps of a program.
+fn steps(items: &[Item]) -> Option<Vec<Step>> {
+    let mut steps = Vec::with_capacity(4 * items.len());
+    let mut ids: Vec<Id> = Vec::with_capacity(items.len());
+    for item in items {
+        let id = |k: u16| ids.get(k as usize).copied().unwrap_or(0);
+        match *item {
+            Item::Load(operand) => steps.push(Step::Load(operand)),
+            Item::Single(operand) => steps.push(Step::Single(operand)),
+            Item::Truths(operand) => steps.push(Step::Truths(operand)),
+            Item::Store(operand, value) => steps.push(Step::Store(operand, id(value))),
+            Item::StoreTruths(operand, value) => steps.push(Step::StoreTruths(operand, id(value))),
+            Item::Op(e, dtype, values) => {
+                let made = e.trace(dtype, values.map(id), &mut steps)?;
+                ids.push(made);
+                continue;
+            }
+            Item::Join(e, dtype, operand, value) => {
+                let value = id(value);
+                steps.push(Step::Load(operand));
+                let sum = e.trace(dtype, [steps.len() as Id - 1, value, 0], &mut steps)?;
+                steps.push(Step::Store(operand, sum));
+            }
+        }
+        ids.push(steps.len() as Id - 1);
+    }
+    Some(steps)
+}
+
 /// The code of a plan while it is made.
 pub struct Builder {
     asm: Assembler,
-    /// Where the function of each program begins, with the program and whether its elements have eight bytes.
-    known: FxHashMap<(Vec<Step>, bool), usize>,
+    /// Where the function of each program begins, if registers suffice for it.
+    known: FxHashMap<Vec<Item>, Option<usize>>,
     least: usize,
 }
 
@@ -55,12 +102,12 @@ impl Builder {
     }
 
     /// The place of a program's function, if registers suffice for it.
-    fn place(&mut self, steps: Vec<Step>, double: bool) -> Option<usize> {
-        if let Some(&at) = self.known.get(&(steps.clone(), double)) {
-            return Some(at);
-        }
-        let at = self.asm.bytes.len();
-        emit::emit(&steps, double, &mut self.asm).then(|| *self.known.entry((steps, double)).or_insert(at))
+    fn place(&mut self, items: Vec<Item>, double: bool) -> Option<usize> {
+        let asm = &mut self.asm;
+        *self.known.entry(items).or_insert_with_key(|items| {
+            let at = asm.bytes.len();
+            emit::emit(&steps(items)?, double, asm).then_some(at)
+        })
     }
 
     /// The code so far.

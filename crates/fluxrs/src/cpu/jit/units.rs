@@ -1,10 +1,11 @@
 //! A loop's instructions in an order in which those that can be compiled stand together.
 
 use crate::dtype::DType;
+use crate::ops::Elementwise;
 use crate::ops::elementwise::Class;
+use crate::ops::reduce::Kind;
 use crate::plan::{Code, Inst, Loop, Rank};
 use crate::simd::isa::{Level, level};
-use crate::simd::trace::Step;
 
 /// Instructions that become one run, or one that does not.
 #[derive(Clone)]
@@ -24,9 +25,9 @@ pub enum Width {
     Any,
 }
 
-/// For each instruction the runs that it may be part of.
-pub fn widths(body: &Loop, count: usize) -> Vec<Option<Width>> {
-    let mut widths: Vec<Option<Width>> = body.code.iter().map(width).collect();
+/// For each instruction the runs that it may be part of; of a reduction, if runs add up what it reduces.
+pub fn widths(body: &Loop, count: usize, joins: bool) -> Vec<Option<Width>> {
+    let mut widths: Vec<Option<Width>> = body.code.iter().map(|inst| width(inst, joins)).collect();
     if level() != Level::Avx512 {
         keep_truths_within(body, count, &mut widths);
     }
@@ -37,16 +38,35 @@ fn class(inst: &Inst) -> Option<Class> {
     if let Code::Map(e) = inst.code { Some(e.record().class) } else { None }
 }
 
-fn width(inst: &Inst) -> Option<Width> {
-    let Code::Map(e) = inst.code else { return None };
+fn width(inst: &Inst, joins: bool) -> Option<Width> {
+    let e = match inst.code {
+        Code::Map(e) => e,
+        Code::Fold(kind) if joins => joined(kind)?,
+        _ => return None,
+    };
     let width = match inst.dtype {
         DType::F32 => Width::Float,
         DType::F64 => Width::Double,
         DType::Bool if e.record().class == Class::Logic => Width::Any,
         _ => return None,
     };
-    let mut steps = vec![Step::Load(0), Step::Load(1), Step::Load(2)];
-    e.trace(inst.dtype, [0, 1, 2], &mut steps).map(|_| width)
+    e.has_steps(inst.dtype).then_some(width)
+}
+
+/// The op by which a reduction adds an element.
+pub fn joined(kind: Kind) -> Option<Elementwise> {
+    match kind {
+        Kind::Sum => Some(Elementwise::add),
+        Kind::Prod => Some(Elementwise::multiply),
+        Kind::Max => Some(Elementwise::maximum),
+        Kind::Min => Some(Elementwise::minimum),
+        Kind::Any | Kind::All => None,
+    }
+}
+
+/// The rank of the elements that an instruction works on.
+fn rank(inst: &Inst) -> Rank {
+    if matches!(inst.code, Code::Fold(_)) { Rank::Full } else { inst.rank }
 }
 
 /// Without AVX-512, runs can neither read nor write truth values: leaves them the comparisons that only choices read, and those choices.
@@ -80,14 +100,14 @@ pub fn units(body: &Loop, count: usize, widths: &[Option<Width>], aside: &[bool]
     while !left.is_empty() {
         let is_ready = |k: usize, there: &[bool]| body.code[k].src.iter().all(|&r| there[r as usize]);
         let leads = |k: &usize| widths[*k].is_some_and(|w| w != Width::Any) && !aside[*k] && is_ready(*k, &there);
-        let lead = left.iter().copied().find(leads).map(|k| (widths[k], body.code[k].rank));
+        let lead = left.iter().copied().find(leads).map(|k| (widths[k], rank(&body.code[k])));
         let mut insts = vec![];
         // A run takes what its own instructions make ready; else all that was ready is taken, and a run may come next.
         let before = there.clone();
         left.retain(|&k| {
             let inst = &body.code[k];
             let fits = match lead {
-                Some((width, rank)) => (widths[k] == width || widths[k] == Some(Width::Any)) && inst.rank == rank,
+                Some((width, rank)) => (widths[k] == width || widths[k] == Some(Width::Any)) && self::rank(inst) == rank,
                 None => true,
             };
             let takes = aside[k] && is_ready(k, &there) || fits && is_ready(k, if lead.is_some() { &there } else { &before });
