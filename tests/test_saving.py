@@ -166,7 +166,7 @@ def test_a_class_is_found_by_its_name_whatever_its_module(file, types):
 
 def test_types_are_classes_and_functions(file):
     save(file, n=1)
-    for wrong in (3, [3], {"Mine": 3}, {3: Mine}):
+    for wrong in (3, [3], {"Mine": 3}, {3: Mine}, (x for x in "ab")):
         with pytest.raises(TypeError, match="load: types"):
             load(file, types=wrong)
     twins = [type("Mine", (), {"__module__": m}) for m in ("a", "b")]

@@ -91,7 +91,7 @@ def _given(types: Any) -> dict[str, Any]:
     else:
         listed = types if isinstance(types, (list, tuple, set, frozenset)) else [types]
         for x in listed:
-            if not hasattr(x, "__qualname__"):
+            if not (callable(x) and hasattr(x, "__qualname__") and hasattr(x, "__module__")):
                 raise TypeError(f"load: types lists classes and functions, got {x!r}")
         named = {f"{x.__module__}.{x.__qualname__}": x for x in listed}
         # The module may have been another one, `__main__` above all, when the file was written.

@@ -7,7 +7,7 @@ use crate::buffer::{Buffer, HostBuffer};
 use crate::debug::watch;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::{Engine, Tensor, no_grad};
+use crate::graph::{self, Engine, Tensor, no_grad};
 use crate::leaf::{self, Committer, Queue};
 use crate::transfer;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ pub(crate) struct Evaluator;
 impl Engine for Evaluator {
     #[cold]
     fn at_bound(&self) {
+        // Whatever scope the node that is one too many is made in: a signal's handler may run here.
+        let _scope = graph::Tracking::enter();
         // An evaluation that fails here fails again, with its message, where the value is read; an earlier step's failure does not.
         let mut evaluate = || {
             if let Err(late @ Error::BadLoss(_)) = evaluate_pending() {
