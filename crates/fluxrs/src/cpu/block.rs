@@ -174,8 +174,7 @@ impl Worker<'_> {
     /// # Safety
     /// The buffers hold what the plan says, and nothing else writes what this block writes.
     pub unsafe fn run(&mut self, block: &Block, part: Part) {
-        let body = self.body;
-        for (i, load) in body.loads.iter().enumerate() {
+        for (i, load) in self.body.loads.iter().enumerate() {
             if let Some((_, at)) = self.given.filter(|given| given.0 == i) {
                 self.loaded[i] = at;
             } else if load.how != Walk::Fixed && part.has(load.rank) {
@@ -183,6 +182,36 @@ impl Worker<'_> {
                 (self.loaded[i], self.singles[i]) = unsafe { self.bring(load, block) };
             }
         }
+        // SAFETY: the caller's promise.
+        unsafe { self.compute(block, part) };
+    }
+
+    /// As `run`, for the row behind the one that ran before, in a space of two axes: what was read in place is one row further on.
+    ///
+    /// # Safety
+    /// As for `run`; the last block was the whole row before this one.
+    pub unsafe fn run_next_row(&mut self, block: &Block) {
+        for (i, load) in self.body.loads.iter().enumerate() {
+            if load.how == Walk::Fixed {
+                continue;
+            }
+            if self.loaded[i] == self.register(load.reg) && load.how == Walk::Strided {
+                // SAFETY: as in `run`.
+                (self.loaded[i], self.singles[i]) = unsafe { self.bring(load, block) };
+            } else {
+                self.loaded[i] = self.loaded[i].wrapping_offset(load.map.strides[0] as isize * load.dtype.bytes() as isize);
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.compute(block, Part::All) };
+    }
+
+    /// Computes and stores one block, whose operands are where `loaded` says.
+    ///
+    /// # Safety
+    /// As for `run`.
+    unsafe fn compute(&mut self, block: &Block, part: Part) {
+        let body = self.body;
         for micro in &body.code {
             if !part.has(micro.rank) {
                 continue;

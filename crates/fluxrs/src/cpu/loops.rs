@@ -53,13 +53,18 @@ pub(super) fn run_spans(l: &Lowered, mut spans: impl Iterator<Item = Range<usize
     let Some(first) = spans.next() else { return };
     Worker::with(l, context.buffers, context.numbers, first.len(), |w| {
         for Range { start: mut at, end } in std::iter::once(first).chain(spans) {
+            // Where rows are long, blocks end with them: what is broadcast along the others is then read in place.
+            let row = l.row.unwrap_or(usize::MAX);
+            let mut left = l.row.map_or(usize::MAX, |n| n - at % n);
+            let mut follows = false;
             while at < end {
-                // Where rows are long, blocks end with them: what is broadcast along the others is then read in place.
-                let row = l.row.map_or(usize::MAX, |n| n - at % n);
-                let block = Block { start: at, len: l.block.min(end - at).min(row), row: 0, rows: 0 };
-                // SAFETY: blocks are disjoint and within the loop's space.
-                unsafe { w.run(&block, Part::All) };
+                let block = Block { start: at, len: l.block.min(end - at).min(left), row: 0, rows: 0 };
+                let whole = block.len == row;
+                // SAFETY: blocks are disjoint and within the loop's space; `follows` is set behind a whole row.
+                unsafe { if follows && whole { w.run_next_row(&block) } else { w.run(&block, Part::All) } };
                 at += block.len;
+                left = if block.len == left { row } else { left - block.len };
+                follows = whole && l.dims.len() == 2;
             }
         }
     });
