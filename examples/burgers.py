@@ -1,6 +1,6 @@
 """A physics-informed net: Burgers' equation u_t + u u_x = ν u_xx, solved by a net that is told nothing else.
 
-python examples/burgers.py [--steps 3000] [--seeds 0 1 2] [--out build]
+python examples/burgers.py [--gpu] [--steps 3000] [--seeds 0 1 2] [--out build]
 
 u(0, x) = −sin πx and u(t, ±1) = 0, for t from 0 to 1, with ν = 0.05: a wave that steepens towards x = 0. The loss is how
 much the net violates the equation at random points, with u_t, u_x and u_xx from gradients of gradients; the start and
@@ -26,7 +26,9 @@ from fluxrs import (
     anneal,
     back,
     cosine,
+    cpu,
     glorot_normal,
+    gpu,
     gradient,
     params,
     rand,
@@ -63,26 +65,26 @@ def exact(t: Any, x: Any) -> Any:
     return -(np.sin(np.pi * y) * f).sum(-1) / f.sum(-1)
 
 
-def fit(seed: int, steps: int) -> Chain:
+def fit(seed: int, steps: int, to: Any) -> Chain:
     """A net trained at new random points in each step."""
     fluxrs.seed(seed)
     widths = [2, 32, 32, 32]
     layers = [
         Dense(n, k, tanh, initW=glorot_normal) for n, k in zip(widths, widths[1:], strict=False)
     ]
-    m = Chain(*layers, Dense(32, 1))
+    m = to(Chain(*layers, Dense(32, 1)))
     opt = ADAM(params(m), 0.005)
     rate = anneal(opt, cosine(0.005, steps))
     bar = tqdm(range(steps), desc=f"seed {seed}", unit="step")
     for step in bar:
-        z = rand(512, 2) * [1.0, 2.0] - [0.0, 1.0]
+        z = to(rand(512, 2)) * [1.0, 2.0] - [0.0, 1.0]
         loss = sum(residual(m, z) ** 2) / len(z)
         back(loss)
         opt()
         rate()
         if step % 100 == 0:
             bar.set_postfix(loss=f"{float(loss):.1e}")
-    return m
+    return cpu(m)
 
 
 def compare(m: Chain) -> tuple[Any, Any]:
@@ -119,14 +121,16 @@ def draw(file: Path, u: Any, truth: Any) -> None:
 def main(argv: list[str] | None = None) -> list[float]:
     """Train, compare, draw; the relative error of each seed."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--gpu", action="store_true", help="train on the GPU")
     options.add_argument("--steps", type=int, default=3000)
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options.add_argument("--out", type=Path, default=Path("build"))
     given = options.parse_args(argv)
     given.out.mkdir(parents=True, exist_ok=True)
+    to = gpu if given.gpu else lambda x: x
     errors: list[float] = []
     for seed in given.seeds:
-        u, truth = compare(fit(seed, given.steps))
+        u, truth = compare(fit(seed, given.steps, to))
         errors.append(float(np.linalg.norm(u - truth) / np.linalg.norm(truth)))
         print(f"seed {seed}: relative error {errors[-1]:.2%}")
     picture = given.out / "burgers.png"

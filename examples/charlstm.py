@@ -1,6 +1,6 @@
 """A character-level LSTM reads the prose of this repository, and writes some.
 
-python examples/charlstm.py [--epochs 8] [--seeds 0 1 2] [--out build]
+python examples/charlstm.py [--gpu] [--epochs 8] [--seeds 0 1 2] [--out build]
 
 The text is what the pages and the comments of the sources say, some 290,000 characters; its last tenth is for tests. An
 LSTM reads it in 32 places at once, 50 characters a step, its state carried on from step to step. For every seed a
@@ -29,6 +29,8 @@ from fluxrs import (
     anneal,
     clipnorm,
     cosine,
+    cpu,
+    gpu,
     logitcrossentropy,
     no_grad,
     params,
@@ -88,10 +90,12 @@ def bits(m: Chain, codes: Any) -> float:
     return float(np.mean(losses) / np.log(2))
 
 
-def fit(codes: Any, unseen: Any, letters: int, seed: int, epochs: int) -> tuple[Chain, list[float]]:
+def fit(
+    codes: Any, unseen: Any, letters: int, seed: int, epochs: int, to: Any
+) -> tuple[Chain, list[float]]:
     """A trained net, and what a character of the unseen text costs after each epoch."""
     fluxrs.seed(seed)
-    m = net(letters)
+    m = to(net(letters))
     ps = params(m)
     opt = ADAM(ps, 0.005)
     items = list(sequences(codes))
@@ -160,6 +164,7 @@ def draw(file: Path, curves: dict[int, list[float]], sample: str, unit: str = "e
 def main(argv: list[str] | None = None) -> list[tuple[float, float]]:
     """Train, write, draw; of each seed the bits for a character, and the share of readable words."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--gpu", action="store_true", help="train on the GPU")
     options.add_argument("--epochs", type=int, default=8)
     options.add_argument(
         "--characters", type=int, default=10**9, help="how much of the text is read"
@@ -168,12 +173,13 @@ def main(argv: list[str] | None = None) -> list[tuple[float, float]]:
     options.add_argument("--out", type=Path, default=Path("build"))
     given = options.parse_args(argv)
     given.out.mkdir(parents=True, exist_ok=True)
+    to = gpu if given.gpu else lambda x: x
     text, alphabet, codes, unseen = encoded(given.characters)
     curves: dict[int, list[float]] = {}
     figures: list[tuple[float, float]] = []
     for seed in given.seeds:
-        m, curves[seed] = fit(codes, unseen, len(alphabet), seed, given.epochs)
-        sample = write(m, alphabet, 1500, 0.6, seed)
+        m, curves[seed] = fit(codes, unseen, len(alphabet), seed, given.epochs, to)
+        sample = write(cpu(m), alphabet, 1500, 0.6, seed)
         figures.append((curves[seed][-1], readable(sample, text)))
         print(
             f"seed {seed}: {figures[-1][0]:.2f} bits, {figures[-1][1]:.0%} of the words: {sample[:300]}"

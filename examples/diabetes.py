@@ -1,6 +1,6 @@
 """Regression: how a disease goes on within a year, from ten measurements of each of 442 patients.
 
-python examples/diabetes.py [--epochs 60] [--seeds 0 1 2] [--out build]
+python examples/diabetes.py [--gpu] [--epochs 60] [--seeds 0 1 2] [--out build]
 
 The data come with scikit-learn (Efron, Hastie, Johnstone and Tibshirani, 2004). Every patient is predicted by a net that
 has not seen them, one of five, each trained on four fifths of the patients. R², the share of the variance that the
@@ -18,7 +18,19 @@ import numpy as np
 from tqdm import tqdm
 
 import fluxrs
-from fluxrs import ADAMW, Chain, Dense, Dropout, batches, huber, params, swish, testmode, train
+from fluxrs import (
+    ADAMW,
+    Chain,
+    Dense,
+    Dropout,
+    batches,
+    gpu,
+    huber,
+    params,
+    swish,
+    testmode,
+    train,
+)
 
 try:
     from sklearn.datasets import load_diabetes
@@ -35,9 +47,9 @@ def data() -> tuple[Any, Any]:
     return (x - x.mean(0)) / x.std(0), (y - y.mean(0)) / y.std(0)
 
 
-def fit(x: Any, y: Any, epochs: int, seed: int) -> Chain:
+def fit(x: Any, y: Any, epochs: int, seed: int, to: Any) -> Chain:
     """A net trained on these patients."""
-    m = Chain(Dense(10, 32, swish), Dropout(0.2), Dense(32, 1))
+    m = to(Chain(Dense(10, 32, swish), Dropout(0.2), Dense(32, 1)))
     opt = ADAMW(params(m), 0.003, decay=0.01, couple=True)
     rows = batches(x, y, size=32, seed=seed)
     for _ in range(epochs):
@@ -45,7 +57,7 @@ def fit(x: Any, y: Any, epochs: int, seed: int) -> Chain:
     return testmode(m)
 
 
-def predict(seed: int, epochs: int) -> tuple[Any, Any]:
+def predict(seed: int, epochs: int, to: Any) -> tuple[Any, Any]:
     """The outcome of each patient, and what a net predicts that was trained on others."""
     fluxrs.seed(seed)
     x, y = data()
@@ -53,7 +65,8 @@ def predict(seed: int, epochs: int) -> tuple[Any, Any]:
     predicted = np.empty_like(y)
     for part in tqdm(parts, desc=f"seed {seed}", unit="fold"):
         rest = np.setdiff1d(np.arange(len(x)), part)
-        predicted[part] = np.asarray(fit(x[rest], y[rest], epochs, seed)(x[part]))
+        m = fit(x[rest], y[rest], epochs, seed, to)
+        predicted[part] = np.asarray(m(x[part]))
     return y, predicted
 
 
@@ -81,14 +94,16 @@ def draw(file: Path, y: Any, predicted: Any, title: str) -> None:
 def main(argv: list[str] | None = None) -> list[float]:
     """Train, predict, draw; R² of each seed."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--gpu", action="store_true", help="train on the GPU")
     options.add_argument("--epochs", type=int, default=60)
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options.add_argument("--out", type=Path, default=Path("build"))
     given = options.parse_args(argv)
     given.out.mkdir(parents=True, exist_ok=True)
+    to = gpu if given.gpu else lambda x: x
     scores: list[float] = []
     for seed in given.seeds:
-        y, predicted = predict(seed, given.epochs)
+        y, predicted = predict(seed, given.epochs, to)
         scores.append(explained(y, predicted))
         print(f"seed {seed}: R² {scores[-1]:.3f}")
     picture = given.out / "diabetes.png"

@@ -1,6 +1,6 @@
 """A GRU predicts how many spots the sun will have next year.
 
-python examples/sunspots.py [--steps 500] [--seeds 0 1 2] [--out build]
+python examples/sunspots.py [--gpu] [--steps 500] [--seeds 0 1 2] [--out build]
 
 The series is the yearly mean of the sunspot number from 1700 to 2008, in sunspots.csv: public domain, of the National
 Geophysical Data Center. The net learns on stretches of 50 years up to 1920 and is tested after that: each year it is told
@@ -19,7 +19,21 @@ import numpy as np
 from tqdm import trange
 
 import fluxrs
-from fluxrs import ADAM, GRU, Chain, Dense, anneal, back, cosine, mse, no_grad, params, reset
+from fluxrs import (
+    ADAM,
+    GRU,
+    Chain,
+    Dense,
+    anneal,
+    back,
+    cosine,
+    cpu,
+    gpu,
+    mse,
+    no_grad,
+    params,
+    reset,
+)
 
 FILE = Path(__file__).with_name("sunspots.csv")
 FIRST_TEST_YEAR, STRETCH, WARM_UP = 1921, 50, 5
@@ -41,12 +55,12 @@ def numbers_of(z: Any) -> Any:
     return (10 * np.asarray(z)[:, 0, 0]).clip(0) ** 2
 
 
-def fit(numbers: Any, seed: int, steps: int) -> Chain:
+def fit(numbers: Any, seed: int, steps: int, to: Any) -> Chain:
     """A net trained on these years."""
     fluxrs.seed(seed)
     random = np.random.default_rng(seed)
-    z = fluxrs.tensor(scaled(numbers)[:, 0])
-    m = Chain(GRU(1, 16), Dense(16, 1))
+    z = to(fluxrs.tensor(scaled(numbers)[:, 0]))
+    m = to(Chain(GRU(1, 16), Dense(16, 1)))
     opt = ADAM(params(m), 0.01)
     rate = anneal(opt, cosine(0.01, steps))
     bar = trange(steps, desc=f"seed {seed}", unit="step")
@@ -61,7 +75,7 @@ def fit(numbers: Any, seed: int, steps: int) -> Chain:
         rate()
         if step % 50 == 0:
             bar.set_postfix(loss=f"{float(loss):.4f}")
-    return m
+    return cpu(m)
 
 
 def ahead(m: Chain, numbers: Any) -> Any:
@@ -123,11 +137,13 @@ def draw(file: Path, years: Any, numbers: Any, tested: dict[int, Any], next_: An
 def main(argv: list[str] | None = None) -> list[float]:
     """Train, predict, draw; the error of each seed."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--gpu", action="store_true", help="train on the GPU")
     options.add_argument("--steps", type=int, default=500)
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options.add_argument("--out", type=Path, default=Path("build"))
     given = options.parse_args(argv)
     given.out.mkdir(parents=True, exist_ok=True)
+    to = gpu if given.gpu else lambda x: x
     years, numbers = data()
     split = int(np.searchsorted(years, FIRST_TEST_YEAR))
     print(f"this year's number again: error {error(numbers[split - 1 : -1], numbers[split:]):.1f}")
@@ -135,7 +151,7 @@ def main(argv: list[str] | None = None) -> list[float]:
     tested: dict[int, Any] = {}
     next_: dict[int, Any] = {}
     for seed in given.seeds:
-        m = fit(numbers[:split], seed, given.steps)
+        m = fit(numbers[:split], seed, given.steps, to)
         tested[seed], next_[seed] = ahead(m, numbers)[split - 1 : -1], onwards(m, numbers, 22)
         print(f"seed {seed}: error {error(tested[seed], numbers[split:]):.1f}")
     picture = given.out / "sunspots.png"

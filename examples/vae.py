@@ -1,6 +1,6 @@
 """An autoencoder and a variational one, of handwritten digits.
 
-python examples/vae.py [--epochs 200] [--seeds 0 1 2] [--out build]
+python examples/vae.py [--gpu] [--epochs 200] [--seeds 0 1 2] [--out build]
 
 Both press each of scikit-learn's images of 8 × 8 pixels into a few numbers and draw it again from these. The
 autoencoder, of 16 numbers, leaves a mean squared error below 0.006 on images that it has not seen; as many principal
@@ -28,12 +28,15 @@ from fluxrs import (
     anneal,
     batches,
     cosine,
+    cpu,
     exp,
+    gpu,
     logitbinarycrossentropy,
     mse,
     no_grad,
     params,
     randn,
+    randn_like,
     sum,
     swish,
     train,
@@ -74,7 +77,7 @@ class VAE:
         """A lower bound on the mean of log p(x): how well x is drawn again, less the divergence from N(0, 1)."""
         h = self.body(x)
         μ, logσ2 = self.mean(h), self.logvar(h)
-        z = μ + exp(logσ2 / 2) * randn(*μ.shape)
+        z = μ + exp(logσ2 / 2) * randn_like(μ)
         drawn = sum(logitbinarycrossentropy(self.decoder(z), x))
         divergence = sum(exp(logσ2) + μ**2 - 1 - logσ2) / 2
         return -(drawn + divergence) / len(x)
@@ -101,17 +104,17 @@ def components(x: Any, test: Any, n: int) -> float:
     return float(((kept - test) ** 2).mean())
 
 
-def run(seed: int, epochs: int) -> tuple[Chain, VAE, Any, tuple[float, float, float]]:
+def run(seed: int, epochs: int, to: Any) -> tuple[Chain, VAE, Any, tuple[float, float, float]]:
     """Both models, unseen images, and the figures: the autoencoder's error, that of components, the bound."""
     fluxrs.seed(seed)
     x, test = data(seed)
-    ae, vae = autoencoder(), VAE()
+    ae, vae = to((autoencoder(), VAE()))
     fit(lambda x: mse(ae(x), x), ae, x, epochs, f"seed {seed}, autoencoder")
     fit(lambda x: -vae.bound(x), vae, x, epochs, f"seed {seed}, variational")
     with no_grad():
         error = float(mse(ae(test), test))
         bound = float(np.mean([float(vae.bound(test)) for _ in range(20)]))
-    return ae, vae, test, (error, components(x, test, 16), bound)
+    return cpu(ae), cpu(vae), test, (error, components(x, test, 16), bound)
 
 
 def draw(file: Path, ae: Chain, vae: VAE, test: Any) -> None:
@@ -138,14 +141,16 @@ def draw(file: Path, ae: Chain, vae: VAE, test: Any) -> None:
 def main(argv: list[str] | None = None) -> list[tuple[float, float, float]]:
     """Train, test, draw; the figures of each seed."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--gpu", action="store_true", help="train on the GPU")
     options.add_argument("--epochs", type=int, default=200)
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options.add_argument("--out", type=Path, default=Path("build"))
     given = options.parse_args(argv)
     given.out.mkdir(parents=True, exist_ok=True)
+    to = gpu if given.gpu else lambda x: x
     figures: list[tuple[float, float, float]] = []
     for seed in given.seeds:
-        ae, vae, test, found = run(seed, given.epochs)
+        ae, vae, test, found = run(seed, given.epochs, to)
         figures.append(found)
         error, linear, bound = found
         print(f"seed {seed}: error {error:.4f} (components {linear:.4f}), bound {bound:.1f} nats")

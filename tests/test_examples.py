@@ -94,6 +94,11 @@ ON_BOTH = {
     "convnet": ["--epochs", "1"],
     "transformer_block": ["--steps", "60"],
     "chartransformer": ["--steps", "10", "--characters", "5000"],
+    "charlstm": ["--epochs", "1", "--characters", "5000"],
+    "diabetes": ["--epochs", "1"],
+    "burgers": ["--steps", "4"],
+    "sunspots": ["--steps", "4"],
+    "vae": ["--epochs", "1"],
 }
 
 

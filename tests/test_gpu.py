@@ -75,6 +75,11 @@ def test_random_numbers_are_those_of_the_cpu():
     fluxrs.seed(3)
     assert there.device == "gpu:0"
     np.testing.assert_array_equal(there, fluxrs.rand(100, 3))
+    fluxrs.seed(3)
+    there = fluxrs.randn_like(like)
+    fluxrs.seed(3)
+    assert there.device == "gpu:0"
+    np.testing.assert_allclose(there, fluxrs.randn(100, 3), rtol=1e-5, atol=1e-6)
 
 
 def test_a_bad_loss_changes_nothing_there():

@@ -126,6 +126,7 @@ from ._core import rand as rand
 from ._core import rand_like as rand_like
 from ._core import randint as randint
 from ._core import randn as randn
+from ._core import randn_like as randn_like
 from ._core import ravel as ravel
 from ._core import rdivide as rdivide
 from ._core import reciprocal as reciprocal
@@ -515,6 +516,7 @@ __all__ = [
     "rand_like",
     "randint",
     "randn",
+    "randn_like",
     "ravel",
     "rdivide",
     "reciprocal",

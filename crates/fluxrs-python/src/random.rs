@@ -46,6 +46,15 @@ fn randn(shape: &Bound<'_, PyTuple>, dtype: Option<Dt>) -> PyResult<PyTensor> {
     made(|| random::randn(&shape, dtype.map_or(DType::F32, |d| d.0)))
 }
 
+/// Normal with mean 0 and standard deviation 1, of the shape and on the device of `x`, in its float type.
+///
+/// >>> randn_like([1, 2])
+#[pyfunction(crate = "crate::keywords")]
+fn randn_like(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
+    let x = argument(x)?;
+    made(|| random::randn_like(&x))
+}
+
 /// Integers from `low` on, below `high`, of a shape given as `(2, 3)` or `2, 3`; int64 unless a dtype is given.
 ///
 /// >>> randint(0, 10, 5)
@@ -80,6 +89,6 @@ fn permutation(n: isize) -> PyResult<PyTensor> {
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    sections! { m; "Random numbers": seed rand rand_like randn randint bernoulli permutation; }
+    sections! { m; "Random numbers": seed rand rand_like randn randn_like randint bernoulli permutation; }
     Ok(())
 }

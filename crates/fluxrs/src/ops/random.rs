@@ -304,6 +304,11 @@ pub fn rand_like(x: &Tensor) -> Result<Tensor> {
     rand_on(x.device(), x.shape(), x.dtype().to_float())
 }
 
+/// Normal with mean 0 and deviation 1 in the shape, float type and place of `x`.
+pub fn randn_like(x: &Tensor) -> Result<Tensor> {
+    randn_on(x.device(), x.shape(), x.dtype().to_float())
+}
+
 fn float(op: &str, dtype: DType) -> Result<()> {
     if !dtype.is_float() {
         bail!(Type, "{op}: dtype must be float32 or float64, got {dtype}; use randint for integers");
