@@ -39,7 +39,10 @@ pub(super) fn run_part(l: &Lowered, rows: &Range<usize>, count: usize, context: 
 
 /// Elements `start..end` of a loop without reductions.
 pub(super) fn run_map(l: &Lowered, start: usize, end: usize, context: &Context<'_>) -> Result<()> {
-    let task = if context.parallel { l.task } else { (end - start).max(1) };
+    let most = if context.parallel { l.task } else { usize::MAX };
+    let tasks = (end - start).div_ceil(most).max(1);
+    // As long as each other: a short one at the end would not be worth the thread that it calls.
+    let task = (end - start).div_ceil(tasks).next_multiple_of(l.block).max(1);
     let context = *context;
     context.each((end - start).div_ceil(task), |t| {
         let from = start + t * task;

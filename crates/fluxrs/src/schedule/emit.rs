@@ -300,7 +300,7 @@ fn cost(body: &Body) -> usize {
     match body {
         Body::Loop(l) => {
             let turns = l.loads.len() + l.code.len() * 2 + l.stores.len();
-            shape::size(&l.dims).saturating_mul(turns) / 8 + 20
+            shape::size(&l.dims).saturating_mul(turns) / 16 + 20
         }
         Body::Matmul(m) => [m.m, m.n(), m.k()].into_iter().fold(shape::size(&m.batch), usize::saturating_mul) / 32 + 50,
         Body::Structured(c) => shape::size(&c.shape) * 4 + 50,
