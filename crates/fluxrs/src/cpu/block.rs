@@ -79,6 +79,8 @@ pub struct Worker<'a> {
     singles: SmallVec<[bool; 12]>,
     /// Where each fold of columns adds up those of the present block.
     pub sums: SmallVec<[*mut u8; 4]>,
+    /// Where the present block is of the stores that are computed in place by rows.
+    stored: SmallVec<[*mut u8; 6]>,
     /// A load whose elements of the present block are elsewhere.
     pub given: Option<(usize, *mut u8)>,
 }
@@ -109,6 +111,7 @@ impl Worker<'_> {
             loaded,
             singles,
             sums: SmallVec::new(),
+            stored: SmallVec::from_elem(std::ptr::null_mut(), if body.row.is_some() { body.stores.len() } else { 0 }),
             given: None,
         };
         for load in &body.loads {
@@ -162,6 +165,9 @@ impl Worker<'_> {
             Location::Sum(i) => self.sums[i as usize],
             Location::Store(i) => {
                 let s = &self.body.stores[i as usize];
+                if s.how == Walk::Strided {
+                    return self.stored[i as usize];
+                }
                 let at = s.map.offset as usize + block.range(s.rank).0;
                 // SAFETY: as above.
                 unsafe { self.buffers[s.buffer as usize].0.add(at * s.dtype.bytes()) }
@@ -180,6 +186,13 @@ impl Worker<'_> {
             } else if load.how != Walk::Fixed && part.has(load.rank) {
                 // SAFETY: the block lies within the loop's space, and the map within the buffer.
                 (self.loaded[i], self.singles[i]) = unsafe { self.bring(load, block) };
+            }
+        }
+        for (k, at) in self.stored.iter_mut().enumerate() {
+            let store = &self.body.stores[k];
+            if store.is_in_rows(k) {
+                let (from, _) = position(&store.map, &self.body.dims, block.start);
+                *at = self.buffers[store.buffer as usize].0.wrapping_offset(from as isize * store.dtype.bytes() as isize);
             }
         }
         // SAFETY: the caller's promise.
@@ -201,6 +214,9 @@ impl Worker<'_> {
             } else {
                 self.loaded[i] = self.loaded[i].wrapping_offset(load.map.strides[0] as isize * load.dtype.bytes() as isize);
             }
+        }
+        for (store, at) in self.body.stores.iter().zip(&mut self.stored) {
+            *at = at.wrapping_offset(store.map.strides[0] as isize * store.dtype.bytes() as isize);
         }
         // SAFETY: the caller's promise.
         unsafe { self.compute(block, Part::All) };

@@ -91,6 +91,13 @@ pub struct StoreStep {
     pub from: Location,
 }
 
+impl StoreStep {
+    /// True if its values are computed where they stay, though they are not all side by side: those of a row are. It is store `k`.
+    pub fn is_in_rows(&self, k: usize) -> bool {
+        self.how == Walk::Strided && self.from == Location::Store(k as u16)
+    }
+}
+
 pub struct Lowered {
     pub mode: Mode,
     pub dims: Shape,

@@ -9,6 +9,9 @@ use crate::dtype::DType;
 use crate::plan::{Code, Loop, Mode, Plan, Rank, Reg};
 use crate::shape;
 
+/// Rows from this length on are worth a block of their own in a loop that is one run for all of it.
+const SHORT_ROW: usize = 64;
+
 /// The most operands of a run.
 pub const OPERANDS: usize = 48;
 
@@ -76,7 +79,10 @@ fn cut_at_rows(out: &mut Lowered) {
     let strided =
         out.loads.iter().any(|l| l.rank == Rank::Full && l.how == Walk::Strided && matches!(l.map.strides.last(), Some(0 | 1)));
     match out.mode {
-        Mode::Map if out.sparse.is_none() => out.row = out.dims.last().copied().filter(|&n| n >= LONG_ROW && strided),
+        Mode::Map if out.sparse.is_none() => {
+            let strided = strided || out.stores.iter().any(|s| s.how == Walk::Strided && s.map.strides.last() == Some(&1));
+            out.row = out.dims.last().copied().filter(|&n| n >= SHORT_ROW && strided);
+        }
         Mode::Rows => out.by_row = out.cols() >= LONG_ROW && (strided || out.spreads),
         Mode::Columns => out.by_row = out.cols() >= if strided { LONG_ROW } else { 2 * LONG_ROW },
         _ => {}
@@ -216,7 +222,9 @@ impl<'a> Source<'a> {
         let mut direct: Vec<Option<u16>> = vec![None; count];
         for (k, (store, step)) in body.stores.iter().zip(&out.stores).enumerate() {
             let is_sum = sums[store.reg as usize].is_some();
-            let Some(at) = made[store.reg as usize].filter(|_| step.how == Walk::Straight && !is_sum) else { continue };
+            let by_rows = out.row.is_some() && step.map.strides.last() == Some(&1) && donor(self.plan, store.buffer).is_none();
+            let fits = step.how == Walk::Straight || step.how == Walk::Strided && by_rows;
+            let Some(at) = made[store.reg as usize].filter(|_| fits && !is_sum) else { continue };
             let old = donor(self.plan, store.buffer).into_iter().flat_map(|slot| loads_of(body, self.plan, slot));
             let read = old.map(|l| last[l.reg as usize]).max();
             // A run reads an element before it writes that.
