@@ -47,6 +47,18 @@ def test_explain_says_what_runs_and_whether_it_ran_before():
     assert "same ops were planned with other inputs: float32(7, 8) for float32(32, 8)" in again
 
 
+def test_a_step_holds_the_same_whatever_axes_a_batch_has():
+    m = Chain(Dense(64, 256, fluxrs.gelu), Dense(256, 8))
+
+    def held(*shape):
+        x = fluxrs.zeros(*shape, 64)
+        grads = gradient(lambda: m(x).sum(), params(m))
+        text = fluxrs.explain(*[grads[p] for p in params(m)])
+        return text.splitlines()[0].rpartition("at most ")[2]
+
+    assert held(8, 64) == held(512)
+
+
 def test_explain_knows_a_graph_with_a_gradient_of_its_own():
     def y(n):
         return fluxrs.hook(lambda Δ: Δ, fluxrs.param(np.ones(n))) * 3

@@ -191,6 +191,23 @@ def test_gradients_of_normalisations(layer):
     assert gradcheck(lambda x: (gradient(cube, x)[0] ** 2).sum(), x)
 
 
+def test_batch_norm_behind_a_convolution_goes_over_its_input_twice_each_way():
+    m = fluxrs.Chain(
+        fluxrs.Conv((3, 3), (4, 4), fluxrs.relu, pad=1),
+        fluxrs.Conv((3, 3), (4, 4), pad=1),
+        BatchNorm(4, fluxrs.relu),
+        fluxrs.Conv((3, 3), (4, 1), pad=1),
+    )
+    x = fluxrs.zeros(32, 4, 32, 32)
+    grads = gradient(lambda: m(x).sum(), fluxrs.params(m))
+    text = fluxrs.explain(*[grads[p] for p in fluxrs.params(m)])
+    passes = [line for line in text.splitlines() if "rows 4 of 32×1024" in line]
+    # Mean; variance; sums towards γ and β; the gradient, with the bias's. Then the first convolution's bias.
+    assert len(passes) == 5, text
+    # What is cheap of it is computed again: nothing of the input's size is written but the gradient.
+    assert sum("writes 524.3 kB" in line for line in passes) == 1, text
+
+
 @pytest.mark.parametrize(
     ("layer", "text"),
     [

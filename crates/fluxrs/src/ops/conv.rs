@@ -167,7 +167,10 @@ fn by_input(along: &[Along], lead: usize, to: &[usize], w: &Tensor, g: &Tensor) 
             steps.push(Along { stride: 1, dilation: phase.dilation, before: phase.before });
             counts.push(phase.count);
         }
-        sources.push(Conv { along: steps, lead, swapped: false }.apply(g, &w.slice(&taps), &counts)?);
+        let w = w.slice(&taps);
+        // Turned round it is contiguous in no direction, and it is read for each sample.
+        let w = if to[0] > 1 { w.copied() } else { w };
+        sources.push(Conv { along: steps, lead, swapped: false }.apply(g, &w, &counts)?);
         maps.push(map);
     }
     if let [only] = &sources[..]
