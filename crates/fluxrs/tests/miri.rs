@@ -111,10 +111,11 @@ fn convolutions_of_every_way() {
         let back = conv_transpose(&y, &w, steps, groups);
         check([Ok(y), back].into_iter().chain(slopes.into_iter().flatten().map(Ok)).collect());
     };
-    // Few rows, which read the image where it lies; many, which pack patches; strides, dilation and groups.
+    // Few rows, which read the image where it lies; many, which pack patches; strides, dilation and groups; several channels.
     one(&[2, 1, 4, 5], &[2, 1, 3, 2], &[step(1, 1, 1), step(1, 1, 0)], 1);
     one(&[1, 2, 3, 3], &[14, 2, 2, 2], &[step(1, 1, 1), step(1, 1, 0)], 1);
     one(&[1, 2, 7], &[2, 1, 2], &[step(2, 2, 1)], 2);
+    one(&[2, 9, 3, 4], &[3, 9, 2, 2], &[step(1, 1, 1), step(1, 1, 0)], 1);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::scratch;
 use super::simd::{MOST_LANES, Simd};
 use super::turned::Turn;
 use super::window::Patches;
-use crate::shape::size;
+use crate::shape::{Bound, size};
 use crate::stop::stopped;
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
@@ -28,27 +28,33 @@ pub(super) fn cost(w: &Patches, lanes: usize) -> Option<usize> {
     of_images.then(|| w.m * width * size(&w.cols[1..]))
 }
 
-/// Some lengths of the sums, and the images that they need, or a part of the only one.
+/// Some lengths of the sums, and the images that they need: of one, or of two beside each other, no more than some places along the first axis.
 struct Group {
     terms: Range<usize>,
     images: Range<usize>,
-    /// The first place along the first axis.
+    /// The first image's first place, and how many there are of each.
     first: usize,
+    places: usize,
+    /// The first image's part.
     image: Image,
 }
 
 impl Group {
     fn of(w: &Patches, terms: Range<usize>) -> Group {
-        let places = size(&w.inner[1..]);
-        let images = terms.start / places..(terms.end - 1) / places + 1;
-        let row = size(&w.inner[2..]);
-        let along = match images.len() {
-            1 => terms.start % places / row..(terms.end - 1) % places / row + 1,
-            _ => 0..w.inner[1],
+        let (all, row, side) = (size(&w.inner[1..]), size(&w.inner[2..]), w.inner[1]);
+        let images = terms.start / all..(terms.end - 1) / all + 1;
+        let (first, end) = (terms.start % all / row, (terms.end - 1) % all / row + 1);
+        let (first, places) = match images.len() {
+            1 => (first, end - first),
+            2 => (side - (side - first).max(end), (side - first).max(end)),
+            _ => (0, side),
         };
-        let side = Side { lens: &w.cols, strides: &w.b_cols };
-        let axis = |(i, b): (usize, &_)| Axis::whole(b, &if i == 0 { along.clone() } else { 0..w.inner[1 + i] }, &side);
-        Group { terms, images, first: along.start, image: Image::new(w.bounds.iter().enumerate().map(axis).collect()) }
+        Group { terms, images, first, places, image: part(w, first, places) }
+    }
+
+    /// The first place of an image that is copied.
+    fn first(&self, image: usize) -> usize {
+        if image == self.images.start { self.first } else { 0 }
     }
 
     /// As many lengths from a term on as are copied at a time, for so many rows of A and columns of the image.
@@ -68,6 +74,13 @@ impl Group {
     fn positions(&self) -> usize {
         self.images.len() * self.image.size
     }
+}
+
+/// Some places of an image along the first axis.
+fn part(w: &Patches, first: usize, places: usize) -> Image {
+    let side = Side { lens: &w.cols, strides: &w.b_cols };
+    let along = |i: usize| if i == 0 { first..first + places } else { 0..w.inner[1 + i] };
+    Image::new(w.bounds.iter().enumerate().map(|(i, b)| Axis::whole(b, &along(i), &side)).collect())
 }
 
 /// Computes a tile of C, unless it is stopped.
@@ -94,26 +107,24 @@ pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::
         let (packed_a, offsets) = (stage.add(copied), tables.cast::<isize>());
         let sums = packed_a.add(terms * a_step);
         for group in groups() {
-            let Group { terms, images, first, image } = &group;
-            for (i, image_index) in images.clone().enumerate() {
+            let Group { terms, images, image, .. } = &group;
+            // Where an element of an image lies in the copy, by its index along the axes and the steps of these.
+            let place = |index: &[usize], step: fn(&Bound) -> i64| -> usize {
+                w.bounds.iter().zip(&image.pitches).zip(index).map(|((b, pitch), i)| i * step(b) as usize * pitch).sum()
+            };
+            for (n, i) in images.clone().enumerate() {
                 if stopped(stop) {
                     return;
                 }
-                let at = |channel| b.wrapping_offset(w.origin() + w.front(image_index, channel));
-                copy::<S>(
-                    image,
-                    (at(channels.start), w.b_cols[0] as isize),
-                    channels.len(),
-                    group.positions(),
-                    stage.add(i * image.size * wide),
-                );
+                let from = b.wrapping_offset(w.origin() + w.front(i, channels.start));
+                let to = stage.add(n * image.size * wide);
+                let image = part(w, group.first(i), group.places);
+                copy::<S>(&image, (from, w.b_cols[0] as isize), channels.len(), group.positions(), to);
             }
             for (p, offset) in (0..terms.len()).map(|p| (p, offsets.add(p))) {
                 let mut index = split(terms.start + p, &w.inner);
-                index[0] -= images.start;
-                index[1] -= first;
-                let along = w.bounds.iter().zip(&image.pitches).map(|(b, pitch)| index[b.inner] * b.steps.0 as usize * pitch);
-                *offset = ((index[0] * image.size + along.sum::<usize>()) * wide) as isize;
+                index[1] -= group.first(index[0]);
+                *offset = (((index[0] - images.start) * image.size + place(&index[1..], |b| b.steps.0)) * wide) as isize;
             }
             for q in terms.clone().step_by(most) {
                 let depth = most.min(terms.end - q);
@@ -130,16 +141,11 @@ pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::
                     for (n, i) in (0..rows).step_by(height).enumerate() {
                         let a = packed_a.add((q - terms.start) * a_step + n * a_stride * depth).cast_const();
                         for tap in 0..taps {
-                            let index = split(tap, kernel);
-                            let along = w
-                                .bounds
-                                .iter()
-                                .zip(&image.pitches)
-                                .map(|(b, pitch)| index[b.col - 1] * b.steps.1 as usize * pitch);
+                            let at = place(&split(tap, kernel), |b| b.steps.1);
                             let block = Packed {
                                 depth,
                                 a,
-                                b: stage.add((panel * group.positions() + along.sum::<usize>()) * wide),
+                                b: stage.add((panel * group.positions() + at) * wide),
                                 offsets: Some(table),
                                 c: sums.add((tap * rows + i) * ldc + j),
                                 ldc,
@@ -167,7 +173,7 @@ pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::
 unsafe fn copy<S: Simd>(image: &Image, (from, channel): (*const S::T, isize), channels: usize, positions: usize, to: *mut S::T) {
     let (wide, extent) = (2 * S::LANES, image.axes[image.axes.len() - 1].extent);
     for j in (0..channels).step_by(S::LANES) {
-        let (width, to) = (channels - j, to.wrapping_add(j / wide * positions * wide + j % wide));
+        let to = to.wrapping_add(j / wide * positions * wide + j % wide);
         let offsets: [isize; MOST_LANES] = std::array::from_fn(|i| (j + i).min(channels - 1) as isize * channel);
         for line in 0..image.lines() {
             let (at, inside) = image.line(line);
@@ -180,7 +186,6 @@ unsafe fn copy<S: Simd>(image: &Image, (from, channel): (*const S::T, isize), ch
                 let at = at + inside.start as isize * image.step();
                 S::squares(&Columns {
                     depth: inside.len(),
-                    width,
                     from: from.wrapping_offset(at),
                     offsets,
                     step: image.step(),

@@ -62,9 +62,7 @@ unsafe fn columns<S: Simd>(panel: &Panels<S::T>) {
     for j in (0..width).step_by(S::LANES) {
         let offsets = std::array::from_fn(|i| (j + i).min(width - 1) as isize * strides.1);
         // SAFETY: the caller's promise.
-        unsafe {
-            squares::<S>(&Columns { depth, width: width - j, from, step: 1, offsets, to: to.add(j), stride, room: stride - j })
-        }
+        unsafe { squares::<S>(&Columns { depth, from, step: 1, offsets, to: to.add(j), stride, room: stride - j }) }
     }
 }
 
@@ -81,9 +79,8 @@ unsafe fn put<S: Simd>(to: *mut S::T, v: S::V, room: usize) {
 /// Columns to be packed side by side in one vector: where each begins, and from one of its elements to the next.
 pub(super) struct Columns<T> {
     pub depth: usize,
-    /// The number of columns; those beyond begin where some other does.
-    pub width: usize,
     pub from: *const T,
+    /// Those beyond the last column begin where some other does.
     pub offsets: [isize; MOST_LANES],
     pub step: isize,
     pub to: *mut T,
@@ -99,7 +96,7 @@ pub(super) struct Columns<T> {
 /// The machine has the instruction set; the columns are readable, and there is room for whole vectors.
 #[inline(always)]
 pub(super) unsafe fn squares<S: Simd>(c: &Columns<S::T>) {
-    let Columns { depth, width, from, ref offsets, step, to, stride, room } = *c;
+    let Columns { depth, from, ref offsets, step, to, stride, room } = *c;
     // SAFETY: the caller's promise; a part is not read beyond its lanes.
     unsafe {
         let whole = if step == 1 { depth / S::LANES * S::LANES } else { 0 };
@@ -122,7 +119,7 @@ pub(super) unsafe fn squares<S: Simd>(c: &Columns<S::T>) {
         } else {
             for p in whole..depth {
                 let from = from.wrapping_offset(p as isize * step);
-                for (i, &offset) in offsets.iter().enumerate().take(S::LANES.min(width)) {
+                for (i, &offset) in offsets.iter().enumerate().take(S::LANES.min(room)) {
                     *to.add(p * stride + i) = *from.wrapping_offset(offset);
                 }
             }

@@ -191,7 +191,6 @@ pub(super) unsafe fn product<S: Simd>(w: &Patches, a: *const S::T, b: *const S::
                     for v in (0..stride).step_by(S::LANES) {
                         S::squares(&Columns {
                             depth: length,
-                            width: count - v,
                             from: from.wrapping_offset(offset as isize),
                             offsets: std::array::from_fn(|i| columns[(v + i).min(count - 1)]),
                             step: along.strides[last] as isize,
