@@ -280,15 +280,13 @@ def test_rows_of_parts_are_read_and_written_where_they_are(lead, columns, dtype)
     a, b = x[..., :n], x[..., n:]
 
     def parts(q):
-        return fluxrs.concatenate(
-            [fluxrs.tanh(q[..., :n]) * 2, fluxrs.exp(q[..., n:]) - q[..., :1]], -1
-        )
+        return fx.concatenate([fx.tanh(q[..., :n]) * 2, fx.exp(q[..., n:]) - q[..., :1]], -1)
 
     true = np.concatenate([np.tanh(a) * 2, np.exp(b) - a[..., :1]], -1)
-    np.testing.assert_allclose(parts(fluxrs.tensor(x)), true, rtol=2e-5, atol=2e-6)
-    (slope,) = fluxrs.gradient(lambda q: parts(q).sum(), x)
+    np.testing.assert_allclose(parts(fx.tensor(x)), true, rtol=2e-5, atol=2e-6)
+    (slope,) = fx.gradient(lambda q: parts(q).sum(), x)
     true = np.concatenate([2 - 2 * np.tanh(a) ** 2, np.exp(b)], -1)
     true[..., 0] -= columns[1]
     np.testing.assert_allclose(slope, true, rtol=2e-4, atol=1e-4)
-    padded = fluxrs.pad(fluxrs.tensor(a) * 3, [(1, 1)] * len(lead) + [(2, 5)])
+    padded = fx.pad(fx.tensor(a) * 3, [(1, 1)] * len(lead) + [(2, 5)])
     np.testing.assert_array_equal(padded, np.pad(a * 3, [(1, 1)] * len(lead) + [(2, 5)]))
