@@ -158,6 +158,7 @@ impl Worker<'_> {
         unsafe { splat(self.register(load.reg), word.as_ptr(), size, n) }
     }
 
+    #[inline(always)]
     pub fn operand(&self, o: Location, block: &Block) -> *mut u8 {
         match o {
             Location::Reg(r) => self.register(r),

@@ -281,6 +281,7 @@ macro_rules! define {
 
             /// Adds what the loop computes to `steps`, for operands that are steps already, and gives the number of the result: if its
             /// expression is free of branches and the instruction sets that have fused multiply-add have all of it.
+            #[allow(clippy::extra_unused_type_parameters, reason = "not every op asks for the instruction set")]
             pub fn trace(self, dtype: DType, operands: [Id; 3], steps: &mut Vec<Step>) -> Option<Id> {
                 let body: fn(DType, [Id; 3]) -> Option<Id> = match self {
                     $(Elementwise::$name => traces!($class $cpu, $x $($rest)*),)*

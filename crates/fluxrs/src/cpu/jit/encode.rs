@@ -22,8 +22,8 @@ pub enum Place {
     Register(Vector),
     /// At this address.
     At(General),
-    /// The elements of so many bytes from this address on, at the index.
-    Indexed(General, u8),
+    /// The elements of so many bytes from this address on, at the index, and so many bytes on.
+    Indexed(General, u8, i32),
     /// Behind the code; see [`Assembler::pool`].
     Pool(usize),
 }
@@ -114,7 +114,7 @@ impl Assembler {
     fn high(second: Place) -> (u8, u8) {
         match second {
             Place::Register(r) => (r >> 3 & 1, r >> 4),
-            Place::At(g) | Place::Indexed(g, _) => (g >> 3, 0),
+            Place::At(g) | Place::Indexed(g, ..) => (g >> 3, 0),
             Place::Pool(_) => (0, 0),
         }
     }
@@ -142,7 +142,11 @@ impl Assembler {
         match second {
             Place::Register(r) => self.bytes.push(0xc0 | reg | r & 7),
             Place::At(g) => self.bytes.push(reg | g & 7),
-            Place::Indexed(g, size) => {
+            Place::Indexed(g, size, far) if far != 0 => {
+                self.bytes.extend([0x80 | reg | 4, (size.trailing_zeros() as u8) << 6 | INDEX << 3 | g & 7]);
+                self.bytes.extend(far.to_le_bytes());
+            }
+            Place::Indexed(g, size, _) => {
                 self.bytes.extend([reg | 4, (size.trailing_zeros() as u8) << 6 | INDEX << 3 | g & 7]);
             }
             Place::Pool(k) => {
@@ -190,8 +194,10 @@ impl Assembler {
     /// Takes back what was appended behind `start`.
     pub fn cancel(&mut self, start: usize) {
         self.bytes.truncate(start);
-        self.pool.clear();
-        self.uses.clear();
+        self.uses.retain(|&(at, _)| at < start);
+        if self.uses.is_empty() {
+            self.pool.clear();
+        }
     }
 
     /// Puts the constants behind the code.

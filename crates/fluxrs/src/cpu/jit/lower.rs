@@ -25,8 +25,11 @@ struct Source<'a> {
     types: Vec<DType>,
     /// The registers that runs read as one element.
     single: Vec<bool>,
-    /// The number of times that each is read by instructions, and whether it is stored.
+    /// The register in whose memory runs find each: of a spread, the row's.
+    origin: Vec<Reg>,
+    /// The number of times that each is read, by instructions that runs may have, and whether it is stored.
     reads: Vec<usize>,
+    by_runs: Vec<usize>,
     stored: Vec<bool>,
     /// The results that are stored over old values, and the loads of those.
     over: Vec<(Reg, Reg)>,
@@ -44,11 +47,11 @@ pub fn lower(body: &Loop, plan: &Plan, code: &mut Builder) -> Option<Lowered> {
     if !body.code.iter().zip(&widths).any(|(inst, width)| width.is_some() && matches!(inst.code, Code::Map(_))) {
         return None;
     }
-    let mut source = Source::of(body, plan, count);
-    source.find_singles(&out, &widths);
+    let mut source = Source::of(body, plan, count, &widths);
+    source.find_singles(&out);
     let aside: Vec<bool> = body.code.iter().map(|i| i.code == Code::Spread && source.single[i.dst as usize]).collect();
     for (load, step) in body.loads.iter().zip(&mut out.loads) {
-        step.single = source.single[load.reg as usize] && source.only_runs_read(load.reg, &widths);
+        step.single = source.single[load.reg as usize] && source.only_runs_read(load.reg);
     }
     let mut done: Vec<(Unit, Option<Run>)> = vec![];
     let mut left = units(body, count, &widths, &aside);
@@ -104,30 +107,29 @@ fn types(body: &Loop, count: usize) -> Vec<DType> {
 }
 
 impl<'a> Source<'a> {
-    fn of(body: &'a Loop, plan: &'a Plan, count: usize) -> Source<'a> {
-        let (mut reads, mut stored, mut over) = (vec![0; count], vec![false; count], vec![]);
-        body.code.iter().flat_map(|inst| &inst.src).for_each(|&r| reads[r as usize] += 1);
+    fn of(body: &'a Loop, plan: &'a Plan, count: usize, widths: &[Option<Width>]) -> Source<'a> {
+        let (mut reads, mut by_runs, mut stored, mut over) = (vec![0; count], vec![0; count], vec![false; count], vec![]);
+        for (inst, width) in body.code.iter().zip(widths) {
+            for &r in &inst.src {
+                reads[r as usize] += 1;
+                by_runs[r as usize] += width.is_some() as usize;
+            }
+        }
         for store in &body.stores {
             stored[store.reg as usize] = true;
             let old = donor(plan, store.buffer).into_iter().flat_map(|slot| loads_of(body, plan, slot));
             over.extend(old.map(|load| (store.reg, load.reg)));
         }
-        Source { body, plan, types: types(body, count), single: vec![false; count], reads, stored, over }
+        let origin = (0..count as Reg).collect();
+        Source { body, plan, types: types(body, count), single: vec![false; count], origin, reads, by_runs, stored, over }
     }
 
-    /// The register in whose memory a run finds a value: of a spread, the row's.
-    fn origin(&self, r: Reg) -> Reg {
-        let spread = self.body.code.iter().find(|i| i.dst == r && i.code == Code::Spread && self.single[r as usize]);
-        spread.map_or(r, |inst| inst.src[0])
-    }
-
-    fn only_runs_read(&self, r: Reg, widths: &[Option<Width>]) -> bool {
-        let mut readers = self.body.code.iter().zip(widths).filter(|(inst, _)| inst.src.contains(&r));
-        readers.all(|(_, width)| width.is_some()) && !self.body.stores.iter().any(|s| s.reg == r)
+    fn only_runs_read(&self, r: Reg) -> bool {
+        self.by_runs[r as usize] == self.reads[r as usize] && !self.stored[r as usize]
     }
 
     /// Runs read as one element what is one element in every block.
-    fn find_singles(&mut self, out: &Lowered, widths: &[Option<Width>]) {
+    fn find_singles(&mut self, out: &Lowered) {
         for (load, step) in self.body.loads.iter().zip(&out.loads) {
             let same = match step.rank {
                 Rank::Full if out.by_row => step.map.strides[out.fence..].iter().all(|&s| s == 0),
@@ -137,7 +139,10 @@ impl<'a> Source<'a> {
             self.single[load.reg as usize] = load.dtype != DType::Bool && (step.how == Walk::Fixed || same);
         }
         for inst in self.body.code.iter().filter(|i| i.code == Code::Spread && out.by_row && i.dtype != DType::Bool) {
-            self.single[inst.dst as usize] = self.only_runs_read(inst.dst, widths);
+            if self.only_runs_read(inst.dst) {
+                self.single[inst.dst as usize] = true;
+                self.origin[inst.dst as usize] = inst.src[0];
+            }
         }
     }
 
@@ -276,7 +281,7 @@ impl<'a> Source<'a> {
                         })
                         .collect();
                     let at_sum = |r: Reg| sums[r as usize].filter(|_| unit.rank == Rank::Full).map(Location::Sum);
-                    let list = operands.iter().map(|&r| at_sum(r).unwrap_or(place[self.origin(r) as usize])).collect();
+                    let list = operands.iter().map(|&r| at_sum(r).unwrap_or(place[self.origin[r as usize] as usize])).collect();
                     let size = if unit.double == Some(true) { 8 } else { 4 };
                     let (action, dst, src) = (Action::Run(at, list), Location::Reg(0), [Location::Reg(0); 3]);
                     out.code.push(Micro { action, dst, src, arity: 0, rank: unit.rank, size });

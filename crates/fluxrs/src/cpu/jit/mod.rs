@@ -10,6 +10,8 @@ mod emit;
 mod encode;
 mod lower;
 mod memory;
+mod registers;
+mod select;
 mod units;
 
 #[cfg(test)]
