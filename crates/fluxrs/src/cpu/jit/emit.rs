@@ -10,8 +10,9 @@ use crate::simd::trace::{Id, Step};
 /// The register of the mask of what is left: in AVX-512 a mask register.
 pub(super) const REST_512: u8 = 1;
 pub(super) const REST_256: u8 = 15;
-/// Steps from which on a program is worth two vectors at a time.
-const LONG: usize = 8;
+/// Steps from which on a program is worth two vectors at a time: so many that the processor does not see the next vector's while one
+/// waits for a result.
+const LONG: usize = 48;
 
 /// Appends a function for `steps` over elements of 8 bytes (`double`) or 4; false, and nothing appended, if registers do not suffice.
 pub fn emit(steps: &[Step], double: bool, asm: &mut Assembler) -> bool {
