@@ -8,7 +8,7 @@ use super::pair;
 use crate::cache::bytes_of;
 use crate::dtype::DType;
 use crate::ops::Elementwise;
-use crate::ops::reduce::Kind;
+use crate::ops::reduce::Reduction;
 use crate::plan::{Code, Inst, Load, Loop, Mode, Plan, Rank, Reg, Source, Sparse, Storage, Store};
 use crate::pool::grain;
 use crate::shape::{self, Map, Shape, spilled};
@@ -505,7 +505,7 @@ pub(super) fn fold_of_inst(inst: &Inst) -> Fold {
     fold_of(kind, inst.dtype)
 }
 
-fn fold_of(kind: Kind, dtype: DType) -> Fold {
+fn fold_of(kind: Reduction, dtype: DType) -> Fold {
     fold::of(kind, dtype).expect("the reduction was called with a type it has")
 }
 

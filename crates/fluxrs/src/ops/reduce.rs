@@ -42,9 +42,6 @@ impl Reduction {
     }
 }
 
-/// The name that `cpu/lower.rs` has for it.
-pub use Reduction as Kind;
-
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Reduce {
     pub kind: Reduction,

@@ -3,7 +3,7 @@
 use crate::dtype::DType;
 use crate::ops::Elementwise;
 use crate::ops::elementwise::Class;
-use crate::ops::reduce::Kind;
+use crate::ops::reduce::Reduction;
 use crate::plan::{Code, Inst, Loop, Rank};
 use crate::simd::isa::{Level, level};
 
@@ -54,13 +54,13 @@ fn width(inst: &Inst, joins: bool) -> Option<Width> {
 }
 
 /// The op by which a reduction adds an element.
-pub fn joined(kind: Kind) -> Option<Elementwise> {
+pub fn joined(kind: Reduction) -> Option<Elementwise> {
     match kind {
-        Kind::Sum => Some(Elementwise::add),
-        Kind::Prod => Some(Elementwise::multiply),
-        Kind::Max => Some(Elementwise::maximum),
-        Kind::Min => Some(Elementwise::minimum),
-        Kind::Any | Kind::All => None,
+        Reduction::Sum => Some(Elementwise::add),
+        Reduction::Prod => Some(Elementwise::multiply),
+        Reduction::Max => Some(Elementwise::maximum),
+        Reduction::Min => Some(Elementwise::minimum),
+        Reduction::Any | Reduction::All => None,
     }
 }
 
