@@ -72,7 +72,7 @@ def fit(seed: int, steps: int, to: Any) -> Chain:
     layers = [
         Dense(n, k, tanh, initW=glorot_normal) for n, k in zip(widths, widths[1:], strict=False)
     ]
-    m = to(Chain(*layers, Dense(32, 1)))
+    m: Chain = to(Chain(*layers, Dense(32, 1)))
     opt = ADAM(params(m), 0.005)
     rate = anneal(opt, cosine(0.005, steps))
     bar = tqdm(range(steps), desc=f"seed {seed}", unit="step")

@@ -95,7 +95,7 @@ def fit(
 ) -> tuple[Chain, list[float]]:
     """A trained net, and what a character of the unseen text costs after each epoch."""
     fluxrs.seed(seed)
-    m = to(net(letters))
+    m: Chain = to(net(letters))
     ps = params(m)
     opt = ADAM(ps, 0.005)
     items = list(sequences(codes))

@@ -49,7 +49,7 @@ def data() -> tuple[Any, Any]:
 
 def fit(x: Any, y: Any, epochs: int, seed: int, to: Any) -> Chain:
     """A net trained on these patients."""
-    m = to(Chain(Dense(10, 32, swish), Dropout(0.2), Dense(32, 1)))
+    m: Chain = to(Chain(Dense(10, 32, swish), Dropout(0.2), Dense(32, 1)))
     opt = ADAMW(params(m), 0.003, decay=0.01, couple=True)
     rows = batches(x, y, size=32, seed=seed)
     for _ in range(epochs):

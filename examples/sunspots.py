@@ -60,7 +60,7 @@ def fit(numbers: Any, seed: int, steps: int, to: Any) -> Chain:
     fluxrs.seed(seed)
     random = np.random.default_rng(seed)
     z = to(fluxrs.tensor(scaled(numbers)[:, 0]))
-    m = to(Chain(GRU(1, 16), Dense(16, 1)))
+    m: Chain = to(Chain(GRU(1, 16), Dense(16, 1)))
     opt = ADAM(params(m), 0.01)
     rate = anneal(opt, cosine(0.01, steps))
     bar = trange(steps, desc=f"seed {seed}", unit="step")
