@@ -31,10 +31,10 @@ fn read(x: &Handle) -> Result<f32> {
 fn a_signal_ends_planning() {
     set_interrupt_check(|| STOP.load(Ordering::Relaxed));
     let p = Leaf::of(&Tensor::full(&[2], 0.5, DType::F32).unwrap(), true).unwrap();
-    let forward = || Handle::new(chain(&p, 120_000));
+    let forward = || Handle::new(chain(&p, 500_000));
     let backward = || {
         let targets = [Target::Leaf(p.number())];
-        Handle::new(gradient(&chain(&p, 40_000), None, &targets, false).unwrap().remove(0).unwrap())
+        Handle::new(gradient(&chain(&p, 150_000), None, &targets, false).unwrap().remove(0).unwrap())
     };
     let cases: [(&str, &dyn Fn() -> Handle); 2] = [("forward", &forward), ("backward", &backward)];
     for (what, make) in cases {
