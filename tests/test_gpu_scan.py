@@ -135,8 +135,9 @@ def test_other_lengths_make_no_pipelines():
             "bind_groups"
         ]
 
-    first = [made(n) for n in (7, 12, 40)]
-    assert sum(pipelines for pipelines, _ in first) > 0
+    for n in (7, 12, 40):
+        made(n)
+    assert fluxrs._core.counters()["pipelines"] > 0
     then = [made(n) for n in (10, 11, 25, 33, 64, 65, 100, 130)]
     assert [pipelines for pipelines, _ in then] == [0] * 8
     assert max(groups for _, groups in then) <= 60, then  # none of a step's own
