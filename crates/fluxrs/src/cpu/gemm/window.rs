@@ -120,21 +120,21 @@ impl Patches {
         to: *mut S::T,
     ) {
         let apart = height.next_multiple_of(packed::ALIGN) * depth;
+        let panels = |first, depth, from, step| Panels {
+            depth,
+            width: m,
+            wide: height,
+            align: packed::ALIGN,
+            from,
+            strides: (step, self.a_row),
+            to,
+            apart,
+            first,
+        };
         // SAFETY: the caller's promise.
         unsafe {
             if let Some(step) = self.a_step() {
-                let (from, strides) = (a.offset(q as isize * step), (step, self.a_row));
-                return S::pack(&Panels {
-                    depth,
-                    width: m,
-                    wide: height,
-                    align: packed::ALIGN,
-                    from,
-                    strides,
-                    to,
-                    apart,
-                    first: 0,
-                });
+                return S::pack(&panels(0, depth, a.offset(q as isize * step), step));
             }
             // Runs of contiguous elements: of a sample.
             let run = self.a_run();
@@ -144,18 +144,7 @@ impl Patches {
                     let length = (run - (q + p) % run).min(depth - p);
                     let index = split(q + p, &self.inner);
                     let at: i64 = index.iter().zip(&self.a_inner).map(|(&i, &s)| i as i64 * s).sum();
-                    let (from, strides) = (a.offset(at as isize), (1, self.a_row));
-                    S::pack(&Panels {
-                        depth: length,
-                        width: m,
-                        wide: height,
-                        align: packed::ALIGN,
-                        from,
-                        strides,
-                        to,
-                        apart,
-                        first: p,
-                    });
+                    S::pack(&panels(p, length, a.offset(at as isize), 1));
                     p += length;
                 }
                 return;

@@ -9,7 +9,7 @@ use crate::dtype::DType;
 use crate::plan::{Code, Loop, Mode, Plan, Rank, Reg};
 use crate::shape;
 
-/// Rows from this length on are worth a block of their own in a loop that is one run for all of it.
+/// Rows from this length on are worth a block of their own in a loop without reductions, whose instructions are few runs.
 const SHORT_ROW: usize = 64;
 
 /// The most operands of a run.
